@@ -54,8 +54,8 @@ impl SharedMarkPart {
     }
 
     /// Another mark covers what the write may still change.
-    pub fn handed_over(&mut self) -> LeaveAction {
-        self.step(SharedMark::handed_over)
+    pub fn leave_unknown(&mut self) -> LeaveAction {
+        self.step(SharedMark::leave_unknown)
     }
 
     /// The mark must stay until it expires.

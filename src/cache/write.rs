@@ -4,7 +4,7 @@ use super::shared_mark::SharedMarkPart;
 use super::{Scope, Sessions, Store, StoreError};
 use crate::coherence::millis;
 use crate::coherence::sharing::LeaveAction;
-use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
+use crate::coherence::writing::{MarkPlacement, UnconfirmedAction, unconfirmed};
 use crate::coherence::{SHARED_WRITER, Settled, Token, WriteEnd, WriteScope};
 use crate::gateway::{Freshness, OnUnreachable, Upstream, WriteOutcome};
 use crate::model::Rejection;
@@ -57,7 +57,7 @@ pub struct Mark {
     share: Option<SharedMarkPart>,
     guard: Duration,
     on_mark_failure: MarkFailurePolicy,
-    placed: Placed,
+    placed: MarkPlacement,
     at: Instant,
 }
 
@@ -113,10 +113,10 @@ impl Sessions {
                 }
                 Err(StoreError::Failed(_) | StoreError::Partial(_)) => {
                     self.counters.count(CacheEvent::InvalidationFailed);
-                    Placed::Unknown
+                    MarkPlacement::Unknown
                 }
             };
-            if at.elapsed() < MAX_MARK_AGE || placed == Placed::Unknown {
+            if at.elapsed() < MAX_MARK_AGE || placed == MarkPlacement::Unknown {
                 return Ok(Mark { scope, writer, share, guard, on_mark_failure, placed, at });
             }
         }
@@ -143,13 +143,13 @@ impl Sessions {
         mark: Token,
         guard: Duration,
         write_scope: WriteScope,
-    ) -> Result<Placed, StoreError> {
+    ) -> Result<MarkPlacement, StoreError> {
         let mut tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
         // Without a connection a retry would fail in the same way.
         if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
             tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
         }
-        tried.map(Placed::Confirmed)
+        tried.map(MarkPlacement::Confirmed)
     }
 
     /// Ends a write. It may be acknowledged once this returns.
@@ -183,19 +183,19 @@ impl Sessions {
     /// is never withdrawn; there is one of these for all, so they do not add up.
     async fn leave_to_expire(&self, mut mark: Mark) {
         // If the mark may be missing, stored responses must become stale.
-        if mark.placed == Placed::Unknown {
+        if mark.placed == MarkPlacement::Unknown {
             self.end_in_background(mark.scope, mark.writer, Settled::default(), mark.on_mark_failure.bound);
         }
         let Some(mut share) = mark.share.take() else {
             return;
         };
         let left = mark.guard.saturating_sub(mark.at.elapsed());
-        if mark.placed == Placed::Unknown
+        if mark.placed == MarkPlacement::Unknown
             || self.place_mark(mark.scope, SHARED_WRITER, left, mark.scope.shared_write_scope()).await.is_err()
         {
             return share.retire();
         }
-        if let LeaveAction::End { unchanged } = share.handed_over() {
+        if let LeaveAction::End { unchanged } = share.leave_unknown() {
             self.settle(&mark, share.mark, Settled { unchanged, ..Settled::default() }).await;
         }
     }
@@ -205,7 +205,7 @@ impl Sessions {
     async fn settle(&self, mark: &Mark, token: Token, settled: Settled) -> bool {
         let first = self.store.end(mark.scope, token, settled).await;
         // A later attempt may find that an earlier one was executed without confirmation.
-        if first == Ok(WriteEnd::MarkLost) && mark.placed != Placed::Unknown {
+        if first == Ok(WriteEnd::MarkLost) && mark.placed != MarkPlacement::Unknown {
             self.counters.count(CacheEvent::MarkLost);
         }
         if first.is_ok() {
@@ -213,15 +213,15 @@ impl Sessions {
         }
         let elapsed = millis(mark.at.elapsed());
         // After a partial end there is no mark any more.
-        let placed = if matches!(first, Err(StoreError::Partial(_))) { Placed::Unknown } else { mark.placed };
+        let placed = if matches!(first, Err(StoreError::Partial(_))) { MarkPlacement::Unknown } else { mark.placed };
         let safe = unconfirmed(placed, self.store.connection_id(mark.scope), elapsed, millis(mark.guard));
         // A write that changed nothing leaves nothing outdated, whether the store knows of its end or not.
-        if safe == Unconfirmed::TryAgain && !settled.unchanged {
+        if safe == UnconfirmedAction::TryAgain && !settled.unchanged {
             let began = Instant::now();
             // A broken connection usually returns at once, here and at other replicas. After a longer outage, writes
             // that may continue without the store do not wait for it.
             let gone = self.store.disconnected_for(mark.scope).is_some_and(|long| long > SHORT_OUTAGE);
-            let lost = mark.placed == Placed::Unknown && gone;
+            let lost = mark.placed == MarkPlacement::Unknown && gone;
             let retry_time = if lost { Duration::ZERO } else { RETRY_TIME };
             while began.elapsed() < retry_time {
                 tokio::time::sleep(RETRY_PAUSE).await;

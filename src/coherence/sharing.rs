@@ -59,7 +59,7 @@ impl SharedMark {
 
     /// Removes a write whose outcome is unknown. Another mark, which expires on its own, stands for what it may still
     /// change.
-    pub fn handed_over(&mut self, mark: Token) -> LeaveAction {
+    pub fn leave_unknown(&mut self, mark: Token) -> LeaveAction {
         if let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) {
             open.changed = true;
         }

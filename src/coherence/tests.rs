@@ -65,7 +65,7 @@ impl World {
         Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest, response }
     }
 
-    /// Gives what is shown instead.
+    /// Fills, and returns the entry to serve instead.
     fn put(&mut self, entry: Entry<&'static str>) -> Option<&'static str> {
         let now = self.now * 1_000 + 100;
         let instead = fill(&self.session, &self.epoch, &mut self.variant, Token(0), entry, 1500, now);
@@ -76,7 +76,7 @@ impl World {
         self.retire_for(denied.map_or(RetireCause::Invalidated, RetireCause::Denied));
     }
 
-    /// A response was shown that is not stored.
+    /// Serves a response without storing it.
     fn supersede(&mut self, began: Micros, version: Option<u64>, response: &'static str) {
         let digest = response.bytes().map(u64::from).sum();
         self.retire_for(RetireCause::Superseded(Observed { began, version, digest }));
@@ -145,7 +145,7 @@ fn overlapping_writes_all_stay_marked() {
 }
 
 #[test]
-fn a_write_that_changed_nothing_leaves_what_was_stored() {
+fn a_write_that_changed_nothing_keeps_the_entry() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
@@ -176,7 +176,7 @@ const UNCHANGED: Settled =
     Settled { version: None, unchanged: true, deleted_for: None, lifted: false, tenant: DEFAULT_TENANT, purged: 0 };
 
 #[test]
-fn a_mark_that_is_placed_again_stands_longer_and_never_less_long() {
+fn setting_a_mark_again_never_shortens_it() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
@@ -196,7 +196,7 @@ fn a_mark_that_is_placed_again_stands_longer_and_never_less_long() {
 }
 
 #[test]
-fn a_change_beside_a_mark_is_not_undone_by_the_end_of_the_mark() {
+fn the_end_of_a_mark_does_not_undo_a_concurrent_change() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
@@ -207,7 +207,7 @@ fn a_change_beside_a_mark_is_not_undone_by_the_end_of_the_mark() {
 }
 
 #[test]
-fn the_unverified_find_room_for_their_mark_and_take_nobody_elses() {
+fn unverified_writes_always_find_room_and_take_none_of_others() {
     let mut world = World::new();
     (1..=MAX_SESSION_WRITES as u128).for_each(|writer| world.begin(writer));
     begin(&mut world.session, Token(999), 500, world.now, WriteScope::Unverified).unwrap();
@@ -235,7 +235,7 @@ mod sharing {
     }
 
     #[test]
-    fn the_last_of_those_that_changed_nothing_ends_the_mark_as_unchanged() {
+    fn the_last_unchanged_write_ends_the_mark_as_unchanged() {
         let mut shared = of(3);
         assert_eq!(shared.leave(FIRST, true), LeaveAction::Others);
         assert_eq!(shared.leave(FIRST, true), LeaveAction::Others);
@@ -244,7 +244,7 @@ mod sharing {
     }
 
     #[test]
-    fn who_changed_something_records_it_and_the_mark_ends_as_changed() {
+    fn a_change_is_recorded_and_the_mark_ends_as_changed() {
         let mut shared = of(3);
         assert_eq!(shared.leave(FIRST, false), LeaveAction::Record);
         assert_eq!(shared.leave(FIRST, true), LeaveAction::Others);
@@ -270,7 +270,7 @@ mod sharing {
     }
 
     #[test]
-    fn a_mark_that_was_retired_is_ended_by_nobody() {
+    fn a_retired_mark_is_never_ended() {
         let mut shared = of(3);
         shared.retire(FIRST);
         assert_eq!(shared.join(|| Token(2)), Token(2));
@@ -281,17 +281,17 @@ mod sharing {
     }
 
     #[test]
-    fn what_was_handed_over_counts_as_a_change() {
+    fn an_unknown_outcome_counts_as_a_change() {
         let mut shared = of(2);
-        assert_eq!(shared.handed_over(FIRST), LeaveAction::Others);
+        assert_eq!(shared.leave_unknown(FIRST), LeaveAction::Others);
         assert_eq!(shared.leave(FIRST, true), LeaveAction::End { unchanged: false });
         let mut shared = of(1);
-        assert_eq!(shared.handed_over(FIRST), LeaveAction::End { unchanged: false });
+        assert_eq!(shared.leave_unknown(FIRST), LeaveAction::End { unchanged: false });
     }
 }
 
 #[test]
-fn a_mark_that_nobody_takes_away_runs_out_and_old_fetches_stay_dead() {
+fn an_expired_mark_still_keeps_old_fetches_out() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.begin(10);
@@ -326,7 +326,7 @@ fn a_change_of_the_epoch_makes_every_response_stale() {
 }
 
 #[test]
-fn a_dead_reader_is_taken_over_and_its_release_does_not_hurt() {
+fn a_dead_reader_loses_its_lease_and_its_release_does_no_harm() {
     let mut world = World::new();
     world.lead(1);
     assert!(matches!(world.steal(2, Some(1)), Acquired::Lead { .. }));
@@ -355,7 +355,7 @@ fn the_number_of_writes_in_flight_is_bounded() {
 }
 
 #[test]
-fn beyond_the_most_that_are_told_apart_writes_of_an_upstream_share_a_mark_that_runs_out() {
+fn writes_beyond_the_maximum_share_a_mark_that_expires() {
     let mut world = World::new();
     for writer in 1..=MAX_UPSTREAM_WRITES as u128 + 3 {
         begin(&mut world.epoch, Token(writer), 500, world.now, WriteScope::Upstream).unwrap();
@@ -371,7 +371,7 @@ fn beyond_the_most_that_are_told_apart_writes_of_an_upstream_share_a_mark_that_r
 }
 
 #[test]
-fn what_is_no_longer_fresh_is_fetched_by_one_reader_and_shown_to_all() {
+fn a_stale_entry_is_fetched_by_one_reader_and_served_to_all() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
@@ -388,7 +388,7 @@ fn what_is_no_longer_fresh_is_fetched_by_one_reader_and_shown_to_all() {
 }
 
 #[test]
-fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
+fn a_reader_with_its_own_fetch_has_neither_hit_nor_lease() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
@@ -399,20 +399,19 @@ fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
 }
 
 #[test]
-fn the_higher_version_counts_and_then_the_start_behind_what_was_known() {
+fn the_higher_version_wins_then_the_later_fetch() {
     let mut world = World::new();
     let stamp = world.lead(1);
     let entry = |world: &World, began, version, response| world.entry(stamp, began, version, response);
     for (first, second, expected) in [
-        // The slow one began earlier, and shows what was before.
+        // The slow fetch began earlier, so its response is older.
         ((20, Some(9)), (10, Some(5)), (Some("first"), "second")),
         ((20, Some(5)), (10, Some(9)), (Some("second"), "second")),
-        // A provider that lags: what began later shows less.
+        // A lagging provider: the later fetch has the lower version.
         ((10, Some(9)), (120, Some(5)), (Some("first"), "second")),
         ((10, Some(5)), (120, Some(5)), (Some("second"), "second")),
         ((10, Some(5)), (100, None), (Some("second"), "second")),
-        // Two at the same time: the one that is stored does for who waits for the other if it began later, and for
-        // nobody else.
+        // Concurrent fetches: readers of the other fetch are served the stored entry only if it began later.
         ((20, Some(5)), (10, Some(5)), (Some("first"), "first")),
         ((20, None), (10, None), (Some("first"), "first")),
         ((20, Some(5)), (10, None), (Some("first"), "first")),
@@ -428,13 +427,13 @@ fn the_higher_version_counts_and_then_the_start_behind_what_was_known() {
 }
 
 #[test]
-fn of_two_fetches_at_the_same_time_neither_is_kept_where_nobody_knows_which_is_newer() {
+fn of_concurrent_fetches_of_unclear_order_none_is_kept() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.put(world.entry(stamp, 10, Some(5), "a"));
     world.now = 1;
     assert_eq!(world.put(world.entry(stamp, 90, Some(5), "b")), None);
-    // Both were shown: what began before may be older than either.
+    // Both were served, so a fetch that began before may be older than either.
     for began in [80, 1_000] {
         world.put(world.entry(stamp, began, Some(5), "a"));
         world.put(world.entry(stamp, began, Some(5), "b"));
@@ -446,20 +445,20 @@ fn of_two_fetches_at_the_same_time_neither_is_kept_where_nobody_knows_which_is_n
 }
 
 #[test]
-fn the_same_once_more_says_how_the_session_is_now() {
+fn an_equal_response_confirms_the_current_state() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.put(world.entry(stamp, 10, None, "a"));
     world.now = 5;
     world.supersede(4_000, None, "a");
     assert_eq!(world.hit(2), Some("a"));
-    // It saw the session between the two.
+    // This fetch saw the session between the two.
     world.put(world.entry(stamp, 3_000, None, "b"));
     assert_eq!(world.hit(3), None);
 }
 
 #[test]
-fn what_is_stored_is_shown_instead_only_to_those_who_may_see_it() {
+fn an_entry_is_served_instead_only_to_callers_that_may_see_it() {
     for (only, fresh_until, denied, marked, expected) in [
         (None, 1_000, false, false, Some("later")),
         (None, 1_000, true, false, None),
@@ -488,7 +487,7 @@ fn what_is_stored_is_shown_instead_only_to_those_who_may_see_it() {
 }
 
 #[test]
-fn what_was_ended_does_not_come_back() {
+fn an_invalidated_entry_does_not_come_back() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.put(world.entry(stamp, 10, Some(5), "a"));
@@ -502,7 +501,7 @@ fn what_was_ended_does_not_come_back() {
     assert_eq!(world.hit(4), Some("b"));
     world.retire(None);
     assert_eq!(world.hit(5), None, "whoever was told that there is none is not shown one");
-    // Somebody leads, and what ends it began later: nobody waits for that fetch, or joins it.
+    // The retired fetch began before the invalidation, so no reader waits for it or joins it.
     world.variant = VariantState::default();
     world.lead(6);
     world.retire(None);
@@ -513,7 +512,7 @@ fn what_was_ended_does_not_come_back() {
 }
 
 #[test]
-fn what_was_shown_ends_what_is_older_and_nothing_else() {
+fn a_served_response_invalidates_only_what_is_older() {
     for (began, version, response, ends) in [
         (200, Some(6), "b", true),
         (100, Some(6), "b", true),
@@ -521,7 +520,7 @@ fn what_was_shown_ends_what_is_older_and_nothing_else() {
         (200, None, "b", true),
         (Micros::MAX, None, "b", true),
         (200, Some(5), "a", false),
-        // It began earlier, and nobody knows which of them saw the session last.
+        // It began earlier, and the order of the two is unclear.
         (100, Some(5), "b", true),
         (100, Some(5), "a", false),
         (200, Some(4), "b", false),
@@ -534,7 +533,7 @@ fn what_was_shown_ends_what_is_older_and_nothing_else() {
         world.supersede(began, version, response);
         let what = format!("{began} {version:?} {response}");
         assert_eq!(world.hit(2), (!ends).then_some("a"), "{what}");
-        // What began before it does not come behind it.
+        // A fetch that began before it must not be stored after it.
         world.put(world.entry(stamp, 50, Some(4), "older"));
         world.put(world.entry(stamp, 90, None, "older"));
         assert_eq!(world.hit(3), (!ends).then_some("a"), "{what}");
@@ -542,8 +541,8 @@ fn what_was_shown_ends_what_is_older_and_nothing_else() {
 }
 
 #[test]
-fn what_is_shown_and_cannot_be_stored_ends_what_is_older() {
-    // It began before a response that says that there is no session, and is newer than what came after that.
+fn a_served_response_that_cannot_be_stored_invalidates_what_is_older() {
+    // It began before a 404, and is newer than what was fetched after that.
     let mut world = World::new();
     let stamp = world.lead(1);
     world.retire(None);
@@ -553,7 +552,7 @@ fn what_is_shown_and_cannot_be_stored_ends_what_is_older() {
     world.put(world.entry(stamp, 60, Some(6), "b"));
     assert_eq!(world.hit(3), None);
 
-    // It comes beside a write that then changes nothing.
+    // It runs concurrently with a write that changes nothing.
     for (began, version, left) in
         [(2_000, Some(6), None), (2_000, None, None), (2_000, Some(4), Some("a")), (50, None, None)]
     {
@@ -569,7 +568,7 @@ fn what_is_shown_and_cannot_be_stored_ends_what_is_older() {
 }
 
 #[test]
-fn a_version_that_is_over_early_still_keeps_older_fetches_away() {
+fn a_version_that_expires_early_still_keeps_older_fetches_out() {
     for (early, later) in [(true, None), (false, Some("slow"))] {
         let mut world = World::new();
         let stamp = world.lead(1);
@@ -581,21 +580,21 @@ fn a_version_that_is_over_early_still_keeps_older_fetches_away() {
         let expected = if early { None } else { Some("a") };
         world.put(world.entry(stamp, 60, Some(4), "slow"));
         assert_eq!(world.hit(2), expected);
-        // Where versions say it the one that began earlier may be newer, as long as what it replaces is there.
+        // With versions, the fetch that began earlier may be newer, as long as the entry it replaces is stored.
         world.put(world.entry(stamp, 70, Some(6), "slow"));
         assert_eq!(world.hit(3), later);
     }
 }
 
 #[test]
-fn a_version_that_was_shown_keeps_lower_ones_away_whenever_their_fetch_began() {
+fn a_served_version_keeps_lower_ones_out_whenever_their_fetch_began() {
     let mut world = World::new();
     let stamp = world.lead(1);
-    // It began earlier, and saw the session later.
+    // It began earlier, but has the higher version.
     world.supersede(50, Some(6), "b");
     world.put(world.entry(stamp, 90, Some(5), "a"));
     assert_eq!(world.hit(2), None);
-    // What is kept away does not make that last longer.
+    // A late fetch that is kept out does not extend the watermark.
     world.now = 1_000;
     world.put(world.entry(stamp, 1_000_000, Some(5), "a"));
     world.supersede(1_000_000, Some(5), "a");
@@ -603,7 +602,7 @@ fn a_version_that_was_shown_keeps_lower_ones_away_whenever_their_fetch_began() {
     world.now = 1_500;
     world.put(world.entry(stamp, 1_500_000, Some(5), "a"));
     assert_eq!(world.hit(4), Some("a"));
-    // The same of one that was stored.
+    // The same for a stored response.
     world.put(Entry { fresh_until: 1_510, stale_until: 1_510, ..world.entry(stamp, 1_500_000, Some(6), "b") });
     world.now = 1_520;
     world.put(world.entry(stamp, 1_505_000, Some(5), "a"));
@@ -611,7 +610,7 @@ fn a_version_that_was_shown_keeps_lower_ones_away_whenever_their_fetch_began() {
 }
 
 #[test]
-fn a_fetch_that_began_before_something_newer_was_shown_is_not_joined() {
+fn a_fetch_from_before_a_newer_response_is_not_joined() {
     let since = |world: &mut World| match world.acquire(9) {
         Acquired::Lead { since, .. } | Acquired::Wait { since, .. } | Acquired::Hit(_, _, since) => since,
         other => panic!("{other:?}"),
@@ -619,7 +618,7 @@ fn a_fetch_that_began_before_something_newer_was_shown_is_not_joined() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.now = 5;
-    // It began long before that.
+    // It began long before.
     world.supersede(50, Some(6), "b");
     assert_eq!(since(&mut world), 5_100);
     world.now = 6;
@@ -631,7 +630,7 @@ fn a_fetch_that_began_before_something_newer_was_shown_is_not_joined() {
 }
 
 #[test]
-fn a_version_that_replaces_a_later_start_keeps_away_what_began_between() {
+fn a_version_that_replaces_a_later_fetch_keeps_out_fetches_between() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.now = 90;
@@ -645,7 +644,7 @@ fn a_version_that_replaces_a_later_start_keeps_away_what_began_between() {
 }
 
 #[test]
-fn a_stored_404_is_for_the_one_who_was_told_and_nothing_older_comes_behind_it() {
+fn a_stored_404_is_for_its_caller_and_keeps_older_responses_out() {
     let mut world = World::new();
     let stamp = world.lead(1);
     let entry = world.entry(stamp, 20, None, "404");
@@ -663,7 +662,7 @@ fn a_stored_404_is_for_the_one_who_was_told_and_nothing_older_comes_behind_it() 
 }
 
 #[test]
-fn a_denial_is_for_one_credential_and_where_there_are_too_many_for_all() {
+fn a_denial_is_for_one_credential_and_too_many_are_for_all() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.put(world.entry(stamp, 10, None, "a"));
@@ -686,7 +685,7 @@ fn a_denial_is_for_one_credential_and_where_there_are_too_many_for_all() {
 }
 
 #[test]
-fn a_reader_whose_response_is_not_stored_keeps_nobody_waiting() {
+fn a_reader_that_does_not_store_takes_no_lease() {
     let mut world = World::new();
     let reading = AcquireInput { unstored: true, ..world.reading(1) };
     let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.variant, reading, || Generation(9));
@@ -727,7 +726,7 @@ mod reading {
     }
 
     #[test]
-    fn what_was_fetched_before_the_connection_is_fetched_again() {
+    fn entries_from_before_the_connection_are_fetched_again() {
         let hit = Acquired::Hit(ENTRY, Some(7), 100_000);
         assert_eq!(next(hit.clone(), connection_id(1, 100), 150, WINDOWS), ReadStep::Respond(ENTRY));
         assert_eq!(
@@ -742,7 +741,7 @@ mod reading {
     }
 
     #[test]
-    fn what_is_no_longer_fresh_does_within_its_windows() {
+    fn a_stale_entry_is_served_within_its_windows() {
         let at = |now, windows| {
             let stale = Some(ENTRY);
             next(
@@ -769,7 +768,7 @@ mod reading {
     }
 
     #[test]
-    fn no_fetch_is_joined_whose_response_would_be_no_hit() {
+    fn a_fetch_is_joined_only_if_its_response_would_be_a_hit() {
         let limits = |max_age, min_fresh| Limits { max_age, min_fresh };
         for (now, fresh, limits, known, since) in [
             (99, 100, LIMITS, 0, 0),
@@ -792,7 +791,7 @@ mod reading {
             let ReadStep::Fetch(fetch) = next(hit, connection_id(1, 101), now, windows) else { panic!("{case:?}") };
             assert_eq!(fetch.since, since, "{case:?}");
         }
-        // What may be joined is what would be a hit: counted alike, by whole milliseconds.
+        // A fetch may be joined exactly if its response would be a hit; both count whole milliseconds.
         let (began, windows) = (100_999, FreshnessWindows { fresh: 100, ..FreshnessWindows::default() });
         for now in [199, 200] {
             let entry = Entry { began, fresh_until: began / 1_000 + 100, ..ENTRY };
@@ -803,7 +802,7 @@ mod reading {
     }
 
     #[test]
-    fn fetches_are_joined_by_stamp_and_link() {
+    fn fetches_are_joined_by_stamp_and_connection() {
         let later = Stamp { session: Generation(3), ..STAMP };
         let began = FlightKey::new(STAMP, connection_id(1, 0));
         assert_eq!(FlightKey::new(STAMP, connection_id(1, 9)), began);
@@ -813,20 +812,24 @@ mod reading {
 }
 
 #[test]
-fn an_unconfirmed_end_is_enough_only_while_the_mark_certainly_stands() {
+fn an_unconfirmed_end_suffices_only_while_the_mark_is_certainly_set() {
     use super::reading::ConnectionId;
-    use super::writing::{Placed, Unconfirmed, unconfirmed};
+    use super::writing::{MarkPlacement, UnconfirmedAction, unconfirmed};
     let connection_id = |number| ConnectionId { number, fence: 0 };
-    let placed = Placed::Confirmed(connection_id(1));
-    assert_eq!(unconfirmed(placed, Some(connection_id(1)), 3_999, 5_000), Unconfirmed::Acknowledge);
-    assert_eq!(unconfirmed(placed, Some(connection_id(1)), 4_000, 5_000), Unconfirmed::TryAgain, "it may have run out");
+    let placed = MarkPlacement::Confirmed(connection_id(1));
+    assert_eq!(unconfirmed(placed, Some(connection_id(1)), 3_999, 5_000), UnconfirmedAction::Acknowledge);
+    assert_eq!(
+        unconfirmed(placed, Some(connection_id(1)), 4_000, 5_000),
+        UnconfirmedAction::TryAgain,
+        "it may have run out"
+    );
     assert_eq!(
         unconfirmed(placed, Some(connection_id(2)), 0, 5_000),
-        Unconfirmed::TryAgain,
+        UnconfirmedAction::TryAgain,
         "another server may lack it"
     );
-    assert_eq!(unconfirmed(placed, None, 0, 5_000), Unconfirmed::TryAgain);
-    assert_eq!(unconfirmed(Placed::Unknown, Some(connection_id(1)), 0, 5_000), Unconfirmed::TryAgain);
+    assert_eq!(unconfirmed(placed, None, 0, 5_000), UnconfirmedAction::TryAgain);
+    assert_eq!(unconfirmed(MarkPlacement::Unknown, Some(connection_id(1)), 0, 5_000), UnconfirmedAction::TryAgain);
 }
 
 mod of_tenants {
@@ -848,7 +851,7 @@ mod of_tenants {
     }
 
     #[test]
-    fn a_deletion_is_its_tenants() {
+    fn a_deletion_belongs_to_its_tenant() {
         use DeletionState::{Deleted, No};
         for (tenant, expected) in [(DEFAULT_TENANT, [Deleted, No, No]), (OTHER, [No, Deleted, No])] {
             let mut state = CoherenceState::default();
@@ -863,7 +866,7 @@ mod of_tenants {
     }
 
     #[test]
-    fn a_purge_of_the_upstream_lifts_what_was_deleted_before() {
+    fn a_purge_lifts_earlier_deletions() {
         use DeletionState::{Deleted, No};
         let (mut state, mut epoch) = (CoherenceState::default(), CoherenceState::default());
         settle(&mut state, deleted(DEFAULT_TENANT, epoch.purged()), 0);
@@ -879,9 +882,9 @@ mod of_tenants {
     }
 
     #[test]
-    fn an_earlier_purge_is_no_reason_to_lift_a_later_deletion() {
+    fn a_purge_does_not_lift_later_deletions() {
         let mut state = CoherenceState::default();
-        // The second has looked for the last purge before the first has, but is recorded after it.
+        // The second deletion read the purge time first, but is recorded last.
         for purged in [7, 5] {
             settle(&mut state, deleted(OTHER, purged), 0);
         }
@@ -892,7 +895,7 @@ mod of_tenants {
     }
 
     #[test]
-    fn a_deletion_that_is_in_the_state_alone_may_be_any_tenants() {
+    fn a_deletion_in_the_shared_state_alone_may_be_any_tenants() {
         let mut state = CoherenceState { deleted_until: Some(100), ..CoherenceState::default() };
         assert_eq!(gone(&state, 7, 99), [DeletionState::Deleted, DeletionState::Unknown, DeletionState::Unknown]);
         let (mut epoch, mut variant, now) = (CoherenceState::default(), VariantState::<()>::default(), 0);
@@ -900,13 +903,13 @@ mod of_tenants {
         let reading = AcquireInput { reader, steal, fresh, unstored, caller, tenant: OTHER, lease, now };
         let found = acquire(&mut state, &mut epoch, &mut variant, reading, || Generation(1));
         assert_eq!(found, Acquired::Bypass);
-        // A later one that is known to be the own tenant's does not explain it.
+        // A later deletion that is known to be the default tenant's does not explain the earlier one.
         settle(&mut state, Settled { deleted_for: Some(50), ..Settled::default() }, 0);
         assert_eq!(state.deletion_state(&OTHER, 0, 60), DeletionState::Unknown);
     }
 
     #[test]
-    fn a_floor_is_its_tenants() {
+    fn a_floor_belongs_to_its_tenant() {
         let mut state = CoherenceState::default();
         for (tenant, version) in [(DEFAULT_TENANT, 5), (OTHER, 7), (OTHER, 6)] {
             settle(&mut state, Settled { version: Some(version), tenant, ..Settled::default() }, 0);

@@ -57,7 +57,7 @@ pub(super) fn check_limits(declared: &DeclaredPolicy, limits: Limits, upstream: 
         declared.values.iter().map(|Spanned { location, value: (_, _, value) }| (location, "k", value.as_str()));
     for (location, key, value) in keys.chain(values) {
         let policy = Policy { limits, ..Policy::default() };
-        let Evaluation::Reject(violations) = policy.evaluate(&single(key, value), None) else {
+        let Evaluation::Reject(violations) = policy.evaluate(&single_entry_patch(key, value), None) else {
             continue;
         };
         for violation in violations {
@@ -70,14 +70,14 @@ pub(super) fn check_limits(declared: &DeclaredPolicy, limits: Limits, upstream: 
 /// Whether normalization would change this key or value.
 fn is_changed(normalize: Normalize, key: &str, value: &str) -> bool {
     let policy = Policy { normalize, ..Policy::default() };
-    match policy.evaluate(&single(key, value), None) {
+    match policy.evaluate(&single_entry_patch(key, value), None) {
         Evaluation::Permit(permit) => !permit.edits().is_empty(),
         Evaluation::Reject(_) | Evaluation::Need(_) => true,
     }
 }
 
 /// A write of one entry.
-fn single(key: &str, value: &str) -> SessionPatch {
+fn single_entry_patch(key: &str, value: &str) -> SessionPatch {
     let field = Field { key: key.to_owned(), value: Value::Text(value.to_owned()) };
     SessionPatch { metadata: MetadataChange::Replace(vec![field]), ..SessionPatch::default() }
 }

@@ -87,7 +87,7 @@ type Fatal = (Position, Problem);
 
 #[derive(Default)]
 struct Builder {
-    open: Vec<Open>,
+    open: Vec<OpenCollection>,
     anchors: BTreeMap<usize, Anchored>,
     nodes: usize,
     root: Option<Node>,
@@ -95,7 +95,7 @@ struct Builder {
 }
 
 /// A map or a list that has not ended.
-struct Open {
+struct OpenCollection {
     place: Position,
     anchor: usize,
     kind: Collected,
@@ -195,7 +195,7 @@ impl Builder {
     }
 
     fn key(&mut self, text: String, plain: bool, place: Position) {
-        let Some(Open { kind: Collected::Map { members, key }, .. }) = self.open.last_mut() else {
+        let Some(OpenCollection { kind: Collected::Map { members, key }, .. }) = self.open.last_mut() else {
             return;
         };
         let first = members.iter().find(|member| member.key == text).map(|member| member.place);
@@ -221,12 +221,12 @@ impl Builder {
         }
         self.reject_tag(tag, place);
         self.count(1, 1, place)?;
-        self.open.push(Open { place, anchor, kind });
+        self.open.push(OpenCollection { place, anchor, kind });
         Ok(())
     }
 
     fn end(&mut self) {
-        let Some(Open { place, anchor, kind }) = self.open.pop() else {
+        let Some(OpenCollection { place, anchor, kind }) = self.open.pop() else {
             return;
         };
         let kind = match kind {

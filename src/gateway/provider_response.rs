@@ -1,4 +1,4 @@
-//! A response of the provider, whole, and what its call says.
+//! A provider's whole response, and its decoded call.
 
 use crate::wire::carrier::{Carrier, DecodedCall};
 use bytes::Bytes;

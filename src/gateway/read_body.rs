@@ -1,4 +1,4 @@
-//! From an authorized request and its body to a decoded request.
+//! Decodes the body of an authorized request.
 
 use super::authorized::AuthorizedRequest;
 use super::decoded::DecodedRequest;

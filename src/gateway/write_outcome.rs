@@ -281,7 +281,7 @@ mod tests {
 
     /// The result for each status: `u` unchanged, `c` changed, `k` mark kept.
     #[test]
-    fn statuses_say_what_became_of_a_change() {
+    fn statuses_decide_how_an_invalidating_write_ends() {
         for (statuses, expected) in [
             (&[200, 201, 202, 204, 299, 302, 303][..], 'c'),
             (&[301, 307, 308, 400, 401, 403, 404, 405, 409, 410, 411, 412, 413, 415, 422, 429, 431, 501, 505], 'u'),

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_are_told_and_the_rest_is_counted() {
+    fn the_first_are_listed_and_the_rest_is_counted() {
         assert_eq!((many(20).len(), many(21).len(), many(4990).count()), (20, 20, 4990));
         assert!(!many(20).text(100_000).contains("more"));
         assert!(many(21).text(100_000).ends_with("; and 1 more"));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_room_for_as_many_as_fit() {
+    fn a_text_lists_as_many_as_fit() {
         let mut violations = Violations::new();
         for at in 0..20 {
             violations.push(Violation { path: format!("k{at}"), rule: Rule::Type, message: "is wrong".into() });

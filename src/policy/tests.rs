@@ -55,7 +55,7 @@ fn dropping_everything_is_a_violation_and_not_a_wipe() {
 }
 
 #[test]
-fn protected_keys_are_checked_by_what_the_session_holds_now() {
+fn protected_keys_are_compared_with_the_current_metadata() {
     let policy = Policy { protected: patterns(&["tenant"]), ..Policy::default() };
     let current = [field("tenant", text("acme"))];
     let check = |fields: Vec<Field>| policy.evaluate(&replace(fields), Some(&current));

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn points_of_ed25519_are_told_from_what_is_none() {
+    fn points_of_ed25519_are_recognized() {
         for _ in 0..20 {
             let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
             let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();

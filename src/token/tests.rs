@@ -360,7 +360,7 @@ fn a_modulus_with_a_leading_zero_verifies() {
     );
 }
 
-/// A pair whose point has a coordinate that begins with a zero byte, and its `x` and `y`.
+/// A key pair with a coordinate that has a leading zero byte, and its `x` and `y`.
 fn short_pair() -> (EcdsaKeyPair, Vec<u8>, Vec<u8>) {
     let random = SystemRandom::new();
     loop {
@@ -375,7 +375,7 @@ fn short_pair() -> (EcdsaKeyPair, Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn coordinates_without_their_zeros_or_with_more_verify() {
+fn coordinates_with_too_few_or_many_zeros_verify() {
     install_crypto_provider();
     let (pair, x, y) = short_pair();
     let message =
@@ -401,9 +401,9 @@ fn expected(algorithms: &[Algorithm]) -> Expectations {
     }
 }
 
-/// Keys that could never verify a token do not count as usable, and each is named with its reason.
+/// Unusable keys are left out, and each is listed with its reason.
 #[test]
-fn keys_that_verify_nothing_are_left_out_and_named() {
+fn unusable_keys_are_left_out_and_listed() {
     let off = URL_SAFE_NO_PAD.encode([7; 32]);
     let long = URL_SAFE_NO_PAD.encode([7; 33]);
     let edwards = |x: &[u8]| json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": URL_SAFE_NO_PAD.encode(x) });
@@ -481,7 +481,7 @@ fn ed25519_is_eddsa_in_keys_and_tokens() {
 }
 
 #[test]
-fn a_token_that_names_no_key_is_taken_only_where_there_is_one() {
+fn a_token_without_kid_needs_a_single_candidate() {
     let expected = Expectations {
         issuers: vec!["https://i/".into()],
         audiences: vec!["https://a/".into()],
@@ -494,7 +494,7 @@ fn a_token_that_names_no_key_is_taken_only_where_there_is_one() {
     assert!(verify(&token, &two, &expected, NOW).is_err());
 }
 
-/// The corpus beside the project: no signature that must not verify does, all that must do.
+/// The corpus beside the project: exactly the valid signatures verify.
 #[test]
 fn wycheproof_signatures_are_checked_as_they_say() {
     install_crypto_provider();
@@ -541,7 +541,7 @@ fn wycheproof_signatures_are_checked_as_they_say() {
     }
 }
 
-/// The same of whole tokens with the keys that they come with: keys, headers and signatures.
+/// The same for whole tokens with their own keys: keys, headers and signatures.
 #[test]
 fn wycheproof_tokens_are_checked_as_they_say() {
     install_crypto_provider();
@@ -564,7 +564,7 @@ fn wycheproof_tokens_are_checked_as_they_say() {
         for case in group["tests"].as_array().unwrap() {
             let Some(token) = case["jws"].as_str() else { continue };
             let verdict = verify(token, &keys, &expected, NOW);
-            // Their payloads are no claims, which is found out when the signature was good.
+            // Their payloads are not claims, which is detected only after a valid signature.
             let signed = verdict == Err(Rejection::TokenInvalid("its claims are not a JSON object").into());
             match case["result"].as_str().unwrap() {
                 "invalid" => {
@@ -572,7 +572,7 @@ fn wycheproof_tokens_are_checked_as_they_say() {
                     bad += 1;
                 }
                 _ if signed => good += 1,
-                // Its key is named for another algorithm than its token has.
+                // Its key is for another algorithm than the token's.
                 _ => assert_eq!(verdict, Err(VerificationError::UnknownKey), "{} {}", case["tcId"], case["comment"]),
             }
         }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_web_has_them_in_the_body_in_parts_and_in_base64() {
+    fn grpc_web_trailers_are_read_from_the_body_in_parts_and_in_base64() {
         let trailers = framed_trailers(&map(&[("grpc-status", "16"), ("grpc-message", "no")]));
         let padded = [STANDARD.encode(&trailers[..7]), STANDARD.encode(&trailers[7..])].concat();
         for (content_type, body) in

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_their_words_whatever_carries_them() {
+    fn errors_have_the_same_text_in_every_carrier() {
         let none = HeaderMap::new();
         let told = map(&[("grpc-status", "9"), ("grpc-message", "User is locked (COMMAND-JLK35)")]);
         let text = Some("User is locked (COMMAND-JLK35)".to_owned());
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_say_the_same_whatever_carries_them() {
+    fn responses_decode_alike_in_every_carrier() {
         let framed = frame::framed(b"m");
         let good = DecodedCall { status: StatusCode::OK, message: Some(Bytes::from_static(b"m")) };
         let (none, zero, five) = (HeaderMap::new(), map(&[("grpc-status", "0")]), map(&[("grpc-status", "5")]));

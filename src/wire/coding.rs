@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_undone_in_any_spelling() {
+    fn encodings_are_decoded_in_any_spelling() {
         let text = br#"{"id":"tokens"}"#.repeat(1000);
         for (coding, body) in [
             ("gzip", gzip(&text)),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_undone_stays_as_it_came() {
+    fn undecodable_bodies_stay_unchanged() {
         let text = b"text".repeat(1000);
         let (zipped, flat) = (gzip(&text), raw(&text));
         for (coding, body) in [

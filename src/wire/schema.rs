@@ -32,14 +32,14 @@ pub struct Field {
     /// The name in JSON.
     pub json: &'static str,
     /// The type of the value.
-    pub kind: Kind,
+    pub kind: FieldType,
     /// The provider's validation rule.
-    pub rule: Rule,
+    pub constraint: Constraint,
 }
 
 /// The type of a field's value.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum FieldType {
     /// A string.
     Text,
     /// `true` or `false`.
@@ -64,7 +64,7 @@ pub enum Kind {
 
 /// A provider's validation rule for a field (the rules of protoc-gen-validate).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
+pub enum Constraint {
     /// No rule.
     None,
     /// The length in characters.

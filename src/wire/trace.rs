@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_read_to_the_letter() {
+    fn a_parent_is_parsed_strictly() {
         for parent in [
             PARENT,
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_goes_on_if_it_can_be_read() {
+    fn a_valid_state_is_forwarded() {
         let long = |length: usize| "x".repeat(length);
         let entries = |count: usize| (0..count).map(|at| format!("k{at}=v")).collect::<Vec<_>>().join(",");
         let goes_on = |states: &[&str]| {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_begins_here_is_one() {
+    fn a_started_trace_is_valid() {
         for (id, parent) in [([1, 2], 3), ([0, 0], 0), ([u64::MAX, 0], u64::MAX)] {
             let trace = Trace::start(id, parent);
             let headers: HeaderMap = trace.changes().filter_map(|(name, value)| Some((name, value?.clone()))).collect();

@@ -1,6 +1,6 @@
-//! The schema for editors says what the reader says: the same options in each map, the same words, the same defaults.
+//! The schema for editors agrees with the parser: the same options in each map, the same words, the same defaults.
 //!
-//! Where a test here fails, `config/schema.json` is what has to follow.
+//! If a test here fails, mend `config/schema.json`.
 
 use super::*;
 use jsonschema::Validator;
@@ -20,7 +20,7 @@ fn validator() -> Validator {
     jsonschema::draft202012::new(&schema).unwrap()
 }
 
-/// What an editor sees of a text: plain scalars have the types of YAML.
+/// A value as editors see it: plain scalars have YAML types.
 fn seen(node: &Node) -> Value {
     match &node.kind {
         Kind::Map(members) => {
@@ -41,12 +41,12 @@ fn seen_in(text: &str) -> Value {
     seen(&tree::parse(text).0.unwrap())
 }
 
-/// Why a schema rejects something; empty where it does not.
+/// Why a schema rejects a value; empty if it does not.
 fn rejected(validator: &Validator, value: &Value) -> Vec<String> {
     validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// The parts of a schema that a value may be held to: itself, what it refers to, and its alternatives.
+/// The parts of a schema that apply to a value: itself, what it refers to, and its alternatives.
 fn readings<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
     let mut all = vec![schema];
     if let Some(name) = schema.get("$ref").and_then(|name| name.as_str()?.strip_prefix("#/$defs/")) {
@@ -57,14 +57,14 @@ fn readings<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
     all
 }
 
-/// A step from a value into it.
+/// A step from a value to one of its children.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Key(String),
     Item(usize),
 }
 
-/// The schema of what stands at a path.
+/// The schema at a path.
 fn at<'s>(root: &'s Value, path: &[Step]) -> Option<&'s Value> {
     path.iter().try_fold(root, |schema, step| {
         readings(root, schema).into_iter().find_map(|schema| match step {
@@ -77,7 +77,7 @@ fn at<'s>(root: &'s Value, path: &[Step]) -> Option<&'s Value> {
     })
 }
 
-/// The map of options that a schema stands for.
+/// The map of options that a schema describes.
 fn options<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Map<String, Value>> {
     readings(root, schema).into_iter().find_map(|schema| {
         let properties = schema.get("properties")?.as_object()?;
@@ -86,7 +86,7 @@ fn options<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Map<String, Val
     })
 }
 
-/// All maps of options that a schema has.
+/// All maps of options in a schema.
 fn all_options(root: &Value) -> Vec<BTreeSet<String>> {
     fn walk(schema: &Value, found: &mut Vec<BTreeSet<String>>) {
         if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
@@ -104,7 +104,7 @@ fn all_options(root: &Value) -> Vec<BTreeSet<String>> {
     found
 }
 
-/// Texts that visit every map of options together.
+/// Texts that together contain every map of options.
 fn examples() -> Vec<Node> {
     let shared = ["url", "sentinel", "cluster"].map(|way| shared(Some(way)));
     let texts = [vec![EXAMPLE.to_owned()], shared.to_vec(), vec![several_listeners()]].concat();
@@ -142,14 +142,14 @@ fn scalar(place: error::Position, text: &str) -> Node {
     Node { place, kind: Kind::Scalar { text: text.into(), plain: true } }
 }
 
-/// What the reader makes of a tree: the configuration as it is shown, and the faults.
+/// Compiles a tree: the configuration's debug text, and the errors.
 fn read(root: &Node) -> (String, Vec<ConfigError>) {
     let mut context = Context { file: "c", environment: &Sample, faults: Vec::new(), warnings: Vec::new() };
     let config = context.read_map(&Entry::root(root), |section| process::read(section, &[7; 32]));
     (format!("{config:?}"), context.faults)
 }
 
-/// A path as faults have it.
+/// A path as in errors.
 fn shown(path: &[Step]) -> String {
     path.iter().fold(String::new(), |path, step| match step {
         Step::Key(key) => error::path_below(&path, key),
@@ -157,9 +157,9 @@ fn shown(path: &[Step]) -> String {
     })
 }
 
-/// Each map of options is asked for an option that no map has, and says what it knows.
+/// An unknown option in each map makes the parser list the known ones.
 #[test]
-fn every_map_has_the_options_that_the_reader_knows() {
+fn every_map_has_the_options_of_the_parser() {
     let schema = schema();
     let mut visited: Vec<BTreeSet<String>> = Vec::new();
     let mut faults = Vec::new();
@@ -176,7 +176,7 @@ fn every_map_has_the_options_that_the_reader_knows() {
             let (_, found) = read(&spoilt);
             let unknown = found.iter().find(|fault| fault.path == option && fault.found == "unknown key");
             let Some(known) = unknown.and_then(|fault| fault.allowed.as_deref()) else {
-                // A map with free names.
+                // A map with user-defined keys.
                 continue;
             };
             let known: BTreeSet<String> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
@@ -197,7 +197,7 @@ fn every_map_has_the_options_that_the_reader_knows() {
     assert!(visited.len() > 30, "{}", visited.len());
 }
 
-/// The single values of the examples, each with its path and what the schema says of it.
+/// The single values of the examples, each with its path and schemas.
 fn each_value(mut look: impl FnMut(&Node, &[Step], Vec<&Value>)) {
     let schema = schema();
     for root in examples() {
@@ -216,9 +216,9 @@ fn with(root: &Node, path: &[Step], text: &str) -> Vec<ConfigError> {
     read(&changed).1.into_iter().filter(|fault| fault.path == shown(path)).collect()
 }
 
-/// A word that nobody knows makes the reader list those that it knows.
+/// An unknown word makes the parser list the known ones.
 #[test]
-fn words_are_those_that_the_reader_knows() {
+fn words_are_those_of_the_parser() {
     let mut seen = 0;
     each_value(|root, path, readings| {
         let stated = readings.iter().filter_map(|schema| schema.get("enum")?.as_array()).flatten();
@@ -243,13 +243,13 @@ fn words_are_those_that_the_reader_knows() {
     assert!(seen > 20, "{seen}");
 }
 
-/// An option that has its default is as good as none.
+/// An option with its default value changes nothing.
 #[test]
-fn defaults_are_those_of_the_reader() {
+fn defaults_are_those_of_the_parser() {
     let schema = schema();
     let mut seen = BTreeSet::new();
     let mut faults = Vec::new();
-    // Of those with a shared store one is enough: in a cluster some options have no place.
+    // One example with a shared store is enough; some options are not allowed in a cluster.
     for root in examples().into_iter().take(2) {
         for path in nodes(&root) {
             let Some((Step::Key(key), parent)) = path.split_last() else {
@@ -283,14 +283,14 @@ fn defaults_are_those_of_the_reader() {
     assert!(seen.len() > 50, "{seen:?}");
 }
 
-/// Every option says what it means.
+/// Every option has a description.
 #[test]
 fn every_option_is_described() {
     fn walk(schema: &Value, path: &str) {
         for (key, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let path = format!("{path}.{key}");
             let said = schema.get("description").and_then(Value::as_str);
-            // What a map is may stand where it is defined.
+            // A map may be described where it is defined.
             assert!(
                 said.is_some() || schema.get("$ref").is_some_and(|name| name.as_str().unwrap().contains('_')),
                 "{path}"
@@ -304,12 +304,12 @@ fn every_option_is_described() {
     schema["$defs"].as_object().unwrap().iter().for_each(|(name, schema)| walk(schema, name));
 }
 
-/// The blocks of YAML in a document.
+/// The YAML blocks in a document.
 fn blocks(document: &str) -> Vec<String> {
     document.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// The configurations in what is deployed: the texts below keys that end with `.yaml: |`.
+/// The configurations in deployment files: the texts below keys that end with `.yaml: |`.
 fn embedded(document: &str) -> Vec<String> {
     let below = |at: usize| {
         let rest = &document[at..];
@@ -341,7 +341,7 @@ fn every_configuration_of_the_project_is_valid() {
     let mut seen = 0;
     for (name, text) in texts {
         let mut value = seen_in(&text);
-        // Some show a part only.
+        // Some show only a part.
         let map = value.as_object_mut().unwrap();
         map.entry("upstreams")
             .or_insert_with(|| json!({"a": {"dialect": "auth0", "url": "https://a", "auth": "none"}}));
@@ -352,7 +352,7 @@ fn every_configuration_of_the_project_is_valid() {
     assert_eq!(EXAMPLE.lines().next(), Some("# yaml-language-server: $schema=schema.json"));
 }
 
-/// What is wrong with the cases of the reader, as far as it can be seen without a look at anything else.
+/// Errors in the parser's cases that a schema can detect on its own.
 const PLAIN: [&str; 11] = [
     "unknown key",
     "expected a map of options, found",
@@ -368,7 +368,7 @@ const PLAIN: [&str; 11] = [
 ];
 
 #[test]
-fn cases_of_the_reader_are_checked_alike() {
+fn cases_of_the_parser_agree_with_the_schema() {
     let validator = validator();
     let (mut good, mut bad) = (0, 0);
     for (file, whole) in wholes() {
@@ -395,10 +395,10 @@ fn cases_of_the_reader_are_checked_alike() {
 }
 
 #[test]
-fn what_a_variable_holds_is_not_known_to_an_editor() {
+fn values_of_variables_are_unknown_to_editors() {
     let validator = validator();
     each_value(|root, path, _| {
-        // Where a secret is, the name of a variable stands.
+        // A secret's reference contains the name of a variable.
         if path.last() == Some(&Step::Key("env".into())) {
             return;
         }

@@ -52,12 +52,12 @@ pub(super) const RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), Word("startidentityproviderintent")]),
     InvalidationRule::keeps(&[V2, Word("idp_intents"), Rest]).with("POST"),
     // Requests that send codes or links, or begin the registration of a factor.
-    InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(SENT)]),
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(SEND_PROCEDURES)]),
     InvalidationRule::keeps(&[V2, USERS, Any, OneOf(&["email", "phone", "invite_code"]), OneOf(&["resend", "send"])])
         .with("POST"),
     InvalidationRule::keeps(&[V2, USERS, Any, Word("passkeys"), Word("registration_link")]).with("POST"),
-    InvalidationRule::keeps(&[V2, USERS, Any, OneOf(SENT_RESOURCES)]).with("POST"),
-    InvalidationRule::keeps(&[MANAGEMENT_SERVICE, OneOf(SENT_BY_MANAGEMENT)]),
+    InvalidationRule::keeps(&[V2, USERS, Any, OneOf(SEND_RESOURCES)]).with("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT_SERVICE, OneOf(SEND_MANAGEMENT)]),
     InvalidationRule::keeps(&[
         MANAGEMENT,
         V1,
@@ -87,7 +87,7 @@ pub(super) const RULES: &[InvalidationRule] = &[
         OneOf(&["setorganizationmetadata", "deleteorganizationmetadata"]),
     ]),
     InvalidationRule::keeps(&[V2, Word("organizations"), Any, Word("metadata")]),
-    InvalidationRule::keeps(&[MANAGEMENT_SERVICE, OneOf(APART_IN_MANAGEMENT)]),
+    InvalidationRule::keeps(&[MANAGEMENT_SERVICE, OneOf(UNRELATED_MANAGEMENT)]),
     InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, OneOf(&["metadata", "grants"]), Rest]),
     InvalidationRule::keeps(&[MANAGEMENT, V1, Word("metadata"), Rest]),
     InvalidationRule::keeps(&[MANAGEMENT, V1, Word("user_grants"), Word("_bulk")]),
@@ -106,7 +106,7 @@ const AUTH_SERVICE: PathPart = Word("zitadel.auth.v1.authservice");
 const SYSTEM_SERVICE: PathPart = Word("zitadel.system.v1.systemservice");
 
 /// Procedures of the user services that only send a message or begin a registration.
-const SENT: &[&str] = &[
+const SEND_PROCEDURES: &[&str] = &[
     "resendemailcode",
     "sendemailcode",
     "resendphonecode",
@@ -120,8 +120,8 @@ const SENT: &[&str] = &[
     "humanmfainitskipped",
 ];
 /// The last path segments of such procedures' resources below a user.
-const SENT_RESOURCES: &[&str] = &["password_reset", "invite_code", "passkeys", "u2f", "totp", "mfa_init_skipped"];
-const SENT_BY_MANAGEMENT: &[&str] = &[
+const SEND_RESOURCES: &[&str] = &["password_reset", "invite_code", "passkeys", "u2f", "totp", "mfa_init_skipped"];
+const SEND_MANAGEMENT: &[&str] = &[
     "resendhumaninitialization",
     "resendhumanemailverification",
     "resendhumanphoneverification",
@@ -129,7 +129,7 @@ const SENT_BY_MANAGEMENT: &[&str] = &[
     "addpasswordlessregistration",
     "sendpasswordlessregistration",
 ];
-const APART_IN_MANAGEMENT: &[&str] = &[
+const UNRELATED_MANAGEMENT: &[&str] = &[
     "setusermetadata",
     "bulksetusermetadata",
     "removeusermetadata",

@@ -3,14 +3,14 @@
 //! Source: ZITADEL's proto files `zitadel/session/{v2,v2beta}/{session_service,session,challenge}.proto` and
 //! `zitadel/object/v2/object.proto`: numbers, names, and the rules of `validate.rules`.
 
-use crate::wire::schema::Kind::{Bool, Duration, Enum, Metadata, Opaque, Struct, Text, Timestamp, Unsigned};
-use crate::wire::schema::{Field, Kind, Message, OneOf, Rule};
+use crate::wire::schema::FieldType::{Bool, Duration, Enum, Metadata, Opaque, Struct, Text, Timestamp, Unsigned};
+use crate::wire::schema::{Constraint, Field, FieldType, Message, OneOf};
 
-const ID: Rule = Rule::Runes { min: 1, max: 200 };
-const TOKEN: Rule = Rule::OptionalRunes { min: 1, max: 500 };
+const ID: Constraint = Constraint::Runes { min: 1, max: 200 };
+const TOKEN: Constraint = Constraint::OptionalRunes { min: 1, max: 500 };
 
-const fn field(number: u32, name: &'static str, json: &'static str, kind: Kind, rule: Rule) -> Field {
-    Field { number, name, json, kind, rule }
+const fn field(number: u32, name: &'static str, json: &'static str, kind: FieldType, constraint: Constraint) -> Field {
+    Field { number, name, json, kind, constraint }
 }
 
 const fn message(name: &'static str, fields: &'static [Field]) -> Message {
@@ -21,11 +21,11 @@ const fn message(name: &'static str, fields: &'static [Field]) -> Message {
 pub static CREATE: Message = message(
     "CreateSessionRequest",
     &[
-        field(1, "checks", "checks", Kind::Message(&CHECKS), Rule::None),
-        field(2, "metadata", "metadata", Metadata, Rule::None),
-        field(3, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
-        field(4, "user_agent", "userAgent", Opaque, Rule::None),
-        field(5, "lifetime", "lifetime", Duration, Rule::Positive),
+        field(1, "checks", "checks", FieldType::Message(&CHECKS), Constraint::None),
+        field(2, "metadata", "metadata", Metadata, Constraint::None),
+        field(3, "challenges", "challenges", FieldType::Message(&CHALLENGES), Constraint::None),
+        field(4, "user_agent", "userAgent", Opaque, Constraint::None),
+        field(5, "lifetime", "lifetime", Duration, Constraint::Positive),
     ],
 );
 
@@ -34,11 +34,11 @@ pub static SET: Message = message(
     "SetSessionRequest",
     &[
         field(1, "session_id", "sessionId", Text, ID),
-        field(2, "session_token", "sessionToken", Text, Rule::None),
-        field(3, "checks", "checks", Kind::Message(&CHECKS), Rule::None),
-        field(4, "metadata", "metadata", Metadata, Rule::None),
-        field(5, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
-        field(6, "lifetime", "lifetime", Duration, Rule::Positive),
+        field(2, "session_token", "sessionToken", Text, Constraint::None),
+        field(3, "checks", "checks", FieldType::Message(&CHECKS), Constraint::None),
+        field(4, "metadata", "metadata", Metadata, Constraint::None),
+        field(5, "challenges", "challenges", FieldType::Message(&CHALLENGES), Constraint::None),
+        field(6, "lifetime", "lifetime", Duration, Constraint::Positive),
     ],
 );
 
@@ -51,18 +51,18 @@ pub static GET: Message = message(
 /// `DeleteSessionRequest` of both versions.
 pub static DELETE: Message = message(
     "DeleteSessionRequest",
-    &[field(1, "session_id", "sessionId", Text, ID), field(2, "session_token", "sessionToken", Text, Rule::None)],
+    &[field(1, "session_id", "sessionId", Text, ID), field(2, "session_token", "sessionToken", Text, Constraint::None)],
 );
 
 /// `CreateSessionRequest` of v2beta.
 pub static CREATE_BETA: Message = message(
     "CreateSessionRequest",
     &[
-        field(1, "checks", "checks", Kind::Message(&CHECKS_BETA), Rule::None),
-        field(2, "metadata", "metadata", Metadata, Rule::None),
-        field(3, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
-        field(4, "user_agent", "userAgent", Opaque, Rule::None),
-        field(5, "lifetime", "lifetime", Duration, Rule::Positive),
+        field(1, "checks", "checks", FieldType::Message(&CHECKS_BETA), Constraint::None),
+        field(2, "metadata", "metadata", Metadata, Constraint::None),
+        field(3, "challenges", "challenges", FieldType::Message(&CHALLENGES), Constraint::None),
+        field(4, "user_agent", "userAgent", Opaque, Constraint::None),
+        field(5, "lifetime", "lifetime", Duration, Constraint::Positive),
     ],
 );
 
@@ -71,11 +71,11 @@ pub static SET_BETA: Message = message(
     "SetSessionRequest",
     &[
         field(1, "session_id", "sessionId", Text, ID),
-        field(2, "session_token", "sessionToken", Text, Rule::Runes { min: 0, max: 500 }),
-        field(3, "checks", "checks", Kind::Message(&CHECKS_BETA), Rule::None),
-        field(4, "metadata", "metadata", Metadata, Rule::None),
-        field(5, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
-        field(6, "lifetime", "lifetime", Duration, Rule::Positive),
+        field(2, "session_token", "sessionToken", Text, Constraint::Runes { min: 0, max: 500 }),
+        field(3, "checks", "checks", FieldType::Message(&CHECKS_BETA), Constraint::None),
+        field(4, "metadata", "metadata", Metadata, Constraint::None),
+        field(5, "challenges", "challenges", FieldType::Message(&CHALLENGES), Constraint::None),
+        field(6, "lifetime", "lifetime", Duration, Constraint::Positive),
     ],
 );
 
@@ -83,8 +83,8 @@ pub static SET_BETA: Message = message(
 pub static GET_BETA: Message = message(
     "GetSessionRequest",
     &[
-        field(1, "session_id", "sessionId", Text, Rule::None),
-        field(2, "session_token", "sessionToken", Text, Rule::None),
+        field(1, "session_id", "sessionId", Text, Constraint::None),
+        field(2, "session_token", "sessionToken", Text, Constraint::None),
     ],
 );
 
@@ -92,29 +92,31 @@ pub static GET_BETA: Message = message(
 pub static LIST: Message = message(
     "ListSessionsRequest",
     &[
-        field(1, "query", "query", Opaque, Rule::None),
-        field(2, "queries", "queries", Opaque, Rule::None),
+        field(1, "query", "query", Opaque, Constraint::None),
+        field(2, "queries", "queries", Opaque, Constraint::None),
         field(
             3,
             "sorting_column",
             "sortingColumn",
             Enum(&[(0, "SESSION_FIELD_NAME_UNSPECIFIED"), (1, "SESSION_FIELD_NAME_CREATION_DATE")]),
-            Rule::None,
+            Constraint::None,
         ),
     ],
 );
 
 /// `GetSessionResponse`.
-pub static SESSION: Message =
-    message("GetSessionResponse", &[field(1, "session", "session", Kind::Message(&SESSION_ITSELF), Rule::None)]);
+pub static SESSION: Message = message(
+    "GetSessionResponse",
+    &[field(1, "session", "session", FieldType::Message(&SESSION_MESSAGE), Constraint::None)],
+);
 
-static SESSION_ITSELF: Message = message(
+static SESSION_MESSAGE: Message = message(
     "Session",
     &[
-        field(1, "id", "id", Text, Rule::None),
-        field(4, "sequence", "sequence", Unsigned, Rule::None),
-        field(6, "metadata", "metadata", Metadata, Rule::None),
-        field(8, "expiration_date", "expirationDate", Timestamp, Rule::None),
+        field(1, "id", "id", Text, Constraint::None),
+        field(4, "sequence", "sequence", Unsigned, Constraint::None),
+        field(6, "metadata", "metadata", Metadata, Constraint::None),
+        field(8, "expiration_date", "expirationDate", Timestamp, Constraint::None),
     ],
 );
 
@@ -122,9 +124,9 @@ static SESSION_ITSELF: Message = message(
 pub static SET_RESPONSE: Message = message(
     "SetSessionResponse",
     &[
-        field(1, "details", "details", Kind::Message(&DETAILS), Rule::None),
-        field(2, "session_token", "sessionToken", Text, Rule::None),
-        field(3, "challenges", "challenges", Kind::Message(&CODES), Rule::None),
+        field(1, "details", "details", FieldType::Message(&DETAILS), Constraint::None),
+        field(2, "session_token", "sessionToken", Text, Constraint::None),
+        field(3, "challenges", "challenges", FieldType::Message(&CODES), Constraint::None),
     ],
 );
 
@@ -132,55 +134,55 @@ pub static SET_RESPONSE: Message = message(
 pub static CREATE_RESPONSE: Message = message(
     "CreateSessionResponse",
     &[
-        field(1, "details", "details", Kind::Message(&DETAILS), Rule::None),
-        field(2, "session_id", "sessionId", Text, Rule::None),
-        field(3, "session_token", "sessionToken", Text, Rule::None),
-        field(4, "challenges", "challenges", Kind::Message(&CODES), Rule::None),
+        field(1, "details", "details", FieldType::Message(&DETAILS), Constraint::None),
+        field(2, "session_id", "sessionId", Text, Constraint::None),
+        field(3, "session_token", "sessionToken", Text, Constraint::None),
+        field(4, "challenges", "challenges", FieldType::Message(&CODES), Constraint::None),
     ],
 );
 
 /// `DeleteSessionResponse`.
 pub static DELETE_RESPONSE: Message =
-    message("DeleteSessionResponse", &[field(1, "details", "details", Kind::Message(&DETAILS), Rule::None)]);
+    message("DeleteSessionResponse", &[field(1, "details", "details", FieldType::Message(&DETAILS), Constraint::None)]);
 
-static DETAILS: Message = message("Details", &[field(1, "sequence", "sequence", Unsigned, Rule::None)]);
+static DETAILS: Message = message("Details", &[field(1, "sequence", "sequence", Unsigned, Constraint::None)]);
 
 /// The one-time codes of a response's challenges.
 static CODES: Message = message(
     "Challenges",
     &[
-        field(1, "web_auth_n", "webAuthN", Opaque, Rule::None),
-        field(2, "otp_sms", "otpSms", Text, Rule::None),
-        field(3, "otp_email", "otpEmail", Text, Rule::None),
+        field(1, "web_auth_n", "webAuthN", Opaque, Constraint::None),
+        field(2, "otp_sms", "otpSms", Text, Constraint::None),
+        field(3, "otp_email", "otpEmail", Text, Constraint::None),
     ],
 );
 
 static CHECKS: Message = message(
     "Checks",
     &[
-        field(1, "user", "user", Kind::Message(&USER), Rule::None),
-        field(2, "password", "password", Kind::Message(&PASSWORD), Rule::None),
-        field(3, "web_auth_n", "webAuthN", Kind::Message(&WEB_AUTH_N), Rule::None),
-        field(4, "idp_intent", "idpIntent", Kind::Message(&INTENT), Rule::None),
-        field(5, "totp", "totp", Kind::Message(&TOTP), Rule::None),
-        field(6, "otp_sms", "otpSms", Kind::Message(&OTP), Rule::None),
-        field(7, "otp_email", "otpEmail", Kind::Message(&OTP), Rule::None),
-        field(8, "recovery_code", "recoveryCode", Kind::Message(&RECOVERY), Rule::None),
+        field(1, "user", "user", FieldType::Message(&USER), Constraint::None),
+        field(2, "password", "password", FieldType::Message(&PASSWORD), Constraint::None),
+        field(3, "web_auth_n", "webAuthN", FieldType::Message(&WEB_AUTH_N), Constraint::None),
+        field(4, "idp_intent", "idpIntent", FieldType::Message(&INTENT), Constraint::None),
+        field(5, "totp", "totp", FieldType::Message(&TOTP), Constraint::None),
+        field(6, "otp_sms", "otpSms", FieldType::Message(&OTP), Constraint::None),
+        field(7, "otp_email", "otpEmail", FieldType::Message(&OTP), Constraint::None),
+        field(8, "recovery_code", "recoveryCode", FieldType::Message(&RECOVERY), Constraint::None),
     ],
 );
 
 static CHECKS_BETA: Message = message(
     "Checks",
     &[
-        field(1, "user", "user", Kind::Message(&USER_BETA), Rule::None),
-        field(2, "password", "password", Kind::Message(&PASSWORD), Rule::None),
-        field(3, "web_auth_n", "webAuthN", Kind::Message(&WEB_AUTH_N), Rule::None),
-        field(4, "idp_intent", "idpIntent", Kind::Message(&INTENT), Rule::None),
-        field(5, "totp", "totp", Kind::Message(&TOTP), Rule::None),
-        field(6, "otp_sms", "otpSms", Kind::Message(&OTP), Rule::None),
-        field(7, "otp_email", "otpEmail", Kind::Message(&OTP), Rule::None),
+        field(1, "user", "user", FieldType::Message(&USER_BETA), Constraint::None),
+        field(2, "password", "password", FieldType::Message(&PASSWORD), Constraint::None),
+        field(3, "web_auth_n", "webAuthN", FieldType::Message(&WEB_AUTH_N), Constraint::None),
+        field(4, "idp_intent", "idpIntent", FieldType::Message(&INTENT), Constraint::None),
+        field(5, "totp", "totp", FieldType::Message(&TOTP), Constraint::None),
+        field(6, "otp_sms", "otpSms", FieldType::Message(&OTP), Constraint::None),
+        field(7, "otp_email", "otpEmail", FieldType::Message(&OTP), Constraint::None),
         // The v2beta definition lacks this field. It is known here so that a policy treats both versions alike.
-        field(8, "recovery_code", "recoveryCode", Opaque, Rule::None),
+        field(8, "recovery_code", "recoveryCode", Opaque, Constraint::None),
     ],
 );
 
@@ -202,7 +204,7 @@ static PASSWORD: Message = message("CheckPassword", &[field(1, "password", "pass
 
 static WEB_AUTH_N: Message = message(
     "CheckWebAuthN",
-    &[field(1, "credential_assertion_data", "credentialAssertionData", Struct, Rule::Required)],
+    &[field(1, "credential_assertion_data", "credentialAssertionData", Struct, Constraint::Required)],
 );
 
 static INTENT: Message = message(
@@ -210,26 +212,32 @@ static INTENT: Message = message(
     &[field(1, "idp_intent_id", "idpIntentId", Text, ID), field(2, "idp_intent_token", "idpIntentToken", Text, ID)],
 );
 
-static TOTP: Message = message("CheckTOTP", &[field(1, "code", "code", Text, Rule::ExactRunes(6))]);
+static TOTP: Message = message("CheckTOTP", &[field(1, "code", "code", Text, Constraint::ExactRunes(6))]);
 
-static OTP: Message = message("CheckOTP", &[field(1, "code", "code", Text, Rule::MinRunes(1))]);
+static OTP: Message = message("CheckOTP", &[field(1, "code", "code", Text, Constraint::MinRunes(1))]);
 
 static RECOVERY: Message = message("CheckRecoveryCode", &[field(1, "code", "code", Text, ID)]);
 
 static CHALLENGES: Message = message(
     "RequestChallenges",
     &[
-        field(1, "web_auth_n", "webAuthN", Kind::Message(&ASK_WEB_AUTH_N), Rule::None),
-        field(2, "otp_sms", "otpSms", Kind::Message(&ASK_SMS), Rule::None),
-        field(3, "otp_email", "otpEmail", Kind::Message(&ASK_EMAIL), Rule::None),
+        field(1, "web_auth_n", "webAuthN", FieldType::Message(&WEB_AUTH_N_CHALLENGE), Constraint::None),
+        field(2, "otp_sms", "otpSms", FieldType::Message(&SMS_CHALLENGE), Constraint::None),
+        field(3, "otp_email", "otpEmail", FieldType::Message(&EMAIL_CHALLENGE), Constraint::None),
     ],
 );
 
-static ASK_WEB_AUTH_N: Message = message(
+static WEB_AUTH_N_CHALLENGE: Message = message(
     "RequestChallenges_WebAuthN",
     &[
         field(1, "domain", "domain", Text, ID),
-        field(2, "user_verification_requirement", "userVerificationRequirement", Enum(VERIFICATION), Rule::Defined),
+        field(
+            2,
+            "user_verification_requirement",
+            "userVerificationRequirement",
+            Enum(VERIFICATION),
+            Constraint::Defined,
+        ),
     ],
 );
 
@@ -240,21 +248,21 @@ const VERIFICATION: &[(i32, &str)] = &[
     (3, "USER_VERIFICATION_REQUIREMENT_DISCOURAGED"),
 ];
 
-static ASK_SMS: Message =
-    message("RequestChallenges_OTPSMS", &[field(1, "return_code", "returnCode", Bool, Rule::None)]);
+static SMS_CHALLENGE: Message =
+    message("RequestChallenges_OTPSMS", &[field(1, "return_code", "returnCode", Bool, Constraint::None)]);
 
-static ASK_EMAIL: Message = Message {
+static EMAIL_CHALLENGE: Message = Message {
     name: "RequestChallenges_OTPEmail",
     fields: &[
-        field(2, "send_code", "sendCode", Kind::Message(&SEND_CODE), Rule::None),
-        field(3, "return_code", "returnCode", Kind::Message(&RETURN_CODE), Rule::None),
+        field(2, "send_code", "sendCode", FieldType::Message(&SEND_CODE), Constraint::None),
+        field(3, "return_code", "returnCode", FieldType::Message(&RETURN_CODE), Constraint::None),
     ],
     oneofs: &[OneOf { name: "DeliveryType", members: &[2, 3], required: false }],
 };
 
 static SEND_CODE: Message = message(
     "RequestChallenges_OTPEmail_SendCode",
-    &[field(1, "url_template", "urlTemplate", Text, Rule::OptionalRunes { min: 1, max: 200 })],
+    &[field(1, "url_template", "urlTemplate", Text, Constraint::OptionalRunes { min: 1, max: 200 })],
 );
 
 static RETURN_CODE: Message = message("RequestChallenges_OTPEmail_ReturnCode", &[]);

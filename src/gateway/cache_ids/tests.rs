@@ -23,7 +23,7 @@ const A: &str = "url: https://a.example, dialect: auth0, match: { host: a }, cac
     auth: { issuer: https://i.example/, audience: x }, policy: p";
 const B: &str = "url: https://b.example, dialect: zitadel, match: { host: b }, auth: forward";
 
-/// What names the sessions of the upstream `a`, and what names its responses.
+/// The hash of a session of the upstream `a`, and the ID of its responses.
 fn names(upstreams: &[(&str, &str)], more: &str) -> ([u8; 16], [u8; 16]) {
     let listed: String = upstreams.iter().map(|(name, one)| format!("  {name}: {{ {one} }}\n")).collect();
     let gateway = gateway(&format!("upstreams:\n{listed}policies: {{ p: {{ {more} }} }}\n"));

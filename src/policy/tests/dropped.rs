@@ -1,4 +1,4 @@
-//! Metadata at a provider where no entries change nothing, and entries with an empty value are dropped.
+//! Metadata at a provider where an empty map changes nothing, and entries with an empty value are dropped.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn strict() -> Policy {
 }
 
 #[test]
-fn no_entries_are_no_change() {
+fn an_empty_map_changes_nothing() {
     let absent = SessionPatch { metadata: MetadataChange::Absent, ..update(&[]) };
     for patch in [update(&[]), absent] {
         let policy = Policy { protected: patterns(&["tenant"]), ..strict() };
@@ -42,7 +42,7 @@ fn no_entries_are_no_change() {
 }
 
 #[test]
-fn required_keys_are_demanded_of_what_remains_and_of_new_sessions() {
+fn required_keys_apply_to_the_result_and_to_new_sessions() {
     let policy = Policy { normalize: Normalize::default(), ..strict() };
     let missing = ["metadata.team: is required but missing (required)"];
     let emptied = ["metadata.team: is required and must not be empty: the provider drops empty values (required)"];
@@ -71,7 +71,7 @@ fn a_new_session_has_the_defaults() {
 }
 
 #[test]
-fn an_empty_value_is_none_for_protected_keys() {
+fn an_empty_value_removes_a_protected_key() {
     let policy = Policy { protected: patterns(&["tenant"]), ..Policy::default() };
     let current = [field("tenant", text("acme"))];
     let rejected = |patch: SessionPatch| match policy.evaluate(&patch, Some(&current)) {
@@ -80,13 +80,13 @@ fn an_empty_value_is_none_for_protected_keys() {
     };
     let dropped = ["is protected and would be removed: the provider drops empty values"];
     assert_eq!(rejected(update(&[("a", "b"), ("tenant", "")])), dropped);
-    // It changes nothing as the provider's code is, and removes the key as its documentation is.
+    // The provider's code changes nothing here; its documentation says that it removes the key.
     assert_eq!(rejected(update(&[("tenant", "")])), dropped);
     assert_eq!(policy.evaluate(&update(&[("tenant", "")]), None), Evaluation::Need(Need::CurrentMetadata));
     assert_eq!(edits(policy.evaluate(&update(&[("tenant", "")]), Some(&[]))), []);
     assert_eq!(rejected(update(&[("a", "b")])).len(), 1);
     assert_eq!(edits(policy.evaluate(&update(&[("a", "")]), None)), [], "no change");
-    // A session that does not exist yet has nothing that would have to be asked for.
+    // A new session has no metadata, so none needs to be fetched.
     assert_eq!(
         violations(&policy, &create(&[("tenant", "x")])),
         ["metadata.tenant: is protected and may not be added (protected)"]
@@ -95,7 +95,7 @@ fn an_empty_value_is_none_for_protected_keys() {
 }
 
 #[test]
-fn bytes_that_are_no_text_have_a_length_and_nothing_else() {
+fn bytes_that_are_not_text_only_have_a_length() {
     let rule = FieldRule {
         regex: Some(FieldRule::pattern("[a-z]+").unwrap()),
         one_of: Some(vec!["a".into()]),
@@ -137,9 +137,9 @@ fn protected_bytes_are_the_same_by_their_content() {
 }
 
 proptest! {
-    /// evaluating what is forwarded finds nothing more to edit, whatever the provider does with what is empty.
+    /// A forwarded write needs no further edits, whatever the provider does with empty values.
     #[test]
-    fn checking_is_idempotent(
+    fn evaluation_is_idempotent(
         normalize in any_normalize(),
         fields in prop::collection::vec(("[a-cA-C ]{0,2}", any_value()).prop_map(|(k, v)| field(&k, v)), 0..4),
         (creates, empty_map_clears, default) in any::<(bool, bool, bool)>(),
@@ -161,8 +161,8 @@ proptest! {
                 Edit::Lifetime(_) => panic!("not declared"),
             }
         }
-        // With a key case that moves `a` away from its rule, a default comes back each time: configurations refuse
-        // that.
+        // With a key case that moves `a` away from its rule, the default would be added each time. The configuration
+        // rejects that.
         prop_assume!(normalize.key_case != KeyCase::Upper || !default);
         let again = policy.evaluate(&view(after.into_iter().flatten().collect()), None);
         prop_assert_eq!(edits(again), []);

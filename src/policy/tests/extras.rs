@@ -59,7 +59,7 @@ fn lifetimes_are_bounded_to_the_nanosecond() {
 }
 
 #[test]
-fn lifetimes_outside_become_the_bound() {
+fn lifetimes_out_of_bounds_are_clamped() {
     let policy = bounded(OutsideBounds::Clamp, false);
     let set = |seconds, nanos| vec![Edit::Lifetime(Length { seconds, nanos })];
     assert_eq!(edits(&policy, &lasting(1, 0)), set(1, 500_000_000));
@@ -69,7 +69,7 @@ fn lifetimes_outside_become_the_bound() {
 }
 
 #[test]
-fn a_session_that_is_made_without_a_lifetime_never_ends() {
+fn a_session_created_without_a_lifetime_never_expires() {
     let update = SessionPatch { lifetime: Lifetime::Absent("lifetime".into()), ..write() };
     let create = SessionPatch { creates: true, ..update.clone() };
     let policy = bounded(OutsideBounds::Reject, false);
@@ -94,7 +94,7 @@ fn a_session_that_is_made_without_a_lifetime_never_ends() {
 }
 
 #[test]
-fn a_token_has_to_come_where_it_could() {
+fn a_required_token_must_be_present_where_possible() {
     let with = |token| SessionPatch { token, ..write() };
     let absent = with(SessionTokenPresence::Absent("sessionToken".into()));
     let policy = Policy { session_token: SessionTokenRule::Required, ..Policy::default() };
@@ -105,7 +105,7 @@ fn a_token_has_to_come_where_it_could() {
 }
 
 #[test]
-fn only_allowed_checks_may_be_asked_for() {
+fn only_allowed_checks_may_be_requested() {
     let checks = CheckKind::VARIANTS.iter().map(|kind| Check { path: format!("checks.{}", kind.name()), kind: *kind });
     let patch = SessionPatch { checks: checks.collect(), ..write() };
     assert_eq!(edits(&Policy::default(), &patch), []);
@@ -116,7 +116,7 @@ fn only_allowed_checks_may_be_asked_for() {
         violations(&policy, &patch),
         [
             format!("checks.otp_email: the check `otp_email` is not allowed; {list} (check)"),
-            // The list is told once.
+            // The list is shown once.
             "checks.recovery_code: the check `recovery_code` is not allowed (check)".to_owned(),
         ]
     );
@@ -283,7 +283,7 @@ fn links_are_free_unless_something_is_declared() {
 }
 
 #[test]
-fn hosts_are_names_or_what_lies_below_one() {
+fn hosts_are_exact_or_subdomains() {
     for wrong in ["", "*", "*.", "a.*", "*a.b", "a:1", "a/", "*.*.a", "l\u{f6}gin", "a.", "-a", "a_b", "https://a"] {
         assert_eq!(HostPattern::parse(wrong), None, "{wrong}");
     }
@@ -294,7 +294,7 @@ fn hosts_are_names_or_what_lies_below_one() {
 }
 
 #[test]
-fn everything_is_reported_at_once_and_breaches_come_first() {
+fn everything_is_reported_at_once_and_constraints_come_first() {
     let breach = Violation { path: "sessionId".into(), rule: Rule::Provider, message: "is too long".into() };
     let policy = Policy {
         required: vec![KeyPattern::parse("team").unwrap()],
@@ -317,7 +317,7 @@ fn everything_is_reported_at_once_and_breaches_come_first() {
 }
 
 proptest! {
-    /// What was clamped is not clamped again, and lies within the bounds.
+    /// A clamped lifetime is within the bounds and is not clamped again.
     #[test]
     fn clamping_is_idempotent(
         seconds in -10_i64..5000, nanos in 0..1_000_000_000_i32, absent: bool, creates: bool,
@@ -331,9 +331,9 @@ proptest! {
         prop_assert_eq!(edits(&bounded(OutsideBounds::Reject, true), &again), []);
     }
 
-    /// No template that leads elsewhere by another parser's reading passes.
+    /// Every allowed template leads to the same host for another parser.
     #[test]
-    fn links_that_pass_lead_where_another_parser_says(
+    fn allowed_links_lead_to_the_same_host_for_another_parser(
         template in "(https|http|HTTPS|ftp)?:?/{0,3}[a-z.@:\\\\{}/?# \t%\\[\\]-]{0,6}login\\.example\\.com[a-z.@:\\\\{}/?# \t%\\[\\]0-9-]{0,12}",
     ) {
         let policy = linked(Some(&["https"]), Some(HOSTS));

@@ -3,7 +3,7 @@ use super::table::ENTRY_OVERHEAD;
 use super::*;
 use proptest::prelude::*;
 
-/// A string as it stands in a head.
+/// A string literal.
 fn text(text: &[u8], coded: bool) -> Vec<u8> {
     let bytes = if coded { encoded(text) } else { text.to_vec() };
     let flag = if coded { 0x80 } else { 0 };
@@ -24,7 +24,7 @@ fn number(number: usize, mask: u8, flags: u8) -> Vec<u8> {
     bytes
 }
 
-/// In HPACK's code.
+/// Huffman-encoded.
 fn encoded(text: &[u8]) -> Vec<u8> {
     let mut bits = String::new();
     for character in text {
@@ -50,12 +50,12 @@ fn literal(first: u8, name: &str, value: &str) -> Vec<u8> {
     [vec![first], text(name.as_bytes(), false), text(value.as_bytes(), false)].concat()
 }
 
-/// Fields as they are written anew.
+/// Fields as the rewriter writes them.
 fn plain(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| literal(0, name, value)).collect()
 }
 
-/// What is read of fields without tables.
+/// Parses fields that use no tables.
 fn read(mut bytes: &[u8]) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     while let Some(first) = bytes.first() {
@@ -73,7 +73,7 @@ fn rewrite(head: &[u8]) -> Result<Vec<u8>, HpackError> {
 }
 
 #[test]
-fn strings_are_decoded_as_the_standard_has_them() {
+fn strings_decode_as_in_the_rfc() {
     // RFC 7541, appendix C.4 and C.6.
     for (bytes, expected) in [
         (&[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff][..], "www.example.com"),
@@ -86,7 +86,7 @@ fn strings_are_decoded_as_the_standard_has_them() {
     assert_eq!(decoded(&[]).as_deref(), Some(&b""[..]));
     let all: Vec<u8> = (0..=255).collect();
     assert_eq!(decoded(&encoded(&all)), Some(all));
-    // A whole byte of padding, padding that is not all ones, and the code of the end.
+    // A whole byte of padding, padding that is not all ones, and the end-of-string code.
     for bytes in [
         &[0xff][..],
         &[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xfe],
@@ -97,7 +97,7 @@ fn strings_are_decoded_as_the_standard_has_them() {
 }
 
 #[test]
-fn what_is_no_host_counts_as_absent_however_it_is_written() {
+fn an_invalid_host_counts_as_absent_in_any_encoding() {
     let get = [(":method", "GET"), (":path", "/")];
     let none = (":authority", NO_HOST);
     for coded in [false, true] {
@@ -122,12 +122,12 @@ fn what_is_no_host_counts_as_absent_however_it_is_written() {
             assert_eq!(rewrite(&head), Ok(plain(&[get[0], get[1], (":authority", value)])), "{value}, {coded}");
         }
     }
-    // The empty values of the table that everybody knows.
+    // The empty values of the static table.
     assert_eq!(rewrite(&[0x82, 0x81, 0xa6, 0x84]), Ok(plain(&[none, get[0], get[1]])));
 }
 
 #[test]
-fn a_host_beside_what_is_none_counts() {
+fn a_valid_host_beside_an_invalid_one_counts() {
     const NONE: &[(&str, &str)] = &[(":authority", NO_HOST)];
     let (real, own) = ((":authority", "api.example"), ("host", "api.example"));
     let (path, other) = ((":authority", PATH), ("host", PATH));
@@ -141,7 +141,7 @@ fn a_host_beside_what_is_none_counts() {
         (&[(":authority", ""), own], &[own]),
         (&[real, other], &[real]),
         (&[real, own], &[real, own]),
-        // What is to be rejected stays.
+        // Heads to be rejected stay unchanged.
         (&[real, ("host", "b.example")], &[real, ("host", "b.example")]),
         (&[(":authority", "a@b")], &[(":authority", "a@b")]),
         (&[path, ("host", "a@b")], &[path, ("host", "a@b")]),
@@ -163,14 +163,14 @@ fn a_host_beside_what_is_none_counts() {
 }
 
 #[test]
-fn heads_that_are_too_large_stay_so_and_small() {
+fn heads_that_are_too_large_are_replaced_by_small_ones() {
     let mut heads = AuthorityRewriter::default();
     let large = literal(0x40, "x", &"v".repeat(4000));
     assert!(heads.rewrite(&large, MOST).is_ok());
     let many = [0xbe_u8; 60_000];
     let mended = heads.rewrite(&many, MOST).unwrap();
     assert_eq!(read(&mended), [("x".to_owned(), "x".repeat(MOST))]);
-    // The table goes on.
+    // The dynamic table is still valid.
     assert_eq!(
         heads.rewrite(&[&literal(0x40, "y", "1")[..], &many].concat(), MOST).map(|mended| mended.len() > MOST),
         Ok(true)
@@ -180,7 +180,7 @@ fn heads_that_are_too_large_stay_so_and_small() {
 }
 
 #[test]
-fn what_is_no_hpack_is_not_read() {
+fn invalid_hpack_is_rejected() {
     for head in [
         &[0x41][..],
         &[0x41, 3, b'%'],
@@ -190,11 +190,11 @@ fn what_is_no_hpack_is_not_read() {
         &[0xff, 0xff, 0xff, 0xff, 0xff, 0],
         &[0x41, 0x7f, 0xff, 0xff, 0xff, 0xff, 0x0f],
         &[0x41, 1, b'%', 0x00],
-        // No index, and one that no table has.
+        // Index 0, and an index beyond both tables.
         &[0x80],
         &[0xbe],
         &[0x7e, 1, b'a'],
-        // Another size of the table: behind a field, and larger than it may be.
+        // A table size update after a field, and one beyond the maximum.
         &[0x82, 0x20],
         &[0x3f, 0xe2, 0x1f],
     ] {
@@ -202,7 +202,7 @@ fn what_is_no_hpack_is_not_read() {
     }
 }
 
-/// How a field is written, and its name and value: as an index where an entry is just that.
+/// How to write a field: as an index where a table has the entry.
 #[derive(Debug, Clone)]
 enum Step {
     Field {
@@ -214,7 +214,7 @@ enum Step {
     },
     /// An entry of the table.
     Entry(usize),
-    /// A field that fills the table to the byte, or goes so much beyond that.
+    /// A field that fills the table exactly, or exceeds it by this many bytes.
     Fill(usize),
 }
 
@@ -230,7 +230,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A client with its table, the newest entry first.
+/// A client's dynamic table, newest entry first.
 struct Client {
     table: Vec<(String, String)>,
     most: usize,
@@ -247,7 +247,7 @@ impl Client {
         }
     }
 
-    /// Writes a field; says what it is.
+    /// Writes a field, and returns its name and value.
     fn write(&mut self, step: &Step, out: &mut Vec<u8>) -> (String, String) {
         let (kept, named, coded, name, value) = match step {
             Step::Entry(at) if !self.table.is_empty() => {
@@ -287,9 +287,9 @@ fn is_named((name, value): &(String, String)) -> bool {
 }
 
 proptest! {
-    /// Whatever a client does with its table, each head says the same but for what is no host.
+    /// Whatever a client does with its table, only invalid hosts change.
     #[test]
-    fn nothing_else_is_changed(
+    fn only_invalid_hosts_change(
         heads in prop::collection::vec((prop::option::of(0..4097_usize), prop::collection::vec(step(), 1..12)), 1..6),
         other: Vec<u8>,
     ) {
@@ -316,12 +316,12 @@ proptest! {
                 }
             }
             prop_assert_eq!(mended, fields);
-            // An entry that was dropped is none any more.
+            // An evicted entry has no index.
             let gone = number(62 + client.table.len(), 0x7f, 0x80);
             let mut same = AuthorityRewriter { table: authorities.table.clone() };
             prop_assert_eq!(same.rewrite(&gone, MOST), Err(HpackError));
         }
-        // Whatever comes is read to its end, or not at all.
+        // Any input is either read to its end or rejected.
         let _ = authorities.rewrite(&other, MOST);
     }
 }

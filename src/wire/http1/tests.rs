@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName};
 
 const LIMITS: HeadLimits = HeadLimits { block: 256, count: 4, single: 64, target: 32 };
 
-/// What a head says, as it is read in one piece.
+/// Parses a whole head.
 fn read(text: &str) -> Result<Option<ParsedHead>, RequestError> {
     HeadParser::new(LIMITS).read(text.as_bytes())
 }
@@ -18,11 +18,11 @@ fn head(fields: &str) -> String {
     format!("GET /x HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
 }
 
-/// What stands behind the head, whole; how much of it is body.
+/// Parses a whole body. Returns the bytes that belong to it, and whether it is complete.
 fn body(fields: &str, body: &str) -> Result<(usize, bool), RequestError> {
     let mut end = read(&head(fields))?.unwrap().body;
     let taken = end.take(body.as_bytes())?;
-    // One byte after the other says the same.
+    // Byte by byte the result is the same.
     let mut slow = read(&head(fields))?.unwrap().body;
     let mut count = 0;
     for byte in body.as_bytes() {
@@ -33,7 +33,7 @@ fn body(fields: &str, body: &str) -> Result<(usize, bool), RequestError> {
 }
 
 #[test]
-fn a_plain_head_is_read_at_whatever_places_it_is_cut() {
+fn a_valid_head_parses_in_any_parts() {
     let text = "\r\nGET /x?y=`z HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 5\r\nX: \t\u{e9} ~\r\n\r\n";
     let whole = text.len();
     for cut in 0..whole {
@@ -45,7 +45,7 @@ fn a_plain_head_is_read_at_whatever_places_it_is_cut() {
 }
 
 #[test]
-fn a_fault_is_found_as_soon_as_it_has_come() {
+fn an_error_is_found_at_its_byte() {
     for (text, expected) in [
         ("\x16\x03\x01", RequestError::Control),
         ("GET /x HTTP/1.1\n", RequestError::LineEnd),
@@ -95,7 +95,7 @@ fn a_target_is_a_path_or_a_whole_url() {
 }
 
 #[test]
-fn a_header_has_a_plain_name_and_value() {
+fn a_header_has_a_valid_name_and_value() {
     for field in ["X : a", " X: a", "\tX: a", ": a", "X", "X\u{e9}: a", "X(: a", "X\t: a", "\"X\": a"] {
         assert_eq!(fault(&head(&format!("{field}\r\n"))), RequestError::Name, "{field}");
     }
@@ -111,7 +111,7 @@ fn a_header_has_a_plain_name_and_value() {
 }
 
 #[test]
-fn names_with_underscores_are_rejected_where_they_stand_for_others() {
+fn aliases_of_critical_headers_are_rejected() {
     for (field, own) in [
         ("Content_Length", "content-length"),
         ("Transfer_Encoding", "transfer-encoding"),
@@ -120,7 +120,7 @@ fn names_with_underscores_are_rejected_where_they_stand_for_others() {
     ] {
         assert_eq!(fault(&head(&format!("{field}: 1\r\n"))), RequestError::Alias(own));
         let headers = HeaderMap::from_iter([(field.parse().unwrap(), "1".parse().unwrap())]);
-        assert_eq!(judge2(&headers, "/"), Err(RequestError::Alias(own)));
+        assert_eq!(check2(&headers, "/"), Err(RequestError::Alias(own)));
     }
     for field in ["X_Own", "content_lengt", "Content-Languag_", "_", "contentxlength"] {
         assert!(read(&head(&format!("{field}: 1\r\n"))).unwrap().is_some(), "{field}");
@@ -133,7 +133,7 @@ fn a_host_is_a_name_or_an_address() {
         assert!(is_authority(host.as_bytes()), "{host}");
     }
     assert!(!is_authority("a".repeat(64).as_bytes()));
-    // The dot of the root.
+    // With a trailing dot.
     for (host, plain) in [("a.", "a"), ("a.b.:80", "a.b:80"), ("A.EXAMPLE.", "A.EXAMPLE")] {
         assert!(is_authority(host.as_bytes()), "{host}");
         assert_eq!(without_root_dot(host).as_deref(), Some(plain));
@@ -184,7 +184,7 @@ fn a_host_is_a_name_or_an_address() {
 }
 
 #[test]
-fn a_body_has_one_length_or_one_coding() {
+fn a_body_has_one_length_or_is_chunked() {
     for value in ["", "+3", "-1", "0x3", "3, 3", "3,", "03", "3 3", "3.0", "1e1", "9223372036854775808", "\u{b2}"] {
         assert_eq!(fault(&head(&format!("Content-Length: {value}\r\n"))), RequestError::Length, "{value}");
     }
@@ -207,7 +207,7 @@ fn a_body_has_one_length_or_one_coding() {
 }
 
 #[test]
-fn chunks_are_framed_to_the_letter() {
+fn chunks_are_strict() {
     let chunked = |text: &str| body("Transfer-Encoding: chunked\r\n", text);
     for (text, whole) in [
         ("3\r\nabc\r\n0\r\n\r\n", true),
@@ -262,9 +262,9 @@ fn chunks_are_framed_to_the_letter() {
     assert_eq!(chunked(&trailers(5)), Err(RequestError::Chunk));
 }
 
-/// Each limit holds at its byte, whether the line has ended or not, and for HTTP/2 as well.
+/// Each limit is exact, whether or not the line has ended, and for HTTP/2 too.
 #[test]
-fn limits_hold_at_the_byte() {
+fn limits_are_exact() {
     let target = |length: usize| "/".repeat(length);
     assert!(read(&format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(32))).unwrap().is_some());
     assert_eq!(fault(&format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(33))), RequestError::TargetLength(32));
@@ -275,7 +275,7 @@ fn limits_hold_at_the_byte() {
     assert_eq!(read(&format!("GET / HTTP/1.1\r\n{}", field(64))), Ok(None));
     assert_eq!(read(&format!("GET / HTTP/1.1\r\n{}\r", field(64))), Ok(None));
     assert_eq!(fault(&format!("GET / HTTP/1.1\r\n{}", field(66))), RequestError::Single(64));
-    // `Host: a` is one.
+    // `Host: a` is one of them.
     assert!(read(&head(&"X: y\r\n".repeat(3))).unwrap().is_some());
     assert_eq!(fault(&head(&"X: y\r\n".repeat(4))), RequestError::Count(4));
     let block = |size: usize| {
@@ -293,23 +293,23 @@ fn limits_hold_at_the_byte() {
         })
     };
     let path = |length: usize| format!("/{}", "x".repeat(length - 1));
-    assert_eq!(judge2(&headers(&[64, 64, 64, 3]), &path(32)), Ok(None));
-    assert_eq!(judge2(&headers(&[64]), &path(33)), Err(RequestError::TargetLength(32)));
-    assert_eq!(judge2(&headers(&[65]), "/"), Err(RequestError::Single(64)));
-    assert_eq!(judge2(&headers(&[3; 5]), "/"), Err(RequestError::Count(4)), "crumbs count as well");
-    assert_eq!(judge2(&headers(&[64, 64, 64, 56]), "/"), Ok(None));
-    assert_eq!(judge2(&headers(&[64, 64, 64, 57]), "/"), Err(RequestError::Block(256)));
+    assert_eq!(check2(&headers(&[64, 64, 64, 3]), &path(32)), Ok(None));
+    assert_eq!(check2(&headers(&[64]), &path(33)), Err(RequestError::TargetLength(32)));
+    assert_eq!(check2(&headers(&[65]), "/"), Err(RequestError::Single(64)));
+    assert_eq!(check2(&headers(&[3; 5]), "/"), Err(RequestError::Count(4)), "crumbs count as well");
+    assert_eq!(check2(&headers(&[64, 64, 64, 56]), "/"), Ok(None));
+    assert_eq!(check2(&headers(&[64, 64, 64, 57]), "/"), Err(RequestError::Block(256)));
 }
 
-/// Judges the parts of a request of HTTP/2.
-fn judge2(headers: &HeaderMap, target: &str) -> Result<Option<u64>, RequestError> {
+/// Checks an HTTP/2 request.
+fn check2(headers: &HeaderMap, target: &str) -> Result<Option<u64>, RequestError> {
     check(
         Http2Head { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), host_optional: false, headers },
         LIMITS,
     )
 }
 
-/// What is a fault in one version is one in the other.
+/// A head that is rejected in one version is rejected in the other.
 #[test]
 fn both_versions_have_the_same_rules() {
     let large = "9".repeat(19);
@@ -348,9 +348,9 @@ fn both_versions_have_the_same_rules() {
     }
 }
 
-/// What HTTP/2 does not have, and HTTP/1 has.
+/// Headers that HTTP/2 forbids and HTTP/1 allows.
 #[test]
-fn http2_has_no_headers_that_speak_of_a_connection() {
+fn http2_forbids_connection_specific_headers() {
     for (name, value, fault) in [
         ("connection", "x", Some(RequestError::OfConnection)),
         ("keep-alive", "timeout=5", Some(RequestError::OfConnection)),
@@ -362,16 +362,16 @@ fn http2_has_no_headers_that_speak_of_a_connection() {
         ("te", "trailers", None),
     ] {
         let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
-        assert_eq!(judge2(&headers, "/x").err(), fault, "{name}: {value}");
+        assert_eq!(check2(&headers, "/x").err(), fault, "{name}: {value}");
     }
     let headers = HeaderMap::new();
     let parts = Http2Head { method: "GET", target: b"/x", authority: None, host_optional: false, headers: &headers };
     assert_eq!(check(parts, LIMITS), Err(RequestError::Host), "no authority and no host");
 }
 
-/// What stands for a head that is not read is plain itself, and shows no more than was plain.
+/// The placeholder of a rejected head is valid and keeps only valid parts.
 #[test]
-fn an_outline_is_a_plain_head() {
+fn a_placeholder_is_a_valid_head() {
     for text in [
         "\x16\x03\x01garbage",
         "CONNECT a:1 HTTP/1.1\r\n",
@@ -400,7 +400,7 @@ fn an_outline_is_a_plain_head() {
 }
 
 #[test]
-fn over_a_socket_a_host_may_be_none() {
+fn over_a_unix_socket_a_host_is_optional() {
     let read = |host: &str, target: &str| {
         let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         HeadParser::new(LIMITS).host_optional(true).read(text.as_bytes())

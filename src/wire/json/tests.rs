@@ -73,7 +73,7 @@ fn documents_are_bounded_by_what_they_are_read_for() {
     assert!(Document::parse_up_to(MAX_TOKENS + 1, text).is_ok());
 }
 
-/// The corpus beside the project: all that must be rejected is rejected, all that must be accepted is.
+/// The corpus beside the project: every document that must be rejected is, and every one that must be accepted is.
 #[test]
 fn the_json_test_suite_is_checked_as_it_says() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/json/JSONTestSuite/test_parsing");
@@ -86,7 +86,7 @@ fn the_json_test_suite_is_checked_as_it_says() {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let source = Bytes::from(std::fs::read(&file).unwrap());
         let accepted = Document::parse(source.clone()).is_ok();
-        // The suite accepts a key twice; the gateway must not.
+        // The suite accepts duplicate keys; the gateway must not.
         let twice = name.starts_with("y_object_duplicated_key");
         assert_eq!(accepted, name.starts_with("y_") && !twice, "{name}");
         if accepted {

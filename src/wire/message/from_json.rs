@@ -3,7 +3,7 @@
 use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use crate::wire::is_ambiguous_spelling;
 use crate::wire::json::{Document, Kind as Json, Member, Node};
-use crate::wire::schema::{Field, Kind, Message};
+use crate::wire::schema::{Field, FieldType, Message};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -71,30 +71,30 @@ fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<
         _ => Err(wrong(expected)),
     };
     Ok(match field.kind {
-        Kind::Text => Value::Text(text("a string")?.to_owned()),
-        Kind::Bool => match node.kind {
+        FieldType::Text => Value::Text(text("a string")?.to_owned()),
+        FieldType::Bool => match node.kind {
             Json::Bool(truth) => Value::Bool(truth),
             _ => return Err(wrong("a boolean")),
         },
-        Kind::Unsigned => Value::Unsigned(unsigned(document, node).ok_or_else(|| wrong("a whole number"))?),
-        Kind::Enum(names) => Value::Enum(choice(names, document, node).ok_or_else(|| wrong("a known name"))?),
-        Kind::Duration => {
+        FieldType::Unsigned => Value::Unsigned(unsigned(document, node).ok_or_else(|| wrong("a whole number"))?),
+        FieldType::Enum(names) => Value::Enum(choice(names, document, node).ok_or_else(|| wrong("a known name"))?),
+        FieldType::Duration => {
             let text = text("a duration such as `3600s`")?;
             Value::Duration(
                 duration(text).ok_or_else(|| MessageError(format!("`{path}` is not a duration such as `3600s`")))?,
             )
         }
-        Kind::Timestamp => {
+        FieldType::Timestamp => {
             let text = text("an RFC 3339 time")?;
             Value::Timestamp(time(text).ok_or_else(|| MessageError(format!("`{path}` is not an RFC 3339 time")))?)
         }
-        Kind::Message(schema) => Value::Message(object(schema, document, node, path)?),
-        Kind::Metadata => Value::Entries(entries(node, path)?),
-        Kind::Struct => match node.kind {
+        FieldType::Message(schema) => Value::Message(object(schema, document, node, path)?),
+        FieldType::Metadata => Value::Entries(entries(node, path)?),
+        FieldType::Struct => match node.kind {
             Json::Object(_) => Value::Opaque,
             _ => return Err(wrong("an object")),
         },
-        Kind::Opaque => Value::Opaque,
+        FieldType::Opaque => Value::Opaque,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use super::structs;
 use crate::wire::proto::{RawField, RawValue, fields};
-use crate::wire::schema::{Field, Kind, Message};
+use crate::wire::schema::{Field, FieldType, Message};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -41,11 +41,11 @@ fn add(
     raw: &RawField,
     path: &str,
 ) -> Result<(), MessageError> {
-    if let Kind::Opaque = field.kind {
+    if let FieldType::Opaque = field.kind {
         check_opaque(source, raw, path)?;
     }
     let old = object.items.iter().position(|item| item.field.number == field.number);
-    if let (Kind::Metadata, Some(entry)) = (field.kind, old) {
+    if let (FieldType::Metadata, Some(entry)) = (field.kind, old) {
         let Some(Item { value: Value::Entries(entries), .. }) = object.items.get_mut(entry) else {
             return Ok(());
         };
@@ -56,7 +56,7 @@ fn add(
         return Ok(());
     }
     if old.is_some() {
-        if matches!(field.kind, Kind::Opaque) {
+        if matches!(field.kind, FieldType::Opaque) {
             return Ok(());
         }
         return Err(MessageError(format!("`{path}` occurs twice")));
@@ -96,26 +96,26 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         RawValue::Bytes(_) | RawValue::Fixed => Err(wrong()),
     };
     Ok(match field.kind {
-        Kind::Text => Value::Text(text(source, bytes()?, path)?),
-        Kind::Bool => match number()? {
+        FieldType::Text => Value::Text(text(source, bytes()?, path)?),
+        FieldType::Bool => match number()? {
             0 => Value::Bool(false),
             1 => Value::Bool(true),
             _ => return Err(MessageError(format!("`{path}` is not a boolean"))),
         },
-        Kind::Unsigned => Value::Unsigned(number()?),
-        Kind::Enum(_) => {
+        FieldType::Unsigned => Value::Unsigned(number()?),
+        FieldType::Enum(_) => {
             let value = i32::try_from(number()?.cast_signed());
             Value::Enum(value.map_err(|_| MessageError(format!("`{path}` is not a valid enum value")))?)
         }
-        Kind::Duration => Value::Duration(span(source, bytes()?, path, -MAX_DURATION..=MAX_DURATION, true)?),
-        Kind::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMESTAMPS, false)?),
-        Kind::Message(schema) => Value::Message(object(schema, source, bytes()?, path)?),
-        Kind::Metadata => Value::Entries(vec![metadata_entry(source, raw, path)?]),
-        Kind::Struct => {
+        FieldType::Duration => Value::Duration(span(source, bytes()?, path, -MAX_DURATION..=MAX_DURATION, true)?),
+        FieldType::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMESTAMPS, false)?),
+        FieldType::Message(schema) => Value::Message(object(schema, source, bytes()?, path)?),
+        FieldType::Metadata => Value::Entries(vec![metadata_entry(source, raw, path)?]),
+        FieldType::Struct => {
             structs::check(source, bytes()?, path)?;
             Value::Opaque
         }
-        Kind::Opaque => Value::Opaque,
+        FieldType::Opaque => Value::Opaque,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The validation rules of protoc-gen-validate, with its error texts.
 
 use super::object::{Codec, Object, Value};
-use crate::wire::schema::{Field, Kind, Rule};
+use crate::wire::schema::{Constraint, Field, FieldType};
 
 /// A violation of the provider's validation rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +55,13 @@ fn checked(field: &Field, value: Option<&Value>) -> Option<String> {
         Some(Value::Text(text)) => text.chars().count(),
         _ => 0,
     };
-    match field.rule {
-        Rule::None => None,
-        Rule::Runes { min, max } => out_of(length(), min, max),
-        Rule::OptionalRunes { min, max } => value.and_then(|_| out_of(length(), min, max)),
-        Rule::ExactRunes(exact) => (length() != exact).then(|| format!("value length must be {exact} runes")),
-        Rule::MinRunes(min) => (length() < min).then(|| format!("value length must be at least {min} runes")),
-        Rule::Positive => match value {
+    match field.constraint {
+        Constraint::None => None,
+        Constraint::Runes { min, max } => out_of(length(), min, max),
+        Constraint::OptionalRunes { min, max } => value.and_then(|_| out_of(length(), min, max)),
+        Constraint::ExactRunes(exact) => (length() != exact).then(|| format!("value length must be {exact} runes")),
+        Constraint::MinRunes(min) => (length() < min).then(|| format!("value length must be at least {min} runes")),
+        Constraint::Positive => match value {
             Some(Value::Duration(span))
                 if span.seconds < 0 || span.nanos < 0 || (span.seconds, span.nanos) == (0, 0) =>
             {
@@ -69,13 +69,13 @@ fn checked(field: &Field, value: Option<&Value>) -> Option<String> {
             }
             _ => None,
         },
-        Rule::Required => value.is_none().then(|| "value is required".to_owned()),
-        Rule::Defined => {
+        Constraint::Required => value.is_none().then(|| "value is required".to_owned()),
+        Constraint::Defined => {
             let number = match value {
                 Some(Value::Enum(number)) => *number,
                 _ => 0,
             };
-            let known = matches!(field.kind, Kind::Enum(names) if names.iter().any(|(own, _)| *own == number));
+            let known = matches!(field.kind, FieldType::Enum(names) if names.iter().any(|(own, _)| *own == number));
             match number {
                 0 => Some("value must not be in list [0]".to_owned()),
                 _ if !known => Some("value must be one of the defined enum values".to_owned()),

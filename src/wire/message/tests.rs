@@ -1,23 +1,23 @@
 use super::edit::{put_duration, put_entry};
 use super::*;
 use crate::wire::proto::{put_bytes, put_number, put_varint};
-use crate::wire::schema::{Field, Kind, OneOf, Rule};
+use crate::wire::schema::{Constraint, Field, FieldType, OneOf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
-const fn field(number: u32, name: &'static str, json: &'static str, kind: Kind, rule: Rule) -> Field {
-    Field { number, name, json, kind, rule }
+const fn field(number: u32, name: &'static str, json: &'static str, kind: FieldType, constraint: Constraint) -> Field {
+    Field { number, name, json, kind, constraint }
 }
 
-const CODE: Rule = Rule::ExactRunes(6);
+const CODE: Constraint = Constraint::ExactRunes(6);
 
 static INNER: Message = Message {
     name: "Inner",
     fields: &[
-        field(1, "a_code", "aCode", Kind::Text, CODE),
-        field(2, "other_way", "otherWay", Kind::Bool, Rule::None),
-        field(3, "third_way", "thirdWay", Kind::Enum(&[(0, "NONE"), (1, "ONE")]), Rule::None),
+        field(1, "a_code", "aCode", FieldType::Text, CODE),
+        field(2, "other_way", "otherWay", FieldType::Bool, Constraint::None),
+        field(3, "third_way", "thirdWay", FieldType::Enum(&[(0, "NONE"), (1, "ONE")]), Constraint::None),
     ],
     oneofs: &[OneOf { name: "Way", members: &[2, 3], required: true }],
 };
@@ -25,13 +25,13 @@ static INNER: Message = Message {
 static OUTER: Message = Message {
     name: "Outer",
     fields: &[
-        field(1, "session_id", "sessionId", Kind::Text, Rule::Runes { min: 1, max: 4 }),
-        field(3, "inner", "inner", Kind::Message(&INNER), Rule::None),
-        field(4, "metadata", "metadata", Kind::Metadata, Rule::None),
-        field(5, "count", "count", Kind::Unsigned, Rule::None),
-        field(6, "lifetime", "lifetime", Kind::Duration, Rule::Positive),
-        field(7, "user_agent", "userAgent", Kind::Opaque, Rule::None),
-        field(8, "data", "data", Kind::Struct, Rule::None),
+        field(1, "session_id", "sessionId", FieldType::Text, Constraint::Runes { min: 1, max: 4 }),
+        field(3, "inner", "inner", FieldType::Message(&INNER), Constraint::None),
+        field(4, "metadata", "metadata", FieldType::Metadata, Constraint::None),
+        field(5, "count", "count", FieldType::Unsigned, Constraint::None),
+        field(6, "lifetime", "lifetime", FieldType::Duration, Constraint::Positive),
+        field(7, "user_agent", "userAgent", FieldType::Opaque, Constraint::None),
+        field(8, "data", "data", FieldType::Struct, Constraint::None),
     ],
     oneofs: &[],
 };
@@ -44,7 +44,7 @@ fn json(text: &str) -> Result<Parsed, MessageError> {
     Parsed::read(&OUTER, Codec::Json, Bytes::copy_from_slice(text.as_bytes()))
 }
 
-/// A view without places and spellings.
+/// A message without positions and spellings.
 fn plain(object: &Object) -> String {
     let mut items: Vec<String> = object
         .items
@@ -133,7 +133,7 @@ fn what_two_parsers_may_read_differently_is_rejected() {
 }
 
 #[test]
-fn null_is_nothing_and_both_alphabets_and_spellings_are_read() {
+fn null_is_unset_and_both_alphabets_and_spellings_parse() {
     let same = plain(json(r#"{"sessionId":"a","metadata":{"k":"_-8="}}"#).unwrap().root());
     assert_eq!(plain(json(r#"{"session_id":"a","metadata":{"k":"/+8"},"lifetime":null}"#).unwrap().root()), same);
     assert!(json(r#"{"lifetime":null,"lifetime":"1s"}"#).is_err());
@@ -141,7 +141,7 @@ fn null_is_nothing_and_both_alphabets_and_spellings_are_read() {
 }
 
 #[test]
-fn breaches_have_the_words_of_the_provider_and_the_path_of_the_caller() {
+fn violations_have_the_providers_text_and_the_callers_path() {
     let all = |parsed: Parsed| -> Vec<(String, String)> {
         parsed.constraint_violations().into_iter().map(|breach| (breach.path, breach.text)).collect()
     };
@@ -171,7 +171,7 @@ fn breaches_have_the_words_of_the_provider_and_the_path_of_the_caller() {
 }
 
 #[test]
-fn fields_are_taken_out_of_a_message_within() {
+fn fields_are_removed_from_a_nested_message() {
     let names = ["a_code", "third_way"];
     let text = r#"{ "count": "1", "inner": {"aCode":"123456", "x": 1, "thirdWay": "ONE"}, "y": 2 }"#;
     let without = json(text).unwrap().without("inner", &names);
@@ -206,7 +206,7 @@ fn samples() -> impl Strategy<Value = Sample> {
         })
 }
 
-/// Both encodings of one message, each with a field that nobody knows.
+/// Both encodings of one message, each with an unknown field.
 fn encoded(sample: &Sample) -> (Vec<u8>, String) {
     let (mut bytes, mut members) = (Vec::new(), serde_json::Map::new());
     put_bytes(&mut bytes, 99, b"unknown");
@@ -312,7 +312,7 @@ fn the_corpus_of_messages_is_rejected() {
     for line in lines.lines().filter(|line| !line.trim().is_empty()) {
         let case: serde_json::Value = serde_json::from_str(line).unwrap();
         let name = case["name"].as_str().unwrap();
-        // These are wrong within a field that the schema does not know, which stays unread.
+        // These errors are within a field that the schema does not know, which is not parsed.
         let inside = ["InPackedFieldValue", "InSubmessageValue", "NestedLen"].iter().any(|part| name.contains(part));
         if !inside && proto(&hex(case["payload_hex"].as_str().unwrap())).is_ok() {
             accepted.push(name.to_owned());
@@ -321,7 +321,7 @@ fn the_corpus_of_messages_is_rejected() {
     assert_eq!(accepted, Vec::<String>::new());
 }
 
-/// A field of bytes.
+/// A length-delimited field.
 fn wrapped(number: u32, inner: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put_bytes(&mut out, number, inner);
@@ -333,7 +333,7 @@ fn member(key: &str, value: &[u8]) -> Vec<u8> {
     wrapped(1, &[wrapped(1, key.as_bytes()), wrapped(2, value)].concat())
 }
 
-/// `{"a":{"a":…}}` so many levels deep, or lists so deep in an object.
+/// `{"a":{"a":…}}` of this many levels, or as many nested lists in an object.
 fn deep(levels: usize, lists: bool) -> Vec<u8> {
     let mut value = b"\x08\x00".to_vec();
     for _ in 1..levels {
@@ -396,7 +396,7 @@ fn a_struct_is_read_like_json() {
 }
 
 #[test]
-fn what_nobody_looks_into_is_a_message_all_the_same() {
+fn unparsed_content_must_still_be_a_message() {
     assert!(proto(&wrapped(7, &[wrapped(1, b"x"), wrapped(9, b"\xff")].concat())).is_ok());
     for content in [&b"\xff\xff"[..], b"\x0a\x05x", b"\x0b"] {
         assert!(proto(&wrapped(7, content)).is_err(), "{content:?}");

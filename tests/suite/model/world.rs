@@ -3,7 +3,7 @@
 use super::search::GENERATIONS;
 use sessiongate::coherence::reading::{ConnectionId, FlightKey};
 use sessiongate::coherence::sharing::SharedMark;
-use sessiongate::coherence::writing::Placed;
+use sessiongate::coherence::writing::MarkPlacement;
 use sessiongate::coherence::{Acquired, CoherenceState, Entry, Generation, Stamp, Token, VariantState};
 use std::hash::{Hash, Hasher};
 
@@ -210,7 +210,7 @@ enum Writes {
     Over,
 }
 
-/// [`Placed`], in a form that can be hashed.
+/// [`MarkPlacement`], in a form that can be hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Where {
     Confirmed(ConnectionId),
@@ -218,10 +218,10 @@ enum Where {
 }
 
 impl Where {
-    fn placed(self) -> Placed {
+    fn placed(self) -> MarkPlacement {
         match self {
-            Where::Confirmed(connection_id) => Placed::Confirmed(connection_id),
-            Where::Unknown => Placed::Unknown,
+            Where::Confirmed(connection_id) => MarkPlacement::Confirmed(connection_id),
+            Where::Unknown => MarkPlacement::Unknown,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use sessiongate::coherence::SHARED_WRITER;
 use sessiongate::coherence::sharing::LeaveAction;
-use sessiongate::coherence::writing::{Unconfirmed, unconfirmed};
+use sessiongate::coherence::writing::{UnconfirmedAction, unconfirmed};
 
 impl World {
     pub(super) fn is_wide(&self, writer: usize) -> bool {
@@ -183,7 +183,7 @@ impl World {
                 }
                 let left = match world.setting.left_unknown {
                     true => world.shared_mark(writer).leave(mark, true),
-                    false => world.shared_mark(writer).handed_over(mark),
+                    false => world.shared_mark(writer).leave_unknown(mark),
                 };
                 if let LeaveAction::End { unchanged } = left {
                     world.stray(Stray::End(writer, mark.0, unchanged, era));
@@ -311,7 +311,7 @@ impl World {
                 world.end(writer, token, unchanged);
             }
             let connection_id = era.map(|era| world.connection_id(era));
-            let enough = unconfirmed(mark.placed(), connection_id, 0, 1 << 20) == Unconfirmed::Acknowledge;
+            let enough = unconfirmed(mark.placed(), connection_id, 0, 1 << 20) == UnconfirmedAction::Acknowledge;
             let variant = world.setting.acknowledged_unconfirmed
                 || (world.setting.forwarded_without_mark && mark == Where::Unknown)
                 || (world.setting.unmarked);

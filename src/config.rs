@@ -6,17 +6,18 @@
 
 mod callers;
 mod certificates;
+mod clients;
 mod consistency;
-mod session_rules;
 mod declared;
 mod error;
-mod restart_required;
 mod listeners;
 mod policies;
 mod process;
+mod restart_required;
 mod secret;
 mod section;
 mod servers;
+mod session_rules;
 mod store;
 mod tree;
 mod upstreams;

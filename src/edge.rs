@@ -1,24 +1,25 @@
 //! Everything about a client's connection below the request: listening sockets, TLS, connection limits, strict HTTP/1,
 //! the HTTP/2 flood guard, timeouts and memory. The caller supplies the service that serves requests (`Server`).
 
-mod connection_limits;
 mod authorities;
+mod client_stream;
+mod client_timing;
 mod connection;
+mod connection_context;
+mod connection_limits;
 mod downstream;
 mod flood_budget;
-mod frame;
 mod flood_guard;
-mod strict_http1;
-mod client_stream;
+mod frame;
 mod hpack_heads;
 mod http2;
 mod listener;
-mod client_timing;
+mod memory_share;
 mod resets;
 mod server;
-mod memory_share;
 mod socket;
 mod streams;
+mod strict_http1;
 mod tls;
 mod uploads;
 mod windows;

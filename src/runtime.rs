@@ -22,7 +22,6 @@ use crate::model::Rejection;
 use crate::provider::{Provider, Slot};
 use crate::serve::Service;
 use crate::telemetry::Label;
-use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
 use backends::Backend;
 use http::HeaderValue;
@@ -63,8 +62,6 @@ pub struct Runtime {
     pub log_writer: LogWriter,
     /// Whether each request gets a line in the log.
     pub log_requests: Option<LineFormat>,
-    /// How large the head of a request may be.
-    pub head_limits: HeadLimits,
     trusted_peers: Vec<IpNet>,
     resolver: Arc<Resolver>,
     backends: Vec<Backend>,
@@ -116,7 +113,6 @@ impl Runtime {
             metrics,
             log_writer: process.log_writer.clone(),
             log_requests: config.log.requests.then_some(process.format),
-            head_limits: config.clients.limits.head,
             trusted_peers: config.clients.trusted_peers.clone(),
             gateway,
             resolver,

@@ -2,15 +2,11 @@
 
 use super::error::{Location, Problem};
 use super::section::{Context, Section};
-use super::value::{self, choice, count, duration, minutes, seconds, shown_size, size};
+use super::value::{self, choice, count, duration, minutes, seconds, shown_size};
 use super::variables::Text;
-use super::{
-    ClientLimits, Clients, Config, Dns, ListenAddress, Listener, Log, LogFormat, LogLevel, Reload, Shutdown, Store,
-};
-use super::{listeners, policies, secret, store, upstreams};
+use super::{Config, Dns, ListenAddress, Listener, Log, LogFormat, LogLevel, Reload, Shutdown, Store};
+use super::{clients, listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
-use crate::wire::http1::HeadLimits;
-use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,8 +14,8 @@ use std::time::Duration;
 
 /// The minimum length of `hash_key`, in bytes.
 const MIN_HASH_KEY: usize = 16;
-/// The minimum of client timeouts and of the reload interval.
-const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// The minimum of the reload interval.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads all options. The result is complete only if there was no error.
@@ -30,7 +26,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let replicas = section.read("replicas", 1, count(1..=1000));
     let readiness_timeout = section.read("readiness_timeout", seconds(60), duration(seconds(0)..=minutes(60)));
     let log = section.subsection("log", log);
-    let clients = section.subsection("clients", clients);
+    let clients = section.subsection("clients", clients::read);
     let shutdown = section.subsection("shutdown", |section| Shutdown {
         drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
         grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
@@ -38,7 +34,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     });
     let reload = section.subsection("reload", |section| Reload {
         watch: section.read("watch", true, value::boolean),
-        interval: section.read("interval", seconds(2), duration(MIN_TIMEOUT..=minutes(60))),
+        interval: section.read("interval", seconds(2), duration(MIN_INTERVAL..=minutes(60))),
     });
     let key = secret::secret(section, "hash_key", MIN_HASH_KEY);
     let has_hash_key = section.has("hash_key");
@@ -73,44 +69,6 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         clients,
         shutdown,
         reload,
-    }
-}
-
-/// The limits of a request's head. All are below Pingora's own: a head of 1 MiB, 256 headers, and a target of 64 KiB.
-fn head_limits(section: &mut Section) -> HeadLimits {
-    HeadLimits {
-        block: section.read("header_block", 32 << 10, size(1 << 10..=256 << 10)),
-        count: section.read("headers", 100, count(8..=250)),
-        single: section.read("header", 8 << 10, size(256..=64 << 10)),
-        target: section.read("uri", 8 << 10, size(256..=32 << 10)),
-    }
-}
-
-/// The networks of trusted proxies. Warns of a network that contains all addresses.
-fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
-    let networks = section.list("trusted_peers", value::network).unwrap_or_default();
-    for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
-        let problem = Problem::new("every client is trusted to set `X-Forwarded-*` and instance headers");
-        section.context.warn(&network.location, problem.expected("list only the networks of your own proxies"));
-    }
-    networks.into_iter().map(|network| network.value).collect()
-}
-
-fn clients(section: &mut Section) -> Clients {
-    Clients {
-        head_timeout: section.read("head_timeout", seconds(10), duration(MIN_TIMEOUT..=minutes(10))),
-        idle_timeout: section.read("idle_timeout", seconds(60), duration(MIN_TIMEOUT..=minutes(60))),
-        write_timeout: section.read("write_timeout", seconds(30), duration(MIN_TIMEOUT..=minutes(60))),
-        max_age: section.read("max_age", minutes(60), duration(seconds(1)..=minutes(60 * 24 * 7))),
-        min_body_rate: section.read("min_body_rate", 256, size(0..=1 << 20)),
-        limits: section.subsection("limits", |section| ClientLimits {
-            connections: section.read("connections", 10_000, count(1..=1_000_000)),
-            per_source: section.read("per_source", 200, count(1..=1_000_000)),
-            streams: section.read("streams", 100, count(1..=10_000)),
-            memory: section.read("memory", None, memory),
-            head: head_limits(section),
-        }),
-        trusted_peers: trusted_peers(section),
     }
 }
 
@@ -166,15 +124,6 @@ fn threads(text: &Text) -> Result<Option<usize>, Problem> {
     match text.as_str() {
         "auto" => Ok(None),
         _ => count(1..=256)(text).map(Some).map_err(|problem| problem.expected("allowed: `auto`, 1 to 256")),
-    }
-}
-
-fn memory(text: &Text) -> Result<Option<usize>, Problem> {
-    match text.as_str() {
-        "auto" => Ok(None),
-        _ => size(48 << 20..=1 << 40)(text)
-            .map(Some)
-            .map_err(|problem| problem.expected("allowed: `auto`, 48MiB to 1024GiB")),
     }
 }
 

@@ -361,7 +361,7 @@ fn listeners_are_what_is_written() {
     let ListenAddress::Unix(file) = &config.listeners[1].address else { panic!("not a file") };
     assert_eq!((file.mode, file.owner), (0o660, Some((1000, 1000))));
     let defaults = compiled(LEAST).clients;
-    let head = HeadLimits { block: 32 << 10, count: 100, single: 8 << 10, target: 8 << 10 };
+    let head = HeadLimits::default();
     let limits = ClientLimits { connections: 10_000, per_source: 200, streams: 100, memory: None, head };
     assert_eq!(defaults.limits, limits);
     assert_eq!(compiled(EXAMPLE).clients, Clients { trusted_peers: vec!["10.0.0.0/8".parse().unwrap()], ..defaults });

@@ -86,12 +86,11 @@ impl ClientStream {
         }
     }
 
-    /// Starts to inspect HTTP/2 frames, including those that were read ahead. `fields` and `size` limit a head's fields
-    /// and bytes.
-    pub fn start_http2(&mut self, fields: usize, size: usize) {
+    /// Starts to inspect HTTP/2 frames, including those that were read ahead. `size` limits the bytes of a head.
+    pub fn start_http2(&mut self, size: usize) {
         let connection = &self.timing.connection;
         connection.uploads.set_rate(self.timing.timeouts.body_rate);
-        self.flood_guard = Some(Box::new(connection.flood_guard(fields)));
+        self.flood_guard = Some(Box::new(connection.flood_guard()));
         self.authorities = connection.unix_socket.then(|| Box::new(AuthorityRewriter::new(size)));
         self.streams = Some(connection.share.response());
         self.share().start_http2();

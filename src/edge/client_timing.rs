@@ -1,14 +1,10 @@
 //! The timeouts of an HTTP/1 connection or an HTTP/2 stream, by the phase of its request.
 
-use super::flood_guard::FloodGuard;
-use super::memory_share::MemoryShare;
-use super::uploads::Uploads;
+use super::connection_context::ConnectionContext;
 use crate::config::Clients;
-use crate::metrics::Metrics;
 use crate::telemetry::DisconnectReason;
 use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -50,34 +46,6 @@ enum Phase {
     Body,
     /// Received, or the rest is not needed.
     Busy,
-}
-
-/// The connection on which a request arrived.
-#[derive(Debug, Clone)]
-pub(crate) struct ConnectionContext {
-    /// The name of the listener.
-    pub listener: Arc<str>,
-    /// Whether the connection uses TLS.
-    pub tls: bool,
-    /// Whether it is a Unix socket. Clients may then send its path in place of a host.
-    pub unix_socket: bool,
-    /// HTTP/2 requests so far, and how many of their heads were rejected.
-    pub requests: Arc<AtomicU32>,
-    pub rejected: Arc<AtomicU32>,
-    /// Counts streams that are reset before they become requests.
-    pub metrics: Arc<Metrics>,
-    /// Its share of the memory budget.
-    pub share: Arc<MemoryShare>,
-    /// The request bodies in progress; HTTP/2 only.
-    pub(super) uploads: Arc<Uploads>,
-}
-
-impl ConnectionContext {
-    /// The flood guard of an HTTP/2 connection. `fields` limits the fields of a head.
-    pub(super) fn flood_guard(&self, fields: usize) -> FloodGuard {
-        let counts = (self.requests.clone(), self.rejected.clone());
-        FloodGuard::new(Instant::now(), fields, counts, self.uploads.clone())
-    }
 }
 
 /// The timing of an HTTP/1 connection or an HTTP/2 stream. The connection and its current request share it.
@@ -342,6 +310,9 @@ mod tests {
     use super::super::memory_share::MemoryShares;
     use super::*;
     use crate::memory::Memory;
+    use crate::metrics::Metrics;
+    use crate::wire::http1::HeadLimits;
+    use std::sync::Arc;
     use tokio::runtime::{Builder, Runtime};
 
     const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -357,6 +328,7 @@ mod tests {
             listener: "main".into(),
             tls: false,
             unix_socket: false,
+            head_limits: HeadLimits::default(),
             requests: Arc::default(),
             rejected: Arc::default(),
             metrics,

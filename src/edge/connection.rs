@@ -4,7 +4,8 @@
 //! nothing of Pingora's, which would be most of its memory.
 
 use super::client_stream::ClientStream;
-use super::client_timing::{ClientTiming, ConnectionContext};
+use super::client_timing::ClientTiming;
+use super::connection_context::ConnectionContext;
 use super::connection_limits::ConnectionLimits;
 use super::downstream::{self, Downstream};
 use super::frame::PREFACE;
@@ -128,6 +129,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             listener: name,
             tls,
             unix_socket: socket.is_unix(),
+            head_limits: options.limits.head,
             requests: Arc::default(),
             rejected: Arc::default(),
             metrics: self.server.metrics.clone(),
@@ -142,7 +144,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         if http2 {
             http2::serve(&self.server, stream, peer, &timing, options).await;
         } else {
-            let reader = StrictHttp1Reader::new(options.limits.head, timing.connection.unix_socket);
+            let reader = StrictHttp1Reader::new(timing.connection.head_limits, timing.connection.unix_socket);
             let served = Box::pin(self.http1(reader.wrap(stream), &reader, &timing));
             let downstream = Downstream { timing: timing.clone(), reader: Some(reader.clone()) };
             downstream::serve(downstream, served).await;

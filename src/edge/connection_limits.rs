@@ -83,7 +83,7 @@ mod tests {
     struct Door(Arc<ConnectionLimits>, ClientLimits);
 
     fn door(connections: usize, per_source: usize) -> Door {
-        let head = HeadLimits { block: 1, count: 1, single: 1, target: 1 };
+        let head = HeadLimits::default();
         Door(Arc::default(), ClientLimits { connections, per_source, streams: 1, memory: None, head })
     }
 

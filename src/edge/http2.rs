@@ -63,7 +63,7 @@ async fn negotiate(
     timing: &ClientTiming,
     options: &ServerOptions,
 ) -> Option<(Connection, Arc<Digest>)> {
-    stream.start_http2(options.limits.head.count, max_head_length(options));
+    stream.start_http2(max_head_length(options));
     let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
     let beginning = Box::pin(handshake(Box::new(stream), Some(h2_options(options))));
     let agreed =

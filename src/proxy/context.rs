@@ -13,6 +13,7 @@ use crate::model::Operation;
 use crate::provider::{Origin, Provider, Slot};
 use crate::runtime::Runtime;
 use crate::telemetry::{Decision, Shed};
+use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
 use http::header::HOST;
 use http::{HeaderValue, Method};
@@ -261,6 +262,11 @@ impl Context {
     /// The name of the listener that accepted the request.
     pub fn listener(&self) -> Arc<str> {
         self.timing.as_ref().map_or_else(|| "".into(), |timing| timing.connection.listener.clone())
+    }
+
+    /// The limits of request heads on this connection.
+    pub fn head_limits(&self) -> HeadLimits {
+        self.timing.as_ref().map(|timing| timing.connection.head_limits).unwrap_or_default()
     }
 
     /// Whether the request came over a Unix socket.

@@ -58,7 +58,7 @@ impl Hooks {
         if over_socket {
             head::drop_path(session.req_header_mut());
         }
-        let checked = match head::check(session.req_header(), edge::fault(), runtime.head_limits, over_socket) {
+        let checked = match head::check(session.req_header(), edge::fault(), context.head_limits(), over_socket) {
             Ok(()) => {
                 let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
                 declared_length::check_empty(session, timeout).await

@@ -13,6 +13,13 @@ pub struct HeadLimits {
     pub target: usize,
 }
 
+impl Default for HeadLimits {
+    /// The defaults of `clients.limits`.
+    fn default() -> HeadLimits {
+        HeadLimits { block: 32 << 10, count: 100, single: 8 << 10, target: 8 << 10 }
+    }
+}
+
 /// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {

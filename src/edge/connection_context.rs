@@ -1,0 +1,40 @@
+//! What is known of a connection, for each of its requests.
+
+use super::flood_guard::FloodGuard;
+use super::memory_share::MemoryShare;
+use super::uploads::Uploads;
+use crate::metrics::Metrics;
+use crate::wire::http1::HeadLimits;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+/// The connection on which a request arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionContext {
+    /// The name of the listener.
+    pub listener: Arc<str>,
+    /// Whether the connection uses TLS.
+    pub tls: bool,
+    /// Whether it is a Unix socket. Clients may then send its path in place of a host.
+    pub unix_socket: bool,
+    /// The limits of request heads. They stay the same for the life of the connection.
+    pub head_limits: HeadLimits,
+    /// HTTP/2 requests so far, and how many of their heads were rejected.
+    pub requests: Arc<AtomicU32>,
+    pub rejected: Arc<AtomicU32>,
+    /// Counts streams that are reset before they become requests.
+    pub metrics: Arc<Metrics>,
+    /// Its share of the memory budget.
+    pub share: Arc<MemoryShare>,
+    /// The request bodies in progress; HTTP/2 only.
+    pub(super) uploads: Arc<Uploads>,
+}
+
+impl ConnectionContext {
+    /// The flood guard of an HTTP/2 connection.
+    pub(super) fn flood_guard(&self) -> FloodGuard {
+        let counts = (self.requests.clone(), self.rejected.clone());
+        FloodGuard::new(Instant::now(), self.head_limits.count, counts, self.uploads.clone())
+    }
+}

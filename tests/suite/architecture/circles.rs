@@ -145,7 +145,7 @@ impl Files {
     /// The file that what these steps lead to stands in.
     fn target(&self, mut module: Module, mut steps: Vec<String>, hops: usize) -> Option<Module> {
         while let Some(step) = steps.first() {
-            let below = [module.as_slice(), &[step.clone()]].concat();
+            let below = [module.as_slice(), std::slice::from_ref(step)].concat();
             if !self.0.contains_key(&below) {
                 break;
             }

@@ -5,7 +5,7 @@
 mod fetched;
 mod lease_guard;
 mod single_flight;
-mod keep;
+mod started_fetch;
 mod memory;
 mod builder;
 mod read;

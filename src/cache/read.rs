@@ -1,8 +1,8 @@
 //! Reads: hit, fetch, or wait for another fetch.
 
 use super::fetched::{FetchedResponse, ReadOptions};
-use super::keep::StartedFetch;
 use super::single_flight::InFlightFetch;
+use super::started_fetch::StartedFetch;
 use super::{AcquireRequest, Acquisition, Sessions};
 use crate::coherence::reading::{Fetch, FlightKey, ForwardReason, NEVER_JOIN, ReadStep, next};
 use crate::coherence::{Entry, Micros, Millis, TenantId, Token};
@@ -238,8 +238,8 @@ impl Sessions {
     {
         let (store, counters) = (self.store.clone(), self.counters.clone());
         let StartedFetch { key, stamp, connection_id, began, reader, .. } = started;
-        let keep = move |fetched: FetchedResponse| async move { started.keep(&*store, &counters, fetched).await };
-        self.single_flight.start((key, FlightKey::new(stamp, connection_id)), (reader, began), fetch, keep)
+        let apply = move |fetched: FetchedResponse| async move { started.apply(&*store, &counters, fetched).await };
+        self.single_flight.start((key, FlightKey::new(stamp, connection_id)), (reader, began), fetch, apply)
     }
 }
 

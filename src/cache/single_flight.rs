@@ -63,14 +63,14 @@ impl Drop for RemoveOnDrop {
 }
 
 impl SingleFlight {
-    /// Starts a fetch. `keep` applies the response to the store before it is delivered: nobody who has seen it may find
-    /// something older in the store. `keep` returns what is delivered. Until then the fetch can be joined.
+    /// Starts a fetch. `apply` applies the response to the store before it is delivered: nobody who has seen it may
+    /// find something older in the store. `apply` returns what is delivered. Until then the fetch can be joined.
     pub fn start<W, K>(
         &self,
         name: FetchKey,
         (reader, began): (Token, Micros),
         fetch: W,
-        keep: impl FnOnce(FetchedResponse) -> K + Send + 'static,
+        apply: impl FnOnce(FetchedResponse) -> K + Send + 'static,
     ) -> InFlightFetch
     where
         W: Future<Output = FetchedResponse> + Send + 'static,
@@ -81,7 +81,7 @@ impl SingleFlight {
         self.in_flight.lock().insert(name, flight.clone());
         let remove = RemoveOnDrop { in_flight: self.in_flight.clone(), name, own: flight.finished.clone() };
         tokio::spawn(async move {
-            let response = keep(fetch.await).await;
+            let response = apply(fetch.await).await;
             drop(remove);
             sender.send_replace(Some(response));
         });

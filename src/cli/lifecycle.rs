@@ -98,10 +98,10 @@ impl Started {
         warn_about_proxy_variables();
         let has_memory_store = matches!(config.store, Store::Memory(_));
         let running = Arc::new(CurrentRuntime::new(config, &loaded.hash, log_writer).map_err(other)?);
-        let mut held = Vec::new();
+        let mut marks = Vec::new();
         if inherited.is_some() {
             ready(&running).await;
-            held = if has_memory_store { running.hold_cache(held_for(&config.shutdown)).await } else { held };
+            marks = if has_memory_store { running.suspend_cache(max_overlap(&config.shutdown)).await } else { marks };
         }
         let listen = listeners.iter().map(|(_, bound)| bound.local_address()).collect::<Vec<_>>().join(" ");
         let serving = Arc::new(Serving::start(running.clone(), listeners, &limit_connections(config)).map_err(other)?);
@@ -114,7 +114,7 @@ impl Started {
             predecessor = Some(tokio::spawn(async move {
                 let _ = spawn_blocking(|| old.wait()).await;
                 tracing::info!("previous process exited");
-                running.release_cache(held).await;
+                running.resume_cache(marks).await;
             }));
         }
         let shutdown = Arc::new(Mutex::new(config.shutdown.clone()));
@@ -189,7 +189,8 @@ impl Started {
         let listeners = self.serving.listeners();
         let admin = self.admin.as_ref().map(|(served, _)| served.socket().try_clone()).transpose()?;
         // Before the new process can change anything, and after everything else that can fail.
-        let held = if self.has_memory_store { self.running.hold_cache(held_for(&shutdown)).await } else { Vec::new() };
+        let marks =
+            if self.has_memory_store { self.running.suspend_cache(max_overlap(&shutdown)).await } else { Vec::new() };
         let passed = spawn_blocking(move || {
             let mut sockets: Vec<(String, BorrowedFd)> =
                 listeners.iter().map(|bound| (bound.name(), bound.as_fd())).collect();
@@ -204,7 +205,7 @@ impl Started {
                 Ok(End::Replaced(successor))
             }
             Err(error) => {
-                self.running.release_cache(held).await;
+                self.running.resume_cache(marks).await;
                 Err(error)
             }
         }
@@ -212,7 +213,7 @@ impl Started {
 }
 
 /// How long a replaced process may still run.
-fn held_for(shutdown: &Shutdown) -> Duration {
+fn max_overlap(shutdown: &Shutdown) -> Duration {
     shutdown.grace + PREDECESSOR_TIMEOUT
 }
 

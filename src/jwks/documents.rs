@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const MAX_DOCUMENT: usize = 256 * 1024;
 /// Timeout of name resolution: long enough for a second DNS server if the first hangs.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The `User-Agent`. Web firewalls reject requests without one.
 const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 
@@ -64,7 +64,7 @@ impl Issuer {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let addresses = Addresses::new(&self.context.resolver, &host, port);
-        let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
+        let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, addresses.look_up()).await;
         looked_up
             .map_err(|_| fault("the host name was not resolved in time".into()))?
             .map_err(|e| fault(e.to_string()))?;

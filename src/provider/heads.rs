@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
-/// Headers that speak of one connection, not of the message.
+/// Hop-by-hop headers (RFC 9110, section 7.6.1).
 pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),

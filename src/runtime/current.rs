@@ -142,7 +142,7 @@ impl CurrentRuntime {
 
     /// Marks everything cached, so that nothing is served from it: another process serves the same upstreams with a
     /// memory store of its own. The marks last for `at_most`.
-    pub async fn hold_cache(&self, at_most: Duration) -> Vec<Mark> {
+    pub async fn suspend_cache(&self, at_most: Duration) -> Vec<Mark> {
         let mut marks = Vec::new();
         for (scope, upstream) in cached(&self.now()) {
             let Some(cache) = upstream.scope_cache else {
@@ -155,7 +155,7 @@ impl CurrentRuntime {
     }
 
     /// Ends the marks: this process alone serves its upstreams again, from entries that are newer.
-    pub async fn release_cache(&self, marks: Vec<Mark>) {
+    pub async fn resume_cache(&self, marks: Vec<Mark>) {
         end(marks, &self.process).await;
     }
 

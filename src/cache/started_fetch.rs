@@ -22,7 +22,7 @@ pub(super) struct StartedFetch {
 
 impl StartedFetch {
     /// Applies the response to the store. Returns the response for those who wait for it.
-    pub async fn keep(self, store: &dyn Store, counters: &CacheCounters, fetched: FetchedResponse) -> FetchedResponse {
+    pub async fn apply(self, store: &dyn Store, counters: &CacheCounters, fetched: FetchedResponse) -> FetchedResponse {
         let StartedFetch { key, began, reader, read_options, .. } = self;
         if let Cacheability::TooOld { .. } = fetched.storable {
             counters.count(CacheEvent::TooOld);
@@ -40,7 +40,7 @@ impl StartedFetch {
                         counters.count(CacheEvent::Unreadable);
                         retire(store, &key, reader, retired).await
                     }
-                    (Err(error), Some(retired)) if may_pass(&error) => store.retire(&key, reader, retired).await,
+                    (Err(error), Some(retired)) if may_succeed(&error) => store.retire(&key, reader, retired).await,
                     (filled, _) => filled.map(drop),
                 }
             }
@@ -115,13 +115,13 @@ fn retired(fetched: &FetchedResponse, read_options: ReadOptions, began: Micros) 
 /// Retires with one retry: the step is idempotent.
 async fn retire(store: &dyn Store, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
     let tried = store.retire(key, reader, retired).await;
-    if tried.as_ref().is_err_and(may_pass) {
+    if tried.as_ref().is_err_and(may_succeed) {
         return store.retire(key, reader, retired).await;
     }
     tried
 }
 
 /// Whether a retry may succeed. Without a connection it would fail in the same way.
-fn may_pass(error: &StoreError) -> bool {
+fn may_succeed(error: &StoreError) -> bool {
     matches!(error, StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))
 }

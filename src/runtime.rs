@@ -1,6 +1,5 @@
-//! What a running gateway carries: the compiled configuration and the leaves that work for it. One configuration makes
-//! one
-//! [`Runtime`], which never changes; [`CurrentRuntime`] says which of them holds.
+//! The state of a running gateway: the compiled configuration and the I/O objects that serve it. Each configuration
+//! makes one immutable [`Runtime`]; [`CurrentRuntime`] has the active one.
 
 mod process_state;
 mod readiness;
@@ -31,7 +30,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Why a gateway cannot run.
+/// Why the runtime cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The client of a provider cannot be set up.
@@ -39,7 +38,7 @@ pub enum RuntimeError {
     Client {
         /// The upstream.
         upstream: String,
-        /// Why.
+        /// The cause.
         error: rustls::Error,
     },
     /// The store cannot be set up.
@@ -50,7 +49,7 @@ pub enum RuntimeError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// What one configuration makes of a process. A request keeps to the one that it began with, to its end.
+/// The runtime of one configuration. A request keeps the runtime that it started with.
 pub struct Runtime {
     /// The compiled configuration.
     pub gateway: Arc<Gateway>,
@@ -58,9 +57,9 @@ pub struct Runtime {
     pub metrics: Arc<Meters>,
     /// Serves governed requests.
     pub service: Arc<Service<Provider>>,
-    /// The log.
+    /// The log writer.
     pub log_writer: LogWriter,
-    /// Whether each request gets a line in the log.
+    /// The format of the access log; `None` if it is off.
     pub log_requests: Option<LineFormat>,
     trusted_peers: Vec<IpNet>,
     resolver: Arc<Resolver>,
@@ -68,7 +67,7 @@ pub struct Runtime {
     process: Arc<ProcessState>,
 }
 
-/// How lines of requests are written.
+/// The format of the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFormat {
     /// One JSON object.
@@ -78,8 +77,7 @@ pub enum LineFormat {
 }
 
 impl Runtime {
-    /// What this configuration makes of a process, with what still serves of the last. Has to be called inside a tokio
-    /// runtime.
+    /// Builds the runtime of a configuration. It reuses what still fits of the last one. Call inside a tokio runtime.
     fn new(config: &Config, process: Arc<ProcessState>, last: Option<&Runtime>) -> Result<Runtime, RuntimeError> {
         let before = last.map(|last| &last.gateway);
         let gateway = match before.filter(|before| !before.has_same_secret(&config.gateway)) {
@@ -121,7 +119,7 @@ impl Runtime {
         })
     }
 
-    /// The cache of session reads.
+    /// The session cache.
     pub fn sessions(&self) -> &Sessions {
         &self.process.cache.sessions
     }
@@ -131,28 +129,28 @@ impl Runtime {
         self.backends.get(upstream.index).map(Backend::provider)
     }
 
-    /// Takes a slot of an upstream, and waits a while for one: see [`crate::provider::Slots::take`].
+    /// Takes a slot of an upstream, or waits for one: see [`crate::provider::Slots::take`].
     pub async fn slot(&self, upstream: &Upstream, source: Option<IpAddr>) -> Result<Slot, Rejection> {
         self.backends.get(upstream.index).ok_or(Rejection::Unavailable)?.slots().take(source).await
     }
 
-    /// Whether a client at this address may speak for others.
+    /// Whether this address is a trusted proxy.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_peers.iter().any(|network| network.contains(&peer))
     }
 
-    /// Who checks the callers of an upstream.
+    /// The issuer that verifies an upstream's callers, if the gateway does.
     pub fn issuer(&self, upstream: &Upstream) -> Option<&Arc<Issuer>> {
         self.backends.get(upstream.index).and_then(Backend::issuer)
     }
 
-    /// A new name of a request.
+    /// A new request ID.
     pub fn request_id(&self) -> HeaderValue {
         self.process.ids.request()
     }
 
-    /// A trace that begins here.
+    /// A new trace context.
     pub fn new_trace(&self) -> Trace {
         self.process.ids.trace()
     }
@@ -162,7 +160,7 @@ impl Runtime {
         self.process.stopping.load(Ordering::Relaxed)
     }
 
-    /// What is read off when metrics are asked for.
+    /// The values for metrics.
     pub fn reading(&self) -> MetricsSnapshot {
         let fill = self.sessions().store().usage();
         let issuers = self.each().filter_map(|(upstream, backend)| {
@@ -198,7 +196,7 @@ impl Runtime {
         self.each().find(|(upstream, _)| upstream.name == name).map(|(_, backend)| backend)
     }
 
-    /// Why requests could not be served under it that are served under the last.
+    /// What this runtime cannot serve that the last one serves.
     fn lost(&self, last: &Runtime) -> Vec<String> {
         let lost = |(upstream, backend): (&Arc<Upstream>, &Backend)| {
             let reason = backend.unready(last.backend_of(&upstream.name))?;

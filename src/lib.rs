@@ -4,37 +4,39 @@
 //!
 //! # Rooms
 //!
-//! Each module uses only those above it; `tests/suite/architecture.rs` enforces the order.
+//! Each module uses only those above it, and the files of a module import each other one way. The modules from
+//! [`handover`] to [`provider`] are leaves: each handles one thing outside the process, and they do not use each other.
+//! `tests/suite/architecture.rs` enforces all of this.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`telemetry`] | closed sets whose values are labels of metrics and words in the log |
-//! | [`model`] | the nouns: operation, session ID, caller, patch, edit, violation, rejection |
-//! | [`wire`] | encodings: JSON and protocol buffers edited in place, carriers and frames, strict HTTP/1, HPACK |
+//! | [`telemetry`] | closed sets of metric labels and log words, but for those of the domain ([`model`] has them) |
+//! | [`model`] | the nouns: operation, session ID, caller, patch, edit, violation, policy rule, rejection |
+//! | [`wire`] | encodings and what is valid in them: JSON, protocol buffers, gRPC, Connect, strict HTTP, HPACK |
 //! | [`policy`] | what a write may do: evaluates a patch, gives a permit or violations |
-//! | [`dialect`] | what a provider's API looks like: one table each |
+//! | [`dialect`] | what a provider's API looks like, and its form of a rejection: one table each |
 //! | [`token`] | from the text of a JWT to a verified caller |
 //! | [`coherence`] | the cache protocol's decisions, as a pure state machine |
-//! | [`gateway`] | the compiled configuration, and the chain of types that is the order of security |
-//! | [`config`] | from a text to a gateway, or to every error with its location |
+//! | [`gateway`] | upstreams and policies, compiled; the chain of types that is the order of security |
+//! | [`config`] | from a text to the options of the process and a gateway, or to every error with its location |
 //! | | *everything above is pure: no async, clock, environment, files, sockets or logging* |
 //! | [`descriptors`] | how many files and sockets there may be, and which are kept back |
 //! | [`memory`] | how much memory the process holds for its clients, and how much it may |
-//! | [`client`] | outbound HTTP: addresses, trusted roots, bounded exchanges |
+//! | [`client`] | outbound HTTP, to providers and issuers: addresses, trusted roots, bounded exchanges |
 //! | [`handover`] | listening sockets that pass from a process to its successor |
 //! | [`log_writer`] | the log, written by a thread of its own |
 //! | [`metrics`] | every metric |
 //! | [`cache`] | stores that execute [`coherence`]; single flight |
-//! | [`jwks`] | issuers' keys, and the tokens that were verified with them |
-//! | [`provider`] | buffered fetches that outlive the client that asked, and how many may be in flight |
-//! | [`serve`] | reads and writes of governed requests, without Pingora and sockets |
-//! | [`runtime`] | what one configuration makes of a process: backends, state of the process |
+//! | [`jwks`] | issuers: their keys, and the tokens that were verified with them |
+//! | [`provider`] | requests to a provider: headers, buffered or streamed responses, how many are in flight |
+//! | [`serve`] | governed reads and writes, between cache and provider; without Pingora and sockets |
+//! | [`runtime`] | the active configuration with its backends; readiness, request IDs, state of the process |
 //! | [`edge`] | a client's connection: TLS, limits, strict HTTP/1, flood guard of HTTP/2, timing |
-//! | [`proxy`] | Pingora's hooks and pass-through; with `edge` the only place that names Pingora |
+//! | [`proxy`] | Pingora's hooks, pass-through, the access log; only `edge` and `proxy` name Pingora |
 //! | [`admin`] | probes, metrics, purge |
 //! | [`reload`] | reading the configuration again, and activating it while requests are served |
 //! | [`sandbox`] | simulated providers, which do not know the tables |
-//! | [`cli`] | the command line, and the only place that prints |
+//! | [`cli`] | the command line, start and stop of the process, and the only place that prints |
 //!
 //! # Life of a connection
 //!
@@ -70,6 +72,22 @@
 //!    a task that goes on if the client leaves. Pingora forwards pass-through requests; what may change sessions, or
 //!    may be sent again over HTTP/2, the gateway sends by itself (`proxy::relay`).
 //! 6. **Account**: one [`gateway::Outcome`] becomes metrics and one line of the access log.
+//!
+//! # How to change things
+//!
+//! - **An option**: its section in `config/*.rs` (reader, bounds, default) and its type; the code that uses it;
+//!   `config/schema.json`, `config/example.yaml`, `docs/configuration.md`, CHANGELOG.
+//! - **A metric**: `metrics.rs` (name, help, labels) and the call that counts; `docs/operations.md`. Counts by upstream
+//!   go through `metrics/meters.rs`. What a component counts by itself is read by [`runtime::Runtime::reading`].
+//! - **A label value**: its enum in [`telemetry`].
+//! - **A rejection reason**: `model/rejection.rs`, and its row in each dialect (`dialect/auth0.rs`,
+//!   `dialect/zitadel/reply.rs`); `docs/operations.md`; a case in `tests/cases`.
+//! - **A limit of request heads**: `HeadLimits` in `wire/http1/error.rs`. `wire/http1/head.rs` checks the bytes of
+//!   HTTP/1, `wire/http1/fields.rs` the fields of HTTP/2 (`proxy/head.rs` calls it). `config/clients.rs` reads it; then
+//!   as for an option.
+//! - **A provider's route**: its row in [`dialect`], and a new [`model::Operation`] only if none has the same meaning
+//!   for policy, cache and metrics. Then the simulated provider in [`sandbox`], cases in `tests/cases`, and
+//!   `docs/operations.md`.
 //!
 //! # Glossary
 //!

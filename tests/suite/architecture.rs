@@ -261,6 +261,26 @@ fn nothing_is_named_where_it_must_not_be() {
     expect_none(&banned(&sources()));
 }
 
+/// The files and the private modules that `lib.rs` names, by their paths.
+fn named_in_lib() -> Vec<String> {
+    let text = std::fs::read_to_string("src/lib.rs").unwrap();
+    let code = regex::Regex::new(r"`([a-z_0-9/]+\.rs|[a-z_0-9]+(?:::[a-z_0-9]+)+)`").unwrap();
+    let names = code.captures_iter(&text).map(|found| found[1].replace("::", "/"));
+    names.map(|name| name.trim_end_matches(".rs").to_owned()).collect()
+}
+
+#[test]
+fn what_lib_names_exists() {
+    let named = named_in_lib();
+    let exists = |name: &String| {
+        let path = if name.starts_with("tests/") { format!("{name}.rs") } else { format!("src/{name}.rs") };
+        std::path::Path::new(&path).exists()
+    };
+    assert!(named.len() > 10, "{named:?}");
+    let gone: Vec<&String> = named.iter().filter(|name| !exists(name)).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
 #[test]
 fn files_are_short() {
     expect_none(&long(&files()));

@@ -10,10 +10,13 @@ use crate::policy::{
     ChallengeRule, KeyCase, KeyPatterns, LifetimeRule, Limits, Mode, Normalize, OutsideBounds, Policy, ReturnCode,
     SessionTokenRule, TemplateRule, Wipe,
 };
+use crate::wire::http1::HeadLimits;
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 /// What can be looked up in tests. The value of `AUTH` must never be seen in a message.
 struct Sample;

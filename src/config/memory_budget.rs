@@ -1,0 +1,18 @@
+//! How a memory limit is divided between clients and a store in memory.
+
+/// The memory of an idle process, in bytes: measured at 16 to 28 MiB.
+pub const BASE_MEMORY: usize = 32 << 20;
+/// The minimum memory budget for clients, in bytes, however small the limit.
+pub const MIN_CLIENT_MEMORY: usize = 8 << 20;
+
+/// The memory budget for clients under a memory limit, if the store holds `cached` bytes: nine tenths of the limit
+/// without the idle process and the store, less a quarter for the allocator's overhead.
+pub fn memory_for_clients(limit: usize, cached: usize) -> usize {
+    let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + cached);
+    (left / 4 * 3).max(MIN_CLIENT_MEMORY)
+}
+
+/// The maximum size of a store in memory that leaves enough of the limit for clients.
+pub fn max_cached_for_limit(limit: usize) -> usize {
+    (limit / 10 * 9).saturating_sub(BASE_MEMORY + MIN_CLIENT_MEMORY / 3 * 4)
+}

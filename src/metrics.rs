@@ -150,7 +150,7 @@ impl Metrics {
             in_flight: registrar.gauge("sessiongate_requests_in_flight", "Requests in flight.")?,
             fetches: registrar.counters(
                 "sessiongate_upstream_fetches_total",
-                "Governed requests sent to the provider, by upstream and class of the response status, or `failed`.",
+                "Governed requests, and pass-through requests that invalidate, that were sent to the provider.",
                 &["upstream", "status"],
             )?,
             upstream_connections: registrar.counters(

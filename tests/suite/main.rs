@@ -19,6 +19,7 @@ mod coherence;
 mod connections;
 mod corpora;
 mod dead_addresses;
+mod docs;
 mod fleet;
 mod framing;
 mod framing_h2;

@@ -1,6 +1,9 @@
 //! A request whose caller is authorized, before its body is read.
 
-use super::{BodySize, Credential, Governed, Upstream};
+use super::credential::{Credential, check_credential};
+use super::governed::Governed;
+use super::head::BodySize;
+use super::upstream::Upstream;
 use crate::model::{Operation, Rejection};
 use crate::wire::carrier::Carrier;
 use std::sync::Arc;
@@ -21,6 +24,20 @@ pub struct CacheKey {
     pub session: [u8; 16],
     /// The hash of what else the response depends on.
     pub variant: [u8; 16],
+}
+
+impl Governed {
+    /// Authorizes the caller: the credential must be of the kind that the upstream requires, and a verified token must
+    /// have the operation's scopes.
+    pub fn authorize(self, credential: Credential) -> Result<AuthorizedRequest, Rejection> {
+        check_credential(&self.upstream.check, &credential)?;
+        if let Credential::Verified(verified) = &credential
+            && let Some(missing) = self.route.scopes.iter().find(|scope| !verified.caller().has_scope(scope))
+        {
+            return Err(Rejection::Scope(missing));
+        }
+        Ok(AuthorizedRequest { governed: self, credential })
+    }
 }
 
 impl AuthorizedRequest {

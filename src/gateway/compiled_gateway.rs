@@ -1,0 +1,93 @@
+//! The compiled gateway: its upstreams, and the secret of its keyed hashes.
+
+use super::cache_ids;
+use super::upstream::{Freshness, Target, Upstream};
+use crate::model::SessionId;
+use ring::hmac;
+use std::sync::Arc;
+
+/// The compiled configuration. It is immutable; a new configuration makes a new gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    upstreams: Vec<Arc<Upstream>>,
+    secret: hmac::Key,
+}
+
+impl Gateway {
+    /// Compiles upstreams. `secret` keys the hashes of session IDs in cache keys and logs.
+    pub fn new(upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
+        Gateway::with_key(upstreams, hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    fn with_key(mut upstreams: Vec<Upstream>, secret: hmac::Key) -> Gateway {
+        let all: Vec<(Target, Option<Freshness>)> =
+            upstreams.iter().map(|one| (one.target.clone(), one.cache)).collect();
+        for upstream in &mut upstreams {
+            let same = |target: &Target| target.is_same_provider(&upstream.target);
+            let caches = all.iter().filter(|(target, _)| same(target)).filter_map(|(_, cache)| *cache);
+            upstream.scope_cache = caches.reduce(Freshness::strictest);
+            upstream.scope = cache_ids::provider(&secret, &upstream.target);
+            upstream.response_id = cache_ids::responses(&secret, upstream);
+        }
+        Gateway { upstreams: upstreams.into_iter().map(Arc::new).collect(), secret }
+    }
+
+    /// The same gateway with the secret of another.
+    pub fn with_secret_of(&self, other: &Gateway) -> Gateway {
+        Gateway::with_key(self.upstreams.iter().map(|one| Upstream::clone(one)).collect(), other.secret.clone())
+    }
+
+    /// Whether both have the same secret, so that their hashes are equal.
+    pub fn has_same_secret(&self, other: &Gateway) -> bool {
+        self.keyed_hash(&[b"alike"]) == other.keyed_hash(&[b"alike"])
+    }
+
+    /// The upstreams, in the order of the configuration.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// The upstream for a listener, a host and a path: the most specific match.
+    pub fn find_upstream(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Upstream>> {
+        let found = self.upstreams.iter().filter(|one| one.matcher.matches(listener, host, path));
+        found.max_by_key(|one| one.matcher.specificity())
+    }
+
+    /// The keyed hash of a session ID, for the cache and the log.
+    pub(super) fn session_hash(&self, upstream: &Upstream, session: &SessionId) -> [u8; 16] {
+        self.keyed_hash(&[b"session", &upstream.scope.to_be_bytes(), session.as_str().as_bytes()])
+    }
+
+    /// What to purge: an upstream and optionally a session, as its keyed hash. It cannot be used to read the cache.
+    pub fn purge_target(
+        &self,
+        upstream: &str,
+        session: Option<&str>,
+    ) -> Result<(&Arc<Upstream>, Option<[u8; 16]>), UnknownPurgeTarget> {
+        let upstream = self.upstreams.iter().find(|one| one.name == upstream).ok_or(UnknownPurgeTarget::Upstream)?;
+        if upstream.scope_cache.is_none() {
+            return Err(UnknownPurgeTarget::Uncached);
+        }
+        let session = session.map(|session| upstream.dialect.session_id(session)).transpose();
+        let session = session.map_err(|_| UnknownPurgeTarget::Session)?;
+        Ok((upstream, session.map(|session| self.session_hash(upstream, &session))))
+    }
+
+    pub(super) fn keyed_hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+        cache_ids::keyed_hash(&self.secret, parts)
+    }
+}
+
+/// Why the target of a purge is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownPurgeTarget {
+    /// No upstream has this name.
+    #[error("`upstream` is not a configured upstream")]
+    Upstream,
+    /// The upstream has no cache.
+    #[error("nothing of this upstream is cached")]
+    Uncached,
+    /// The session ID is not valid at the provider.
+    #[error("`session` is not a valid session ID of this upstream")]
+    Session,
+}

@@ -1,0 +1,41 @@
+//! The credential of a request.
+
+use super::upstream::CallerCheck;
+use crate::model::Rejection;
+use crate::token::Verified;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The credential of a request.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A token that the gateway has verified.
+    Verified(Arc<Verified>),
+    /// An access token that the gateway forwards without verifying it. Without its scheme.
+    Forwarded(Bytes),
+    /// No credential.
+    Anonymous,
+}
+
+impl Credential {
+    /// Whether the gateway has verified the credential.
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Credential::Verified(_) => true,
+            Credential::Forwarded(_) | Credential::Anonymous => false,
+        }
+    }
+}
+
+/// Checks that the credential is of the kind that the upstream requires.
+pub(super) fn check_credential(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
+    match (check, credential) {
+        (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
+        (CallerCheck::Forward | CallerCheck::Token { opaque: true, .. }, Credential::Forwarded(value))
+            if !value.trim_ascii().is_empty() =>
+        {
+            Ok(())
+        }
+        (CallerCheck::Token { .. } | CallerCheck::Forward, _) => Err(Rejection::CredentialMissing),
+    }
+}

@@ -1,0 +1,146 @@
+//! Classifies a request by its head.
+
+use super::compiled_gateway::Gateway;
+use super::governed::Governed;
+use super::head::{self, CheckedHead, RequestHead};
+use super::invalidating_request::InvalidatingRequest;
+use super::upstream::Upstream;
+use crate::coherence::{DEFAULT_TENANT, TenantId};
+use crate::dialect::RouteMatch;
+use crate::dialect::path::PathReadings;
+use crate::model::{Operation, Rejection};
+use http::Method;
+use http::header::ACCESS_CONTROL_REQUEST_METHOD;
+use std::sync::Arc;
+
+/// What a request is.
+#[derive(Debug)]
+pub enum Routed {
+    /// A governed operation, which must be authorized and evaluated.
+    Governed(Governed),
+    /// A pass-through request that may change any session, or a call that lists sessions. Its caller must be
+    /// authorized.
+    Invalidating(InvalidatingRequest),
+    /// Any other request: passed through unchanged, with the caller's own credential.
+    PassThrough(Arc<Upstream>, Operation),
+}
+
+/// A rejection, and the upstream whose dialect renders it.
+#[derive(Debug)]
+pub struct RejectedRequest {
+    /// The upstream; `None` if none matched.
+    pub upstream: Option<Arc<Upstream>>,
+    /// The operation, if known.
+    pub operation: Operation,
+    /// The reason.
+    pub rejection: Rejection,
+}
+
+impl Gateway {
+    /// Classifies a request by its head alone.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a request that no upstream matches, that is not a valid request for a protected path, or that is
+    /// unmatched at an upstream that rejects such requests.
+    pub fn route(&self, head: RequestHead) -> Result<Routed, RejectedRequest> {
+        let rejected = |upstream: Option<&Arc<Upstream>>, operation, rejection| RejectedRequest {
+            upstream: upstream.cloned(),
+            operation,
+            rejection,
+        };
+        let Some(upstream) = self.find_upstream(head.listener, head.host, head.path) else {
+            return Err(rejected(None, Operation::Other, Rejection::NoUpstream));
+        };
+        let found = match_route(upstream, &head);
+        match found.map_err(|rejection| rejected(Some(upstream), Operation::Other, rejection))? {
+            RouteMatch::Governed { route, session, path } => {
+                let operation = route.operation;
+                let checked = head::check(route, &head);
+                let CheckedHead { carrier, size, query, token } =
+                    checked.map_err(|rejection| rejected(Some(upstream), operation, rejection))?;
+                let upstream = upstream.clone();
+                // Calls that list sessions are passed through, with the canonical path.
+                if operation == Operation::ListSessions && route.call.is_some() {
+                    let inner = upstream.matcher.upstream_path(head.path);
+                    let before = head.path.strip_suffix(inner).unwrap_or_default();
+                    let path = (path != inner).then(|| [before, &path].concat());
+                    return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, path }));
+                }
+                let caller = if upstream.dialect.is_shared_between_callers {
+                    Vec::new()
+                } else {
+                    head::caller(&upstream, &head)
+                };
+                let base = upstream.target.base_path.as_str();
+                let path = if base.is_empty() { path } else { [base, &path].concat() };
+                let tenant = self.tenant(&upstream, &head);
+                Ok(Routed::Governed(Governed {
+                    upstream,
+                    route,
+                    carrier,
+                    session,
+                    path,
+                    query,
+                    token,
+                    caller,
+                    tenant,
+                    size,
+                }))
+            }
+            RouteMatch::Invalidating | RouteMatch::Unmatched
+                if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
+            {
+                Err(rejected(Some(upstream), Operation::Other, Rejection::UnknownOperation))
+            }
+            RouteMatch::Invalidating => {
+                let operation = Operation::ChangeRelated;
+                Ok(Routed::Invalidating(InvalidatingRequest { upstream: upstream.clone(), operation, path: None }))
+            }
+            RouteMatch::Unmatched => Ok(Routed::PassThrough(upstream.clone(), Operation::Other)),
+        }
+    }
+
+    /// The provider's tenant that the request is for.
+    fn tenant(&self, upstream: &Upstream, head: &RequestHead) -> TenantId {
+        if !upstream.preserve_host && !head.trusted {
+            return DEFAULT_TENANT;
+        }
+        match head::tenant(upstream, head) {
+            names if names.is_empty() => DEFAULT_TENANT,
+            names => {
+                self.keyed_hash(&[&[&b"tenant"[..]], &*names.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat())
+            }
+        }
+    }
+}
+
+/// Matches a request at its upstream. An upstream's base path must not turn a request into a governed operation, and
+/// dot segments must not leave the base path.
+fn match_route(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Rejection> {
+    let path = upstream.matcher.upstream_path(head.path);
+    let base = upstream.target.base_path.as_str();
+    let found = upstream.dialect.match_route(head.method, path, head.method_override())?;
+    if base.is_empty() || matches!(found, RouteMatch::Governed { .. }) {
+        return Ok(found);
+    }
+    if PathReadings::of(path).has_dots() {
+        return Err(Rejection::Path);
+    }
+    let whole = [base, path].concat();
+    match upstream.dialect.match_route(head.method, &whole, head.method_override()) {
+        Ok(RouteMatch::Unmatched) => Ok(found),
+        Ok(whole @ RouteMatch::Invalidating) => Ok(whole),
+        Ok(RouteMatch::Governed { .. }) | Err(_) => Err(Rejection::Path),
+    }
+}
+
+/// Whether this is a CORS preflight for a governed operation. The provider responds to it, and the response contains no
+/// session.
+fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
+    let path = upstream.matcher.upstream_path(head.path);
+    let mut wanted = head.headers.get_all(ACCESS_CONTROL_REQUEST_METHOD).iter();
+    let method = wanted.next().and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    let one = method.filter(|_| wanted.next().is_none() && head.method == Method::OPTIONS);
+    one.is_some_and(|method| upstream.dialect.governs(&method, path))
+}

@@ -83,7 +83,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
                 Ok((socket, peer)) => {
                     let last = descriptors::is_reserved(&socket);
                     self.spawn(socket, peer, &listener);
-                    last.then(|| "too many open files, except for the reserve".to_owned())
+                    last.then(|| "no file descriptors left except the reserve".to_owned())
                 }
                 Err(error) => Some(error.to_string()),
             };

@@ -133,7 +133,11 @@ impl CurrentRuntime {
             match self.process.cache.sessions.begin(Scope::Upstream(scope), guard, on_mark_failure).await {
                 Ok(mark) => marks.push(mark),
                 Err(rejection) => {
-                    tracing::warn!(upstream = upstream.name, reason = rejection.name(), "cannot mark writes in flight");
+                    tracing::warn!(
+                        upstream = upstream.name,
+                        reason = rejection.name(),
+                        "cannot set invalidation marks"
+                    );
                 }
             }
         }

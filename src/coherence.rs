@@ -165,7 +165,7 @@ pub struct AcquireInput {
     /// Whether the reader needs a fetch of its own: no hit, and no lease.
     pub fresh: bool,
     /// Whether the response must not be stored. The reader then takes no lease, for which others would wait in vain.
-    pub unstored: bool,
+    pub no_store: bool,
     /// The caller's credential.
     pub caller: CallerDigest,
     /// The tenant of the request.
@@ -304,7 +304,7 @@ pub fn acquire<T: Clone>(
     if let Some(lease) = variant.lease.as_ref().filter(other) {
         return Acquired::Wait { stamp, reader: lease.reader, stale, since };
     }
-    if !reading.unstored {
+    if !reading.no_store {
         variant.lease = Some(Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) });
     }
     Acquired::Lead { stamp, floor, stale, since }

@@ -7,8 +7,8 @@ mod rejection;
 mod violations;
 
 pub use patch::{
-    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, SessionPatch,
-    SessionTokenPresence, Value,
+    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Lifetime, MetadataChange, SessionPatch,
+    SessionTokenPresence, SignedDuration, Value,
 };
 pub use rejection::Rejection;
 pub use violations::{Violations, truncated};

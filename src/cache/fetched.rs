@@ -28,7 +28,7 @@ pub struct ReadOptions {
     /// Whether the read needs a fetch of its own.
     pub fresh: bool,
     /// Whether its response must not be stored.
-    pub unstored: bool,
+    pub no_store: bool,
     /// Digest of the caller's credential.
     pub caller: CallerDigest,
     /// The tenant of the request.

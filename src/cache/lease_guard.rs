@@ -27,7 +27,7 @@ impl LeaseGuard<'_> {
     /// Sends the request to the store.
     pub async fn acquire(&mut self) -> Result<Acquisition, StoreError> {
         // Other reads never get a lease.
-        self.leased = !self.request.fresh && !self.request.unstored;
+        self.leased = !self.request.fresh && !self.request.no_store;
         let found = self.store.acquire(&self.key, self.request).await;
         self.leased &= match &found {
             Ok(acquisition) => acquisition.leased,

@@ -255,15 +255,15 @@ impl Store for MemoryStore {
             let mut none = VariantState::default();
             let variant =
                 variants.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, variant)| variant);
-            let AcquireRequest { reader, steal, fresh, unstored, caller, tenant } = request;
+            let AcquireRequest { reader, steal, fresh, no_store, caller, tenant } = request;
             let lease = self.lease.load(Ordering::Relaxed);
-            let reading = AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now };
+            let reading = AcquireInput { reader, steal, fresh, no_store, caller, tenant, lease, now };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
             let acquired = coherence::acquire(state, epoch, variant, reading, || Generation(self.next()));
             // Only hits protect from eviction.
             *read |= matches!(acquired, Acquired::Hit(..));
-            let leased = !fresh && !unstored && matches!(acquired, Acquired::Lead { .. });
+            let leased = !fresh && !no_store && matches!(acquired, Acquired::Lead { .. });
             Acquisition { acquired, connection_id: ConnectionId::default(), now: now_micros, leased }
         })
     }

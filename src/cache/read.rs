@@ -1,6 +1,7 @@
 //! Reads: hit, fetch, or wait for another fetch.
 
 use super::fetched::{FetchedResponse, ReadOptions};
+use super::lease_guard::LeaseGuard;
 use super::single_flight::InFlightFetch;
 use super::started_fetch::StartedFetch;
 use super::{AcquireRequest, Acquisition, Sessions};
@@ -101,6 +102,80 @@ impl WaitBudget {
     }
 }
 
+/// A read that waits for the fetch of another process.
+struct Waiter<'a> {
+    sessions: &'a Sessions,
+    key: CacheKey,
+    reader: Token,
+    budget: WaitBudget,
+    yielded: bool,
+    leader: Option<WaitLeader<'a>>,
+    /// Counts the waiting reads.
+    counted: Option<Arc<()>>,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(sessions: &'a Sessions, key: CacheKey, reader: Token) -> Waiter<'a> {
+        let budget = WaitBudget { began: Instant::now(), limit: sessions.lease_wait, pause: FIRST_PAUSE };
+        Waiter { sessions, key, reader, budget, yielded: false, leader: None, counted: None }
+    }
+
+    /// Waits for the fetch of `leader`, which counts if it began at or after `since`. `None` if the read has to poll the
+    /// store again.
+    async fn wait(
+        &mut self,
+        lease_guard: &mut LeaseGuard<'_>,
+        flight_key: FlightKey,
+        (leader, since): (Token, Micros),
+        now: Micros,
+    ) -> Option<ReadResult> {
+        let sessions = self.sessions;
+        if let Some(in_flight) = sessions.single_flight.join(&self.key, flight_key, since) {
+            return Some(ReadResult::Coalesced(in_flight.finished().await));
+        }
+        // A leader in this process registers its fetch a moment after it gets the lease.
+        if !std::mem::replace(&mut self.yielded, true) {
+            tokio::task::yield_now().await;
+            return None;
+        }
+        // A fetch of this process that started too early is of no use: a new one replaces it at once.
+        if sessions.single_flight.is_led_by(&self.key, flight_key, leader) {
+            lease_guard.request.steal = Some(leader);
+            return None;
+        }
+        if self.budget.is_exhausted() {
+            if lease_guard.request.steal.replace(leader) != Some(leader) {
+                sessions.counters.count(CacheEvent::LeaseLost);
+            }
+            return None;
+        }
+        let counted = self.counted.get_or_insert_with(|| sessions.waiting.readers.clone());
+        // One reference is the counter's own.
+        if Arc::strong_count(counted) > MAX_WAITING + 1 {
+            return Some(sessions.bypass(CacheEvent::BypassWaiting, Some(now)));
+        }
+        self.pause((self.key, flight_key)).await;
+        None
+    }
+
+    /// Waits for one poll interval, or for the read that polls for all.
+    async fn pause(&mut self, wait_key: WaitKey) {
+        if self.leader.as_ref().is_none_or(|leader| leader.wait_key != wait_key) {
+            self.leader = None;
+            match self.sessions.waiting.lead_or_follow(wait_key) {
+                Ok(own) => self.leader = Some(own),
+                Err(mut woken) => {
+                    let rest = self.budget.limit.saturating_sub(self.budget.began.elapsed());
+                    // Either way this read polls next.
+                    let _ = tokio::time::timeout(rest, woken.changed()).await;
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(self.budget.pause(self.reader)).await;
+    }
+}
+
 impl Sessions {
     /// Serves a read. `fetch` is called at most once, with the version below which a response is too old to store. It
     /// runs in a task of its own, which continues if this read is dropped.
@@ -110,13 +185,10 @@ impl Sessions {
         W: Future<Output = FetchedResponse> + Send + 'static,
     {
         let own = self.store.token();
-        let ReadOptions { fresh, unstored, caller, tenant, .. } = read_options;
+        let ReadOptions { fresh, no_store, caller, tenant, .. } = read_options;
         let mut lease_guard =
-            self.lease_guard(key, AcquireRequest { reader: own, steal: None, fresh, unstored, caller, tenant });
-        let mut timeout = WaitBudget { began: Instant::now(), limit: self.lease_wait, pause: FIRST_PAUSE };
-        let mut yielded = false;
-        let mut leader = None;
-        let mut reader_count = None;
+            self.lease_guard(key, AcquireRequest { reader: own, steal: None, fresh, no_store, caller, tenant });
+        let mut waiter = Waiter::new(self, key, own);
         loop {
             let Acquisition { acquired, connection_id, now: moment, .. } = match lease_guard.acquire().await {
                 Ok(acquisition) => acquisition,
@@ -145,7 +217,7 @@ impl Sessions {
                     return match fallback {
                         Some(entry) if fetched.failed => {
                             self.counters.count(CacheEvent::StaleIfError);
-                            hit(&entry, now.saturating_add(crate::coherence::millis(timeout.began.elapsed())))
+                            hit(&entry, now.saturating_add(crate::coherence::millis(waiter.budget.began.elapsed())))
                         }
                         _ if coalesced => ReadResult::Coalesced(fetched),
                         _ => ReadResult::Miss(fetched, if fresh { ForwardReason::Requested } else { why }),
@@ -153,58 +225,12 @@ impl Sessions {
                 }
                 ReadStep::Wait { stamp, reader, since } => {
                     let flight_key = FlightKey::new(stamp, connection_id);
-                    if let Some(wait_key) = self.single_flight.join(&key, flight_key, since) {
-                        return ReadResult::Coalesced(wait_key.finished().await);
+                    if let Some(result) = waiter.wait(&mut lease_guard, flight_key, (reader, since), moment).await {
+                        return result;
                     }
-                    // A leader in this process registers its fetch a moment after it gets the lease.
-                    if !yielded {
-                        yielded = true;
-                        tokio::task::yield_now().await;
-                        continue;
-                    }
-                    // A fetch of this process that started too early is of no use: a new one replaces it at once.
-                    if self.single_flight.is_led_by(&key, flight_key, reader) {
-                        lease_guard.request.steal = Some(reader);
-                        continue;
-                    }
-                    if timeout.is_exhausted() {
-                        if lease_guard.request.steal.replace(reader) != Some(reader) {
-                            self.counters.count(CacheEvent::LeaseLost);
-                        }
-                        continue;
-                    }
-                    let readers = reader_count.get_or_insert_with(|| self.waiting.readers.clone());
-                    // One reference is the counter's own.
-                    if Arc::strong_count(readers) > MAX_WAITING + 1 {
-                        return self.bypass(CacheEvent::BypassWaiting, Some(moment));
-                    }
-                    self.wait((key, flight_key), &mut leader, &mut timeout, own).await;
                 }
             }
         }
-    }
-
-    /// Waits for one poll interval, or for the leader.
-    async fn wait<'a>(
-        &'a self,
-        wait_key: WaitKey,
-        leader: &mut Option<WaitLeader<'a>>,
-        timeout: &mut WaitBudget,
-        reader: Token,
-    ) {
-        if leader.as_ref().is_none_or(|leader| leader.wait_key != wait_key) {
-            *leader = None;
-            match self.waiting.lead_or_follow(wait_key) {
-                Ok(own) => *leader = Some(own),
-                Err(mut woken) => {
-                    let rest = timeout.limit.saturating_sub(timeout.began.elapsed());
-                    // Either way this read polls next.
-                    let _ = tokio::time::timeout(rest, woken.changed()).await;
-                    return;
-                }
-            }
-        }
-        tokio::time::sleep(timeout.pause(reader)).await;
     }
 
     /// Which of these sessions were deleted through the gateway, in order. If the store fails, none, as with single

@@ -63,7 +63,7 @@ impl StartedFetch {
         else {
             return None;
         };
-        if read_options.unstored {
+        if read_options.no_store {
             return None;
         }
         let fresh_until = (began / 1_000).saturating_add(fresh);

@@ -26,7 +26,7 @@ impl World {
             reader,
             steal: None,
             fresh: false,
-            unstored: false,
+            no_store: false,
             caller,
             tenant: DEFAULT_TENANT,
             lease: 100,
@@ -687,7 +687,7 @@ fn a_denial_is_for_one_credential_and_too_many_are_for_all() {
 #[test]
 fn a_reader_that_does_not_store_takes_no_lease() {
     let mut world = World::new();
-    let reading = AcquireInput { unstored: true, ..world.reading(1) };
+    let reading = AcquireInput { no_store: true, ..world.reading(1) };
     let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.variant, reading, || Generation(9));
     assert!(matches!(acquired, Acquired::Lead { .. }));
     let stamp = world.lead(2);
@@ -899,8 +899,8 @@ mod of_tenants {
         let mut state = CoherenceState { deleted_until: Some(100), ..CoherenceState::default() };
         assert_eq!(gone(&state, 7, 99), [DeletionState::Deleted, DeletionState::Unknown, DeletionState::Unknown]);
         let (mut epoch, mut variant, now) = (CoherenceState::default(), VariantState::<()>::default(), 0);
-        let (reader, steal, fresh, unstored, caller, lease) = (Token(1), None, false, false, [1; 16], 10);
-        let reading = AcquireInput { reader, steal, fresh, unstored, caller, tenant: OTHER, lease, now };
+        let (reader, steal, fresh, no_store, caller, lease) = (Token(1), None, false, false, [1; 16], 10);
+        let reading = AcquireInput { reader, steal, fresh, no_store, caller, tenant: OTHER, lease, now };
         let found = acquire(&mut state, &mut epoch, &mut variant, reading, || Generation(1));
         assert_eq!(found, Acquired::Bypass);
         // A later deletion that is known to be the default tenant's does not explain the earlier one.

@@ -2,7 +2,7 @@
 
 use super::Environment;
 use super::error::{ConfigError, Location, Problem, listed, path_below};
-use super::tree::{Kind, Member, Node};
+use super::tree::{Member, Node, NodeKind};
 use super::variables::Text;
 
 /// Collects errors and warnings, and gives access to the environment.
@@ -69,19 +69,19 @@ impl<'t> Entry<'t> {
     }
 
     fn member(parent: &Location, member: &'t Member) -> Entry<'t> {
-        let single = matches!(member.value.kind, Kind::Scalar { .. }) && !member.value.is_null();
+        let single = matches!(member.value.kind, NodeKind::Scalar { .. }) && !member.value.is_null();
         let place = if single { member.value.place } else { member.place };
         Entry { location: Location { path: path_below(&parent.path, &member.key), place }, node: &member.value }
     }
 
     /// Whether the value is a single one: not a map, a list or null.
     pub fn is_single(&self) -> bool {
-        matches!(self.node.kind, Kind::Scalar { .. }) && !self.node.is_null()
+        matches!(self.node.kind, NodeKind::Scalar { .. }) && !self.node.is_null()
     }
 
     /// The value as text, with its references resolved.
     pub fn text(&self, context: &mut Context) -> Option<Text> {
-        let Kind::Scalar { text, .. } = &self.node.kind else {
+        let NodeKind::Scalar { text, .. } = &self.node.kind else {
             context
                 .reject(&self.location, Problem::new(format!("expected a single value, found {}", self.node.name())));
             return None;
@@ -107,7 +107,7 @@ impl<'t> Entry<'t> {
 
     /// The items of a list. An empty list is an error, and `allowed` its hint.
     pub fn items(&self, context: &mut Context, allowed: &str) -> Vec<Entry<'t>> {
-        let Kind::Sequence(items) = &self.node.kind else {
+        let NodeKind::Sequence(items) = &self.node.kind else {
             context.reject(&self.location, Problem::new(format!("expected a list, found {}", self.node.name())));
             return Vec::new();
         };
@@ -130,7 +130,7 @@ impl<'t> Entry<'t> {
     }
 
     fn members(&self, context: &mut Context) -> Option<&'t [Member]> {
-        if let Kind::Map(members) = &self.node.kind {
+        if let NodeKind::Map(members) = &self.node.kind {
             return Some(members);
         }
         let problem = Problem::new(format!("expected a map of options, found {}", self.node.name()));

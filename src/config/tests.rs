@@ -5,7 +5,7 @@ use crate::gateway::{
     BodyLimits, CaCertificates, CallerCheck, Credential, Freshness, OnUnreachable, Protocol, RequestHead,
     RequestMatcher, Routed, Target, Timeouts, Unmatched,
 };
-use crate::model::{CheckKind, Length};
+use crate::model::{CheckKind, SignedDuration};
 use crate::policy::{
     ChallengeRule, KeyCase, KeyPatterns, LifetimeRule, Limits, Mode, Normalize, OutsideBounds, Policy, ReturnCode,
     SessionTokenRule, TemplateRule, Wipe,
@@ -283,9 +283,9 @@ fn the_examples_are_accepted_without_a_warning() {
 #[test]
 fn every_option_stands_in_the_example_and_in_the_reference() {
     fn spoil(node: &mut tree::Node) {
-        if let tree::Kind::Map(members) = &mut node.kind {
+        if let tree::NodeKind::Map(members) = &mut node.kind {
             members.iter_mut().for_each(|member| spoil(&mut member.value));
-            let kind = tree::Kind::Scalar { text: "x".into(), plain: true };
+            let kind = tree::NodeKind::Scalar { text: "x".into(), plain: true };
             let value = tree::Node { place: node.place, kind };
             members.push(tree::Member { key: "never".into(), place: node.place, value });
         }
@@ -466,7 +466,7 @@ fn rules_beside_metadata_are_what_is_written() {
     assert_eq!(found[0], "policies.support");
     assert_eq!(found[1..], options.map(|option| format!("policies.logins.{option}")));
     let Policy { lifetime, session_token, checks, challenges, .. } = &config.gateway.upstreams()[0].policy;
-    let length = |seconds| Some(Length { seconds, nanos: 0 });
+    let length = |seconds| Some(SignedDuration { seconds, nanos: 0 });
     let expected =
         LifetimeRule { min: length(300), max: length(43_200), outside: OutsideBounds::Clamp, required: true };
     assert_eq!(*lifetime, expected);

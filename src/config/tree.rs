@@ -18,12 +18,12 @@ const MAX_DEPTH: usize = 32;
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub place: Position,
-    pub kind: Kind,
+    pub kind: NodeKind,
 }
 
 /// The content of a value.
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     /// A map, in the order of the text.
     Map(Vec<Member>),
     /// A list.
@@ -44,27 +44,27 @@ impl Node {
     /// The kind of value, for messages.
     pub fn name(&self) -> &'static str {
         match &self.kind {
-            Kind::Map(_) => "a map",
-            Kind::Sequence(_) => "a list",
-            Kind::Scalar { .. } if self.is_null() => "no value",
-            Kind::Scalar { .. } => "a single value",
+            NodeKind::Map(_) => "a map",
+            NodeKind::Sequence(_) => "a list",
+            NodeKind::Scalar { .. } if self.is_null() => "no value",
+            NodeKind::Scalar { .. } => "a single value",
         }
     }
 
     /// Whether this is a null value.
     pub fn is_null(&self) -> bool {
         match &self.kind {
-            Kind::Scalar { text, plain } => *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"),
-            Kind::Map(_) | Kind::Sequence(_) => false,
+            NodeKind::Scalar { text, plain } => *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"),
+            NodeKind::Map(_) | NodeKind::Sequence(_) => false,
         }
     }
 
     /// The number of nodes and the depth.
     fn extent(&self) -> (usize, usize) {
         let children: Vec<&Node> = match &self.kind {
-            Kind::Map(members) => members.iter().map(|member| &member.value).collect(),
-            Kind::Sequence(items) => items.iter().collect(),
-            Kind::Scalar { .. } => Vec::new(),
+            NodeKind::Map(members) => members.iter().map(|member| &member.value).collect(),
+            NodeKind::Sequence(items) => items.iter().collect(),
+            NodeKind::Scalar { .. } => Vec::new(),
         };
         let extents = children.into_iter().map(Node::extent);
         let (nodes, depth) = extents.fold((0, 0), |(nodes, depth), one| (nodes + one.0, depth.max(one.1)));
@@ -177,7 +177,7 @@ impl Builder {
             return Ok(());
         }
         self.count(1, 1, place)?;
-        let kind = Kind::Scalar { text, plain };
+        let kind = NodeKind::Scalar { text, plain };
         self.add(Node { place, kind }, anchor);
         Ok(())
     }
@@ -230,8 +230,8 @@ impl Builder {
             return;
         };
         let kind = match kind {
-            Collected::Map { members, .. } => Kind::Map(members),
-            Collected::Sequence(items) => Kind::Sequence(items),
+            Collected::Map { members, .. } => NodeKind::Map(members),
+            Collected::Sequence(items) => NodeKind::Sequence(items),
         };
         self.add(Node { place, kind }, anchor);
     }

@@ -141,7 +141,9 @@ pub static AUTH0: Dialect = Dialect {
 
 /// Renders a rejection in Auth0's shape, so its SDKs raise their own exceptions.
 fn reply(rejection: &Rejection, _: Carrier) -> OwnResponse {
-    let (status, code, message) = parts(rejection);
+    let (status, code) = status(rejection);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let message = message(rejection);
     let mut body = json!({
         "statusCode": status.as_u16(),
         "error": status.canonical_reason().unwrap_or("Error"),
@@ -171,81 +173,100 @@ fn reply(rejection: &Rejection, _: Carrier) -> OwnResponse {
     }
 }
 
-/// The status, `errorCode` and message of a rejection. Statuses and codes are those of Auth0 in the same case; never
-/// 409, which its Python SDK would retry.
-fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
+/// The status and `errorCode` of a rejection: those of Auth0 in the same case; never 409, which its Python SDK would
+/// retry.
+fn status(rejection: &Rejection) -> (u16, Option<&'static str>) {
     const BODY: Option<&str> = Some("invalid_body");
     const URI: Option<&str> = Some("invalid_uri");
-    let (status, code, message): (u16, Option<&'static str>, Cow<'static, str>) = match rejection {
-        Rejection::Framing(what) => (400, None, format!("Malformed request: {what}.").into()),
-        Rejection::HeadTooLarge(bound) => (431, None, format!("Request headers too large: {bound}.").into()),
-        Rejection::TargetTooLong(limit) => (414, URI, format!("The URI has more than {limit} bytes.").into()),
-        Rejection::Path => (400, URI, "Path validation error: 'The path is not in canonical form'.".into()),
-        Rejection::SessionId => (400, URI, SESSION_ID.into()),
-        Rejection::RefreshTokenId => (400, URI, REFRESH_TOKEN_ID.into()),
-        Rejection::UserId => (400, URI, USER_ID.into()),
-        Rejection::Query([]) => (400, Some("invalid_query_string"), QUERY.into()),
+    const TOO_MANY: Option<&str> = Some("too_many_requests");
+    match rejection {
+        Rejection::Framing(..) => (400, None),
+        Rejection::HeadTooLarge(..) => (431, None),
+        Rejection::TargetTooLong(..) => (414, URI),
+        Rejection::Path | Rejection::SessionId | Rejection::RefreshTokenId | Rejection::UserId => (400, URI),
+        Rejection::Query(..) => (400, Some("invalid_query_string")),
+        Rejection::Header(..) => (400, Some("invalid_headers")),
+        Rejection::UnknownOperation | Rejection::NoUpstream | Rejection::Deleted => (404, None),
+        Rejection::Method(..) => (405, None),
+        Rejection::CredentialMissing
+        | Rejection::TokenExpired
+        | Rejection::TokenSignature
+        | Rejection::TokenAudience(..)
+        | Rejection::TokenInvalid(..) => (401, None),
+        Rejection::CredentialMalformed => (400, Some("Bearer")),
+        Rejection::Scope(..) => (403, Some("insufficient_scope")),
+        Rejection::KeysUnavailable
+        | Rejection::KeyPending(..)
+        | Rejection::StoreUnavailable
+        | Rejection::UpstreamBusy
+        | Rejection::Unavailable
+        | Rejection::Overloaded => (503, None),
+        Rejection::UnexpectedBody | Rejection::Malformed(..) | Rejection::Violations(..) => (400, BODY),
+        Rejection::LengthRequired(..) => (411, BODY),
+        Rejection::TooLarge(..) => (413, BODY),
+        Rejection::ContentType | Rejection::ContentCoding => (415, BODY),
+        Rejection::BodyTimeout(..) => (408, BODY),
+        Rejection::TooManyWrites | Rejection::SourceBusy => (429, TOO_MANY),
+        Rejection::UpstreamFailed | Rejection::ResponseTooLarge(..) => (502, None),
+        Rejection::UpstreamTimeout(..) => (504, None),
+    }
+}
+
+/// The message of a rejection.
+fn message(rejection: &Rejection) -> Cow<'static, str> {
+    match rejection {
+        Rejection::Framing(what) => format!("Malformed request: {what}.").into(),
+        Rejection::HeadTooLarge(bound) => format!("Request headers too large: {bound}.").into(),
+        Rejection::TargetTooLong(limit) => format!("The URI has more than {limit} bytes.").into(),
+        Rejection::Path => "Path validation error: 'The path is not in canonical form'.".into(),
+        Rejection::SessionId => SESSION_ID.into(),
+        Rejection::RefreshTokenId => REFRESH_TOKEN_ID.into(),
+        Rejection::UserId => USER_ID.into(),
+        Rejection::Query([]) => QUERY.into(),
         Rejection::Query(allowed) => {
             let allowed = allowed.join("`, `");
             let what = format!("Query validation error: expected `{allowed}`, each at most once and percent-encoded.");
-            (400, Some("invalid_query_string"), what.into())
+            what.into()
         }
-        Rejection::Header(name, fault) => {
-            (400, Some("invalid_headers"), format!("The header `{name}` {fault}.").into())
-        }
-        Rejection::UnknownOperation => (404, None, "Not Found".into()),
-        Rejection::NoUpstream => (404, None, "No upstream matches this host and path.".into()),
-        Rejection::Method(allowed) => (405, None, format!("Method not allowed; allowed: {allowed}.").into()),
-        Rejection::Deleted => (404, None, "The session does not exist.".into()),
-        Rejection::CredentialMissing => (401, None, "Missing authentication".into()),
-        Rejection::CredentialMalformed => (400, Some("Bearer"), "Bad HTTP authentication header format".into()),
-        Rejection::TokenExpired => (401, None, EXPIRED.into()),
-        Rejection::TokenSignature => (401, None, "Invalid signature received for JSON Web Token validation".into()),
-        Rejection::TokenAudience(expected) => (401, None, format!("Bad audience: {expected}").into()),
-        Rejection::TokenInvalid(reason) => (401, None, format!("Invalid token: {reason}").into()),
-        Rejection::Scope(scope) => {
-            (403, Some("insufficient_scope"), format!("Insufficient scope, expected any of: {scope}").into())
-        }
-        Rejection::KeysUnavailable => (503, None, "The issuer's signing keys are not available yet.".into()),
-        Rejection::KeyPending(_) => (503, None, "The token's signing key is not known yet.".into()),
-        Rejection::UnexpectedBody => (400, BODY, "Payload validation error: this operation takes no body.".into()),
+        Rejection::Header(name, fault) => format!("The header `{name}` {fault}.").into(),
+        Rejection::UnknownOperation => "Not Found".into(),
+        Rejection::NoUpstream => "No upstream matches this host and path.".into(),
+        Rejection::Method(allowed) => format!("Method not allowed; allowed: {allowed}.").into(),
+        Rejection::Deleted => "The session does not exist.".into(),
+        Rejection::CredentialMissing => "Missing authentication".into(),
+        Rejection::CredentialMalformed => "Bad HTTP authentication header format".into(),
+        Rejection::TokenExpired => EXPIRED.into(),
+        Rejection::TokenSignature => "Invalid signature received for JSON Web Token validation".into(),
+        Rejection::TokenAudience(expected) => format!("Bad audience: {expected}").into(),
+        Rejection::TokenInvalid(reason) => format!("Invalid token: {reason}").into(),
+        Rejection::Scope(scope) => format!("Insufficient scope, expected any of: {scope}").into(),
+        Rejection::KeysUnavailable => "The issuer's signing keys are not available yet.".into(),
+        Rejection::KeyPending(_) => "The token's signing key is not known yet.".into(),
+        Rejection::UnexpectedBody => "Payload validation error: this operation takes no body.".into(),
         Rejection::LengthRequired(limit) => {
-            (411, BODY, format!("A body of more than {limit} bytes needs a Content-Length header.").into())
+            format!("A body of more than {limit} bytes needs a Content-Length header.").into()
         }
-        Rejection::TooLarge(limit) => (413, BODY, format!("The body has more than {limit} bytes.").into()),
-        Rejection::ContentType => {
-            (415, BODY, "Expected exactly one Content-Type header: `application/json`, in UTF-8.".into())
-        }
-        Rejection::ContentCoding => (415, BODY, "A Content-Encoding is not supported.".into()),
-        Rejection::BodyTimeout(limit) => {
-            (408, BODY, format!("The body did not arrive within {} s.", limit.as_secs()).into())
-        }
+        Rejection::TooLarge(limit) => format!("The body has more than {limit} bytes.").into(),
+        Rejection::ContentType => "Expected exactly one Content-Type header: `application/json`, in UTF-8.".into(),
+        Rejection::ContentCoding => "A Content-Encoding is not supported.".into(),
+        Rejection::BodyTimeout(limit) => format!("The body did not arrive within {} s.", limit.as_secs()).into(),
         Rejection::Malformed(what) => {
             let what = truncated(what.clone(), MAX_SHOWN);
-            (400, BODY, format!("Payload validation error: malformed body: {what}.").into())
+            format!("Payload validation error: malformed body: {what}.").into()
         }
-        Rejection::Violations(all) => {
-            (400, BODY, format!("Payload validation error: {}.", all.text(MAX_VIOLATIONS)).into())
-        }
-        Rejection::StoreUnavailable => (503, None, "Cache invalidation unavailable; write rejected.".into()),
-        Rejection::TooManyWrites => {
-            (429, Some("too_many_requests"), "Too many concurrent writes to this session.".into())
-        }
-        Rejection::UpstreamFailed => (502, None, "The request to the provider failed.".into()),
-        Rejection::ResponseTooLarge(limit) => {
-            (502, None, format!("The provider's response has more than {limit} bytes.").into())
-        }
-        Rejection::UpstreamBusy => (503, None, "Too many requests to the provider are in flight.".into()),
-        Rejection::SourceBusy => {
-            (429, Some("too_many_requests"), "Too many requests from this address are in flight.".into())
-        }
-        Rejection::Unavailable => (503, None, "The provider's address is not available.".into()),
-        Rejection::Overloaded => (503, None, "The gateway is low on memory.".into()),
+        Rejection::Violations(all) => format!("Payload validation error: {}.", all.text(MAX_VIOLATIONS)).into(),
+        Rejection::StoreUnavailable => "Cache invalidation unavailable; write rejected.".into(),
+        Rejection::TooManyWrites => "Too many concurrent writes to this session.".into(),
+        Rejection::UpstreamFailed => "The request to the provider failed.".into(),
+        Rejection::ResponseTooLarge(limit) => format!("The provider's response has more than {limit} bytes.").into(),
+        Rejection::UpstreamBusy => "Too many requests to the provider are in flight.".into(),
+        Rejection::SourceBusy => "Too many requests from this address are in flight.".into(),
+        Rejection::Unavailable => "The provider's address is not available.".into(),
+        Rejection::Overloaded => "The gateway is low on memory.".into(),
         Rejection::UpstreamTimeout(limit) => {
-            (504, None, format!("The provider did not respond within {} ms.", limit.as_millis()).into())
+            format!("The provider did not respond within {} ms.", limit.as_millis()).into()
         }
-    };
-    (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message.into_owned())
+    }
 }
 
 /// The maximum length of a quoted part of the body, in bytes.

@@ -3,8 +3,8 @@
 use super::resource::current_metadata;
 use super::{BodyKind, Call, Dialect, ResponseFacts, Revocation, Route};
 use crate::model::{
-    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Rejection,
-    Rule, SessionId, SessionPatch, SessionTokenPresence, Value, Violation, field_path,
+    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Lifetime, MetadataChange, Operation, Rejection, Rule,
+    SessionId, SessionPatch, SessionTokenPresence, SignedDuration, Value, Violation, field_path,
 };
 use crate::telemetry::Label;
 use crate::wire::carrier::Carrier;
@@ -202,7 +202,7 @@ fn lifetime(call: &Call, parsed: &Parsed) -> Lifetime {
     }
     match parsed.root().item("lifetime") {
         Some(Item { value: FieldValue::Duration(SecondsNanos { seconds, nanos }), spelling, .. }) => {
-            let length = Length { seconds: *seconds, nanos: *nanos };
+            let length = SignedDuration { seconds: *seconds, nanos: *nanos };
             Lifetime::Given { path: spelling.clone(), length }
         }
         Some(_) | None => Lifetime::Absent(parsed.spelling("lifetime").to_owned()),
@@ -281,6 +281,8 @@ fn change(edit: Edit) -> MessageEdit {
         Edit::Set { field, value } => MessageEdit::Value(field, value.into_bytes()),
         Edit::Remove { field } => MessageEdit::Remove(field),
         Edit::Insert { key, value } => MessageEdit::Add(key, value.into_bytes()),
-        Edit::Lifetime(Length { seconds, nanos }) => MessageEdit::Duration("lifetime", SecondsNanos { seconds, nanos }),
+        Edit::Lifetime(SignedDuration { seconds, nanos }) => {
+            MessageEdit::Duration("lifetime", SecondsNanos { seconds, nanos })
+        }
     }
 }

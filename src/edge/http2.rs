@@ -136,6 +136,11 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Err(error) => return check_reset_flood(timing, &error),
         }
     };
+    close(connection, timing, reason).await;
+}
+
+/// Ends a connection with an error for its client, or, if it is idle, without one.
+async fn close(mut connection: Connection, timing: &ClientTiming, reason: DisconnectReason) {
     timing.set_disconnect_reason(reason);
     let idle = reason == DisconnectReason::IdleTimeout;
     connection.abrupt_shutdown(if idle { h2::Reason::NO_ERROR } else { h2::Reason::ENHANCE_YOUR_CALM });

@@ -161,7 +161,7 @@ impl DecodedRequest {
     }
 
     /// The path that reads the current metadata, for the evaluation of a write.
-    pub fn evidence_path(&self) -> String {
+    pub fn current_metadata_path(&self) -> String {
         let Governed { upstream, route, path, .. } = self.governed();
         let id = self.session.as_ref().map(|(_, id)| id);
         match upstream.dialect.read_route(route.operation) {
@@ -185,7 +185,7 @@ impl DecodedRequest {
         }
     }
 
-    /// The metadata in a response to [`DecodedRequest::evidence_path`].
+    /// The metadata in a response to [`DecodedRequest::current_metadata_path`].
     pub fn current_metadata(&self, response: &ProviderResponse) -> Option<Vec<Field>> {
         let plain = coding::remaining(&response.headers).is_none();
         plain.then(|| self.upstream().dialect.metadata_in_response(self.governed().route, &response.body)).flatten()

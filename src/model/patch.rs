@@ -119,14 +119,14 @@ pub enum MetadataChange {
 
 /// A duration, exact to the nanosecond, as in protobuf's `Duration`. Both parts have the same sign.
 #[derive(Debug, Clone, Copy)]
-pub struct Length {
+pub struct SignedDuration {
     /// Whole seconds.
     pub seconds: i64,
     /// The fraction of a second, in nanoseconds.
     pub nanos: i32,
 }
 
-impl Length {
+impl SignedDuration {
     fn nanoseconds(self) -> i128 {
         i128::from(self.seconds) * NANOS + i128::from(self.nanos)
     }
@@ -134,34 +134,34 @@ impl Length {
 
 const NANOS: i128 = 1_000_000_000;
 
-impl PartialEq for Length {
-    fn eq(&self, other: &Length) -> bool {
+impl PartialEq for SignedDuration {
+    fn eq(&self, other: &SignedDuration) -> bool {
         self.nanoseconds() == other.nanoseconds()
     }
 }
 
-impl Eq for Length {}
+impl Eq for SignedDuration {}
 
-impl PartialOrd for Length {
-    fn partial_cmp(&self, other: &Length) -> Option<Ordering> {
+impl PartialOrd for SignedDuration {
+    fn partial_cmp(&self, other: &SignedDuration) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Length {
-    fn cmp(&self, other: &Length) -> Ordering {
+impl Ord for SignedDuration {
+    fn cmp(&self, other: &SignedDuration) -> Ordering {
         self.nanoseconds().cmp(&other.nanoseconds())
     }
 }
 
-impl From<Duration> for Length {
-    fn from(duration: Duration) -> Length {
+impl From<Duration> for SignedDuration {
+    fn from(duration: Duration) -> SignedDuration {
         let nanos = i32::try_from(duration.subsec_nanos()).unwrap_or_default();
-        Length { seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), nanos }
+        SignedDuration { seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), nanos }
     }
 }
 
-impl fmt::Display for Length {
+impl fmt::Display for SignedDuration {
     /// In protobuf's JSON format: `18000s`, `1.5s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.nanoseconds();
@@ -188,7 +188,7 @@ pub enum Lifetime {
         /// The field's path.
         path: String,
         /// The lifetime.
-        length: Length,
+        length: SignedDuration,
     },
 }
 
@@ -294,5 +294,5 @@ pub enum Edit {
         value: String,
     },
     /// Set the lifetime, whether or not the document has one.
-    Lifetime(Length),
+    Lifetime(SignedDuration),
 }

@@ -1,6 +1,6 @@
 //! The rule for the lifetime of sessions.
 
-use crate::model::{Edit, Length, Lifetime, Rule, Violation, Violations};
+use crate::model::{Edit, Lifetime, Rule, SignedDuration, Violation, Violations};
 
 /// How to treat a lifetime out of bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,9 +16,9 @@ pub enum OutsideBounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LifetimeRule {
     /// The minimum.
-    pub min: Option<Length>,
+    pub min: Option<SignedDuration>,
     /// The maximum.
-    pub max: Option<Length>,
+    pub max: Option<SignedDuration>,
     /// How to treat a lifetime out of bounds.
     pub outside: OutsideBounds,
     /// Whether every write that can set a lifetime must do so.

@@ -93,7 +93,7 @@ impl<P: ProviderClient> Service<P> {
                     // The retry below set `fresh`, not the client: report `fwd=miss`.
                     let requested = why == ForwardReason::Requested && options.fresh == fresh;
                     let why = if why == ForwardReason::Requested && !requested { ForwardReason::Missing } else { why };
-                    let stored = matches!(fetched.storable, Cacheability::Store { .. }) && !options.unstored;
+                    let stored = matches!(fetched.storable, Cacheability::Store { .. }) && !options.no_store;
                     (fetched.response?, ServedFrom::Miss { why, stored })
                 }
                 // This response may be specific to the other caller: fetch again.
@@ -174,8 +174,8 @@ fn read_options(read: &Read, headers: &HeaderMap) -> ReadOptions {
     // A background refresh only serves to store, which `no-store` forbids.
     windows.revalidate = if directives.no_store { 0 } else { windows.revalidate };
     let (caller, tenant) = (read.caller(), *read.tenant());
-    let Directives { no_cache: fresh, no_store: unstored, .. } = directives;
-    ReadOptions { fresh, unstored, caller, tenant, kept: read.retention(), windows }
+    let Directives { no_cache: fresh, no_store, .. } = directives;
+    ReadOptions { fresh, no_store, caller, tenant, kept: read.retention(), windows }
 }
 
 /// A response without its cookies, which are for the client whose request fetched it.

@@ -84,7 +84,7 @@ impl<P: ProviderClient> Service<P> {
         // Given back before the write takes its own: no request waits for a slot while it holds one.
         let _slot = backend.slots.take(client_ip).await?;
         headers.remove(CONTENT_TYPE);
-        let path = request.evidence_path();
+        let path = request.current_metadata_path();
         let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };
         let response = backend.provider.fetch(fetch).await;
         self.metrics.fetch(upstream.index, response.as_ref().ok().map(|response| response.status.as_u16()));

@@ -401,7 +401,7 @@ fn checked(
     }
     let decided = match asked.decide(None)? {
         WriteDecision::Need(Need::CurrentMetadata) => match &request.current {
-            None => return Ok(format!("need GET {}", asked.evidence_path())),
+            None => return Ok(format!("need GET {}", asked.current_metadata_path())),
             Some(current) => asked.decide(Some(current))?,
         },
         decided @ WriteDecision::Forward(_) => decided,

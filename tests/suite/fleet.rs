@@ -549,7 +549,7 @@ fn a_read_beside_a_write_of_the_upstream_leaves_no_lease_behind() {
         reader: cache.store().token(),
         steal: None,
         fresh: false,
-        unstored: false,
+        no_store: false,
         caller: [0; 16],
         tenant: DEFAULT_TENANT,
     };

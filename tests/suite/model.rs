@@ -64,7 +64,7 @@ const PLAIN: Setting = Setting {
     tenants: false,
     marked_apart: false,
     deleted_for_all: false,
-    unstored: 0,
+    no_store: 0,
     short: false,
     windows: false,
     unsuperseded: false,
@@ -260,17 +260,17 @@ const UNVERSIONED: Setting = Setting { versioned: false, ..REVALIDATED };
 #[test]
 fn nothing_older_comes_back_without_versions() {
     let returning = Setting { returning: true, outside: 2, ..UNVERSIONED };
-    let unstored = Setting { unstored: 1, ..UNVERSIONED };
+    let no_store = Setting { no_store: 1, ..UNVERSIONED };
     for (name, setting) in [
         ("3 reads, 1 of them fresh", UNVERSIONED),
         ("3 reads, 2 of them fresh", Setting { fresh: 2, ..UNVERSIONED }),
         ("3 reads, 2 of them fresh, changed twice", Setting { fresh: 2, outside: 2, ..UNVERSIONED }),
         ("3 reads in one process, 2 of them fresh", Setting { fresh: 2, together: true, ..UNVERSIONED }),
         ("3 reads, 2 of them fresh, changed and back", Setting { fresh: 2, ..returning }),
-        ("3 reads, 1 not stored", unstored),
-        ("3 reads, 1 not stored and not fresh", Setting { fresh: 0, ..unstored }),
-        ("3 reads, 2 of them fresh, 1 not stored", Setting { fresh: 2, ..unstored }),
-        ("3 reads, 1 not stored, changed and back", Setting { unstored: 1, ..returning }),
+        ("3 reads, 1 not stored", no_store),
+        ("3 reads, 1 not stored and not fresh", Setting { fresh: 0, ..no_store }),
+        ("3 reads, 2 of them fresh, 1 not stored", Setting { fresh: 2, ..no_store }),
+        ("3 reads, 1 not stored, changed and back", Setting { no_store: 1, ..returning }),
         ("3 reads, 2 of them fresh, ended outside", Setting { fresh: 2, versioned: false, ..ENDED }),
         ("3 reads within windows, 2 of them fresh", Setting { fresh: 2, windows: true, ..UNVERSIONED }),
         ("2 reads beside a rejected write", Setting { reads: 2, versioned: false, ..BESIDE }),
@@ -292,16 +292,16 @@ const BESIDE: Setting = Setting { writes: 1, rejections: 1, fresh: 0, ..REVALIDA
 
 #[test]
 fn nothing_older_comes_behind_what_was_shown_and_not_stored() {
-    let unstored = Setting { unstored: 1, ..REVALIDATED };
+    let no_store = Setting { no_store: 1, ..REVALIDATED };
     let short = Setting { short: true, expiries: 1, fresh: 2, ..REVALIDATED };
     for (name, setting) in [
-        ("3 reads, 1 not stored, changed outside", unstored),
-        ("3 reads, 1 of them fresh, 2 not stored", Setting { unstored: 2, ..unstored }),
-        ("3 reads, 2 of them fresh, 1 not stored", Setting { fresh: 2, ..unstored }),
-        ("3 reads, 1 not stored and not fresh", Setting { fresh: 0, ..unstored }),
-        ("3 reads, 1 not stored, the provider lags", Setting { fresh: 2, lags: 1, ..unstored }),
-        ("3 reads, 1 not stored, ended outside", Setting { ending: true, ..unstored }),
-        ("3 reads in one process, 1 not stored", Setting { together: true, ..unstored }),
+        ("3 reads, 1 not stored, changed outside", no_store),
+        ("3 reads, 1 of them fresh, 2 not stored", Setting { no_store: 2, ..no_store }),
+        ("3 reads, 2 of them fresh, 1 not stored", Setting { fresh: 2, ..no_store }),
+        ("3 reads, 1 not stored and not fresh", Setting { fresh: 0, ..no_store }),
+        ("3 reads, 1 not stored, the provider lags", Setting { fresh: 2, lags: 1, ..no_store }),
+        ("3 reads, 1 not stored, ended outside", Setting { ending: true, ..no_store }),
+        ("3 reads in one process, 1 not stored", Setting { together: true, ..no_store }),
         ("3 reads beside a rejected write, compared fills", Setting { comparing: true, ..BESIDE }),
         ("2 reads beside a rejected write", Setting { reads: 2, ..BESIDE }),
         ("2 reads beside a rejected write of the unverified", Setting { reads: 2, sharing: 1, ..BESIDE }),
@@ -312,7 +312,7 @@ fn nothing_older_comes_behind_what_was_shown_and_not_stored() {
         check(name, setting, Expected::Holds);
     }
     for (name, setting) in [
-        ("what is not stored ends nothing", Setting { unsuperseded: true, ..unstored }),
+        ("what is not stored ends nothing", Setting { unsuperseded: true, ..no_store }),
         ("what is shown beside a write ends nothing", Setting { unsuperseded: true, ..BESIDE }),
         ("nothing is remembered of what is over early", Setting { forgotten: true, ..short }),
     ] {
@@ -327,8 +327,8 @@ fn what_is_no_longer_fresh_goes_once_something_newer_was_shown() {
     for (name, setting) in [
         ("3 reads within windows, 1 of them fresh", windows),
         ("3 reads within windows, 1 fails", Setting { failures: 1, ..windows }),
-        ("3 reads within windows, 1 not stored", Setting { unstored: 1, ..windows }),
-        ("3 reads within windows, 1 not stored, 1 fails", Setting { unstored: 1, failures: 1, ..windows }),
+        ("3 reads within windows, 1 not stored", Setting { no_store: 1, ..windows }),
+        ("3 reads within windows, 1 not stored, 1 fails", Setting { no_store: 1, failures: 1, ..windows }),
         ("3 reads within windows, ended outside", ended),
         ("3 reads within windows, ended outside, 1 fails", Setting { failures: 1, ..ended }),
         ("3 reads within windows, ended and back", Setting { outside: 2, ..ended }),
@@ -338,7 +338,7 @@ fn what_is_no_longer_fresh_goes_once_something_newer_was_shown() {
     }
     for (name, setting) in [
         ("a rejection ends nothing within windows", Setting { unended: true, ..ended }),
-        ("what is not stored ends nothing within windows", Setting { unsuperseded: true, unstored: 1, ..windows }),
+        ("what is not stored ends nothing within windows", Setting { unsuperseded: true, no_store: 1, ..windows }),
     ] {
         check(name, setting, Expected::Torn);
     }
@@ -363,7 +363,7 @@ fn it_holds_on_a_larger_scale() {
     if !long() {
         return;
     }
-    let returning = Setting { reads: 4, fresh: 2, unstored: 1, returning: true, outside: 2, ..UNVERSIONED };
+    let returning = Setting { reads: 4, fresh: 2, no_store: 1, returning: true, outside: 2, ..UNVERSIONED };
     for (name, setting) in [
         ("2 reads, 2 writes, slowly", Setting { slowly: true, ..TWO_WRITES }),
         ("3 reads, 1 write, 1 crash", Setting { crashes: 1, expiries: 1, ..THREE }),
@@ -384,12 +384,12 @@ fn it_holds_on_a_larger_scale() {
         ("3 reads, 2 writes that share, refused", Setting { reads: 3, rejections: 1, ..SHARING }),
         ("3 reads beside a rejected write", BESIDE),
         ("3 reads beside a rejected write, 1 of them fresh", Setting { fresh: 1, comparing: true, ..BESIDE }),
-        ("3 reads beside a rejected write, 1 not stored", Setting { unstored: 1, comparing: true, ..BESIDE }),
+        ("3 reads beside a rejected write, 1 not stored", Setting { no_store: 1, comparing: true, ..BESIDE }),
         ("3 reads beside a rejected write of the unverified", Setting { sharing: 1, comparing: true, ..BESIDE }),
         ("3 reads beside a rejected write, ended outside", Setting { ending: true, comparing: true, ..BESIDE }),
         ("3 reads within windows, 1 rejected write", Setting { windows: true, comparing: true, ..BESIDE }),
         ("3 reads within windows, 1 of the unverified", Setting { windows: true, sharing: 1, ..BESIDE }),
-        ("4 reads, 2 of them fresh, 1 not stored", Setting { reads: 4, fresh: 2, unstored: 1, ..REVALIDATED }),
+        ("4 reads, 2 of them fresh, 1 not stored", Setting { reads: 4, fresh: 2, no_store: 1, ..REVALIDATED }),
         ("2 reads beside 2 writes, changed outside", Setting { reads: 2, writes: 2, comparing: true, ..BESIDE }),
         ("2 reads beside 2 writes that share", Setting { reads: 2, writes: 2, sharing: 2, ..BESIDE }),
         ("2 reads beside a rejected write, slowly", Setting { reads: 2, slowly: true, ..BESIDE }),

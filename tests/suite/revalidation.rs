@@ -372,12 +372,12 @@ fn a_response_to_no_store_is_not_stored_and_ends_nothing() {
         "{ ttl: 5m }",
         |call: &mut Call| call.as_auth0(),
         |cached| {
-            let unstored = |value| status(&cached.get_as(&cached.token, &[("Cache-Control", value)])).to_owned();
+            let no_store = |value| status(&cached.get_as(&cached.token, &[("Cache-Control", value)])).to_owned();
             for _ in 0..2 {
-                assert_eq!(unstored("no-store"), "sessiongate; fwd=miss");
+                assert_eq!(no_store("no-store"), "sessiongate; fwd=miss");
             }
             assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored");
-            assert_eq!(unstored("no-cache, no-store"), "sessiongate; fwd=request");
+            assert_eq!(no_store("no-cache, no-store"), "sessiongate; fwd=request");
             assert!(is_hit(&cached.get()));
         },
     );

@@ -105,7 +105,7 @@ impl Both {
 
     fn acquire(&mut self, reading: AcquireInput) -> (Acquired<u64>, Option<Led>) {
         let began = self.moment();
-        let AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, .. } = reading;
+        let AcquireInput { reader, steal, fresh, no_store, caller, tenant, lease, .. } = reading;
         let reading = AcquireInput { now: self.now, ..reading };
         let epoch_marked = self.epoch.is_marked(self.now);
         let minted = &mut self.minted;
@@ -122,7 +122,7 @@ impl Both {
             return (rules, None);
         }
         let other = steal.map(|steal| token(steal.0 as u64)).unwrap_or_default();
-        let mode = match (fresh, unstored) {
+        let mode = match (fresh, no_store) {
             (true, _) => "fresh",
             (false, true) => "unstored",
             (false, false) => "",
@@ -437,7 +437,7 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                     reader: Token((1000 + step).into()),
                     steal: (random.below(4) == 0).then(|| Token((1000 + random.below(step)).into())),
                     fresh: random.below(8) == 0,
-                    unstored: random.below(8) == 0,
+                    no_store: random.below(8) == 0,
                     caller: caller(random.below(3)),
                     tenant: tenant(random.below(3)),
                     lease: TICK + TICK / 2,
@@ -546,9 +546,9 @@ fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
     ] {
         let mut both = Both::new(&server);
         let read = |both: &mut Both, reader: u64| {
-            let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
+            let (steal, fresh, no_store, lease, now) = (None, true, false, TICK, 0);
             let (reader, caller, tenant) = (Token(reader.into()), caller(100), DEFAULT_TENANT);
-            both.acquire(AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now })
+            both.acquire(AcquireInput { reader, steal, fresh, no_store, caller, tenant, lease, now })
         };
         let [first, second] = [1, 2].map(|reader| read(&mut both, reader).1.unwrap());
         let entry = |led: &Led, digest, only| Entry {
@@ -587,9 +587,9 @@ fn the_scripts_deny_to_all_where_there_are_too_many() {
     let server = RedisServer::start();
     let mut both = Both::new(&server);
     let read = |both: &mut Both, reader: u64, number: u64| {
-        let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
+        let (steal, fresh, no_store, lease, now) = (None, true, false, TICK, 0);
         let (reader, caller, tenant) = (Token(reader.into()), caller(number), DEFAULT_TENANT);
-        both.acquire(AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now })
+        both.acquire(AcquireInput { reader, steal, fresh, no_store, caller, tenant, lease, now })
     };
     for number in 0..=MAX_DENIED as u64 {
         let led = read(&mut both, 1 + number, 100).1.unwrap();
@@ -617,12 +617,12 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
     (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.end(true, writer, Settled::default()));
     (1..=MAX_SESSION_WRITES as u64).for_each(|writer| both.end(false, writer, Settled::default()));
     let read = |both: &mut Both| {
-        let (reader, steal, fresh, unstored, lease, now) = (Token(1), None, false, false, TICK, 0);
+        let (reader, steal, fresh, no_store, lease, now) = (Token(1), None, false, false, TICK, 0);
         both.acquire(AcquireInput {
             reader,
             steal,
             fresh,
-            unstored,
+            no_store,
             caller: caller(0),
             tenant: DEFAULT_TENANT,
             lease,

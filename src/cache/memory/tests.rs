@@ -19,7 +19,7 @@ async fn acquire(store: &MemoryStore, key: &CacheKey, reader: Token) -> Acquisit
                 reader,
                 steal: None,
                 fresh: false,
-                unstored: false,
+                no_store: false,
                 caller: [1; 16],
                 tenant: DEFAULT_TENANT,
             },
@@ -244,7 +244,7 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
             reader,
             steal: None,
             fresh: false,
-            unstored: false,
+            no_store: false,
             caller: [2; 16],
             tenant: DEFAULT_TENANT,
         };

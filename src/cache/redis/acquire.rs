@@ -1,14 +1,15 @@
 //! Begins a read: reads the session's state and the upstream's epoch, and combines them.
 
-use super::entry::{self, Keys, read_reply};
+use super::entry::{self, Epoch, Keys, read_reply};
 use super::scripts::ACQUIRE;
 use super::store::{KnownEpoch, OpenEpoch, RedisStore, STATE_TTL};
 use crate::cache::{AcquireRequest, Acquisition};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Acquired, DEFAULT_TENANT, Generation, Micros, Millis};
-use crate::gateway::CacheKey;
+use crate::gateway::{CacheKey, ProviderResponse};
 use crate::telemetry::{CacheEvent, StoreFailure};
 use redis::Value;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -30,7 +31,7 @@ impl RedisStore {
         let (kept, lease) = (STATE_TTL.to_string(), self.lease.load(Ordering::Relaxed).to_string());
         let mode = match request {
             AcquireRequest { fresh: true, .. } => "fresh",
-            AcquireRequest { unstored: true, .. } => "unstored",
+            AcquireRequest { no_store: true, .. } => "unstored",
             AcquireRequest { .. } => "",
         };
         let (caller, tenant, deadline) =
@@ -59,36 +60,27 @@ impl RedisStore {
             };
             let reply = read_reply(&text, assumed.generation, open).ok_or(StoreFailure::ProtocolError)?;
             moment = reply.now;
+            let (now, unreadable) = (reply.now, reply.unreadable);
             // Even if the epoch is marked: a write that changes nothing restores its generation.
             leased |= mode.is_empty() && matches!(reply.acquired, Acquired::Lead { .. });
-            let acquired = match epoch.generation {
-                // A deletion depends on the upstream's last purge, not on its generation.
-                _ if matches!(reply.acquired, Acquired::Deleted)
-                    && (epoch.purged > assumed.purged || (epoch.purged > 0 && !with_tenants)) =>
-                {
-                    *known.lock() = Some(OpenEpoch { purged: epoch.purged, ..assumed });
-                    with_tenants = true;
+            let acquired = match under_epoch(reply.acquired, assumed, &epoch, with_tenants) {
+                Ok(acquired) => acquired,
+                Err(now) => {
+                    // A deletion under a purge that is later than assumed: the tenants say whether the purge lifted it.
+                    with_tenants |= now.generation == assumed.generation;
+                    *known.lock() = Some(now);
                     continue;
                 }
-                _ if matches!(reply.acquired, Acquired::Deleted | Acquired::Bypass) => reply.acquired,
-                Some(now) if now == assumed.generation => {
-                    if reply.unreadable {
-                        self.counters.count(CacheEvent::Unreadable);
-                    }
-                    reply.acquired
-                }
-                Some(generation) => {
-                    *known.lock() = Some(OpenEpoch { generation, purged: epoch.purged });
-                    continue;
-                }
-                None => Acquired::Bypass,
             };
+            if unreadable && !matches!(acquired, Acquired::Deleted | Acquired::Bypass) {
+                self.counters.count(CacheEvent::Unreadable);
+            }
             if let Acquired::Hit(entry, ..) = &acquired
                 && entry.fetched_at() < connection_id.fence
             {
                 self.counters.count(CacheEvent::Fenced);
             }
-            return Ok(Acquisition { acquired, connection_id, now: reply.now, leased });
+            return Ok(Acquisition { acquired, connection_id, now, leased });
         }
         // The upstream is written faster than the read can retry.
         Ok(Acquisition { acquired: Acquired::Bypass, connection_id: ConnectionId::default(), now: moment, leased })
@@ -132,6 +124,27 @@ impl RedisStore {
         let deleted = matches!(reply.acquired, Acquired::Deleted);
         let acquired = if deleted { Acquired::Deleted } else { Acquired::Bypass };
         Ok(Acquisition { acquired, connection_id, now: reply.now, leased: false })
+    }
+}
+
+/// What a read found, if the epoch is the assumed one or does not matter; otherwise the epoch to try again with.
+fn under_epoch(
+    acquired: Acquired<Arc<ProviderResponse>>,
+    assumed: OpenEpoch,
+    epoch: &Epoch,
+    with_tenants: bool,
+) -> Result<Acquired<Arc<ProviderResponse>>, OpenEpoch> {
+    match epoch.generation {
+        // A deletion depends on the upstream's last purge, not on its generation.
+        _ if matches!(acquired, Acquired::Deleted)
+            && (epoch.purged > assumed.purged || (epoch.purged > 0 && !with_tenants)) =>
+        {
+            Err(OpenEpoch { purged: epoch.purged, ..assumed })
+        }
+        _ if matches!(acquired, Acquired::Deleted | Acquired::Bypass) => Ok(acquired),
+        Some(now) if now == assumed.generation => Ok(acquired),
+        Some(generation) => Err(OpenEpoch { generation, purged: epoch.purged }),
+        None => Ok(Acquired::Bypass),
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use tree::{Kind, Member, Node};
+use tree::{Member, Node, NodeKind};
 
 const SCHEMA: &str = include_str!("../../../config/schema.json");
 
@@ -23,17 +23,17 @@ fn validator() -> Validator {
 /// A value as editors see it: plain scalars have YAML types.
 fn seen(node: &Node) -> Value {
     match &node.kind {
-        Kind::Map(members) => {
+        NodeKind::Map(members) => {
             Value::Object(members.iter().map(|member| (member.key.clone(), seen(&member.value))).collect())
         }
-        Kind::Sequence(items) => Value::Array(items.iter().map(seen).collect()),
-        Kind::Scalar { .. } if node.is_null() => Value::Null,
-        Kind::Scalar { text, plain: true } => match text.as_str() {
+        NodeKind::Sequence(items) => Value::Array(items.iter().map(seen).collect()),
+        NodeKind::Scalar { .. } if node.is_null() => Value::Null,
+        NodeKind::Scalar { text, plain: true } => match text.as_str() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             text => serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or_else(|| text.into()),
         },
-        Kind::Scalar { text, plain: false } => text.as_str().into(),
+        NodeKind::Scalar { text, plain: false } => text.as_str().into(),
     }
 }
 
@@ -118,28 +118,28 @@ fn nodes(node: &Node) -> Vec<Vec<Step>> {
         std::iter::once(vec![step.clone()]).chain(deeper).collect()
     };
     match &node.kind {
-        Kind::Map(members) => {
+        NodeKind::Map(members) => {
             members.iter().flat_map(|member| below(Step::Key(member.key.clone()), &member.value)).collect()
         }
-        Kind::Sequence(items) => {
+        NodeKind::Sequence(items) => {
             items.iter().enumerate().flat_map(|(place, item)| below(Step::Item(place), item)).collect()
         }
-        Kind::Scalar { .. } => Vec::new(),
+        NodeKind::Scalar { .. } => Vec::new(),
     }
 }
 
 fn node_at<'n>(node: &'n mut Node, path: &[Step]) -> &'n mut Node {
     path.iter().fold(node, |node, step| match (step, &mut node.kind) {
-        (Step::Key(key), Kind::Map(members)) => {
+        (Step::Key(key), NodeKind::Map(members)) => {
             &mut members.iter_mut().find(|member| member.key == *key).unwrap().value
         }
-        (Step::Item(place), Kind::Sequence(items)) => &mut items[*place],
+        (Step::Item(place), NodeKind::Sequence(items)) => &mut items[*place],
         (step, _) => panic!("no {step:?}"),
     })
 }
 
 fn scalar(place: error::Position, text: &str) -> Node {
-    Node { place, kind: Kind::Scalar { text: text.into(), plain: true } }
+    Node { place, kind: NodeKind::Scalar { text: text.into(), plain: true } }
 }
 
 /// Compiles a tree: the configuration's debug text, and the errors.
@@ -168,7 +168,7 @@ fn every_map_has_the_options_of_the_parser() {
             let mut spoilt = root.clone();
             let node = node_at(&mut spoilt, &path);
             let place = node.place;
-            let Kind::Map(members) = &mut node.kind else {
+            let NodeKind::Map(members) = &mut node.kind else {
                 continue;
             };
             members.push(Member { key: "never".into(), place, value: scalar(place, "x") });
@@ -202,7 +202,7 @@ fn each_value(mut look: impl FnMut(&Node, &[Step], Vec<&Value>)) {
     let schema = schema();
     for root in examples() {
         for path in nodes(&root) {
-            if matches!(node_at(&mut root.clone(), &path).kind, Kind::Scalar { .. }) {
+            if matches!(node_at(&mut root.clone(), &path).kind, NodeKind::Scalar { .. }) {
                 look(&root, &path, readings(&schema, at(&schema, &path).unwrap()));
             }
         }
@@ -263,13 +263,15 @@ fn defaults_are_those_of_the_parser() {
             *node = match default {
                 Value::Array(items) => Node {
                     place: node.place,
-                    kind: Kind::Sequence(items.iter().map(|item| scalar(node.place, item.as_str().unwrap())).collect()),
+                    kind: NodeKind::Sequence(
+                        items.iter().map(|item| scalar(node.place, item.as_str().unwrap())).collect(),
+                    ),
                 },
                 Value::String(text) => scalar(node.place, text),
                 other => scalar(node.place, &other.to_string()),
             };
             let mut without = root.clone();
-            if let Kind::Map(members) = &mut node_at(&mut without, parent).kind {
+            if let NodeKind::Map(members) = &mut node_at(&mut without, parent).kind {
                 members.retain(|member| member.key != *key);
             }
             let (with, without) = (read(&with), read(&without));

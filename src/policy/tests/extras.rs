@@ -1,7 +1,7 @@
 //! Lifetimes, tokens, checks and challenges.
 
 use super::*;
-use crate::model::{Challenge, ChallengeKind, Check, CheckKind, Length, Lifetime, SessionTokenPresence};
+use crate::model::{Challenge, ChallengeKind, Check, CheckKind, Lifetime, SessionTokenPresence, SignedDuration};
 use crate::telemetry::Label;
 use std::time::Duration;
 use strum::VariantArray;
@@ -11,7 +11,10 @@ fn write() -> SessionPatch {
 }
 
 fn lasting(seconds: i64, nanos: i32) -> SessionPatch {
-    SessionPatch { lifetime: Lifetime::Given { path: "lifetime".into(), length: Length { seconds, nanos } }, ..write() }
+    SessionPatch {
+        lifetime: Lifetime::Given { path: "lifetime".into(), length: SignedDuration { seconds, nanos } },
+        ..write()
+    }
 }
 
 fn edits(policy: &Policy, patch: &SessionPatch) -> Vec<Edit> {
@@ -28,18 +31,18 @@ fn bounded(outside: OutsideBounds, required: bool) -> Policy {
 
 #[test]
 fn lengths_are_exact_and_shown_as_protobuf_does() {
-    let shown = |seconds, nanos| Length { seconds, nanos }.to_string();
+    let shown = |seconds, nanos| SignedDuration { seconds, nanos }.to_string();
     assert_eq!(shown(18_000, 0), "18000s");
     assert_eq!(shown(1, 500_000_000), "1.5s");
     assert_eq!(shown(0, 1), "0.000000001s");
     assert_eq!(shown(-1, -500_000_000), "-1.5s");
     assert_eq!(shown(0, -5), "-0.000000005s");
     assert_eq!(shown(i64::MAX, 999_999_999), "9223372036854775807.999999999s");
-    let length = |seconds, nanos| Length { seconds, nanos };
+    let length = |seconds, nanos| SignedDuration { seconds, nanos };
     assert!(length(0, -1) < length(0, 0) && length(-1, -1) < length(-1, 0) && length(1, 999_999_999) < length(2, 0));
     assert_eq!(length(1, 1_000_000_000), length(2, 0), "also where the parts are not in order");
-    assert_eq!(Length::from(Duration::from_millis(1250)), length(1, 250_000_000));
-    assert_eq!(Length::from(Duration::MAX), length(i64::MAX, 999_999_999));
+    assert_eq!(SignedDuration::from(Duration::from_millis(1250)), length(1, 250_000_000));
+    assert_eq!(SignedDuration::from(Duration::MAX), length(i64::MAX, 999_999_999));
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn lifetimes_are_bounded_to_the_nanosecond() {
 #[test]
 fn lifetimes_out_of_bounds_are_clamped() {
     let policy = bounded(OutsideBounds::Clamp, false);
-    let set = |seconds, nanos| vec![Edit::Lifetime(Length { seconds, nanos })];
+    let set = |seconds, nanos| vec![Edit::Lifetime(SignedDuration { seconds, nanos })];
     assert_eq!(edits(&policy, &lasting(1, 0)), set(1, 500_000_000));
     assert_eq!(edits(&policy, &lasting(i64::MAX, 0)), set(3600, 0));
     assert_eq!(edits(&policy, &lasting(60, 0)), []);
@@ -78,7 +81,7 @@ fn a_session_created_without_a_lifetime_never_expires() {
         violations(&policy, &create),
         ["lifetime: is required: without it the session would never expire; the maximum is 3600s (lifetime)"]
     );
-    let max = Length { seconds: 3600, nanos: 0 };
+    let max = SignedDuration { seconds: 3600, nanos: 0 };
     assert_eq!(edits(&bounded(OutsideBounds::Clamp, false), &create), [Edit::Lifetime(max)]);
     assert_eq!(edits(&bounded(OutsideBounds::Clamp, false), &update), []);
     let least = LifetimeRule { max: None, ..policy.lifetime };

@@ -97,7 +97,7 @@ pub struct Setting {
     /// Whether a deletion is every tenant's.
     pub deleted_for_all: bool,
     /// How many of the readers, the last of them, may not have stored what they fetch.
-    pub unstored: usize,
+    pub no_store: usize,
     /// Whether answers are over at the next step of time, and are not remembered for longer than an older one may be on
     /// its way.
     pub short: bool,
@@ -464,7 +464,7 @@ impl World {
     }
 
     fn is_unstored(&self, reader: usize) -> bool {
-        reader + self.setting.unstored >= self.setting.reads
+        reader + self.setting.no_store >= self.setting.reads
     }
 
     /// Whether an answer with this version cannot be stored, since the session is gone.

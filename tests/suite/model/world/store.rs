@@ -21,7 +21,7 @@ impl World {
 
     fn reading(&self, reader: Token) -> AcquireInput {
         let (caller, lease, now) = ([1; 16], EVER, self.now.time);
-        AcquireInput { reader, steal: None, fresh: false, unstored: false, caller, tenant: DEFAULT_TENANT, lease, now }
+        AcquireInput { reader, steal: None, fresh: false, no_store: false, caller, tenant: DEFAULT_TENANT, lease, now }
     }
 
     /// The tenant that a reader asks.
@@ -33,8 +33,8 @@ impl World {
         let by_client = self.setting.minted_by_clients.then_some(reader as u128);
         let token = Token(READERS + reader as u128);
         let fresh = self.wants_fresh(reader);
-        let (tenant, unstored) = (self.tenant_of(reader), self.is_unstored(reader));
-        let reading = AcquireInput { steal, fresh, unstored, tenant, ..self.reading(token) };
+        let (tenant, no_store) = (self.tenant_of(reader), self.is_unstored(reader));
+        let reading = AcquireInput { steal, fresh, no_store, tenant, ..self.reading(token) };
         let name = self.name_of(reader);
         let is_apart = self.setting.marked_apart && name == 1;
         let Store { session, apart, variants, .. } = &mut self.now.store;

@@ -1,6 +1,6 @@
 //! Metrics of the configuration: reloads, their results, and the active configuration.
 
-use super::{Registrar, to_i64};
+use super::registrar::{Registrar, to_i64};
 use crate::config::RestartRequired;
 use crate::telemetry::{Label, ReloadResult};
 use parking_lot::Mutex;

@@ -1,47 +1,14 @@
 //! Metrics by upstream. Upstreams are identified by name: the counters continue in a new configuration with the same
 //! name, and remain without it, since counters never decrease.
 
-use super::Metrics;
+use super::meter::{Meter, NO_UPSTREAM, Series};
+use super::process_metrics::Metrics;
 use crate::gateway::Outcome;
-use crate::model::Operation;
-use crate::telemetry::{CacheStatus, Decision, Label, StatusClass};
-use enum_map::{Enum, EnumMap};
-use prometheus::{Histogram, IntCounter, IntGauge};
+use crate::telemetry::{Label, StatusClass};
+use prometheus::IntGauge;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// The label of requests without an upstream.
-const NO_UPSTREAM: &str = "";
-
-/// The labels of a request series, besides the upstream.
-#[derive(Clone, Copy, Enum)]
-struct Series {
-    operation: Operation,
-    decision: Decision,
-    cache: CacheStatus,
-    status: StatusClass,
-}
-
-/// The metrics of one upstream.
-pub(super) struct Meter {
-    name: String,
-    /// The request series in use, created on first use.
-    series: Box<EnumMap<Series, OnceLock<(IntCounter, Histogram)>>>,
-    /// Connections used by pass-through requests: new and reused.
-    connections: Option<[IntCounter; 2]>,
-}
-
-impl Meter {
-    fn new(metrics: &Metrics, name: &str) -> Meter {
-        let connections = |reused| metrics.upstream_connections.with_label_values(&[name, reused]);
-        Meter {
-            name: name.to_owned(),
-            series: Box::default(),
-            connections: (name != NO_UPSTREAM).then(|| ["false", "true"].map(connections)),
-        }
-    }
-}
 
 /// A request that counts as in flight until this is dropped.
 pub struct InFlight(IntGauge);
@@ -73,8 +40,12 @@ impl Meters {
     /// Metrics for upstreams with these names, in the order of the configuration.
     pub fn new<'n>(metrics: Arc<Metrics>, names: impl Iterator<Item = &'n str>) -> Meters {
         let mut known = metrics.meters.lock();
-        let mut meter =
-            |name: &str| known.entry(name.to_owned()).or_insert_with(|| Arc::new(Meter::new(&metrics, name))).clone();
+        let mut meter = |name: &str| {
+            known
+                .entry(name.to_owned())
+                .or_insert_with(|| Arc::new(Meter::new(&metrics.upstream_connections, name)))
+                .clone()
+        };
         let (none, upstreams) = (meter(NO_UPSTREAM), names.map(&mut meter).collect());
         drop(known);
         Meters { metrics, none, upstreams }

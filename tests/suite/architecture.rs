@@ -68,7 +68,7 @@ const BANS: [Ban; 10] = [
     Ban {
         pattern: r"\bprometheus\b",
         within: |module| !["metrics", "runtime"].contains(&module),
-        why: "metrics.rs has every metric",
+        why: "metrics has every metric",
     },
 ];
 

@@ -165,7 +165,7 @@ fn the_documentation_names_no_other_metric() {
 fn alerts_name_what_exists() {
     let metrics = metrics();
     let text = fs::read_to_string(project().join("docs/operations.md")).unwrap();
-    let rules = text.split("```yaml\ngroups:").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let rules = text.split("```yml\ngroups:").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let selector = Regex::new(r#"(sessiongate_\w+)(?:\{(\w+)=~?"([a-z_|]+)"\})?"#).unwrap();
     let grouped = Regex::new(r"by \(([a-z, ]+)\) \(\w+\((sessiongate_\w+)").unwrap();
     let mut values: BTreeMap<&str, Vec<&str>> = Metrics::closed_labels().into_iter().collect();

@@ -6,9 +6,9 @@ use super::head::{self, CheckedHead, RequestHead};
 use super::invalidating_request::InvalidatingRequest;
 use super::upstream::Upstream;
 use crate::coherence::{DEFAULT_TENANT, TenantId};
-use crate::dialect::RouteMatch;
 use crate::dialect::path::PathReadings;
-use crate::model::{Operation, Rejection};
+use crate::dialect::{Route, RouteMatch};
+use crate::model::{Operation, Rejection, SessionId};
 use http::Method;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use std::sync::Arc;
@@ -55,38 +55,8 @@ impl Gateway {
         let found = match_route(upstream, &head);
         match found.map_err(|rejection| rejected(Some(upstream), Operation::Other, rejection))? {
             RouteMatch::Governed { route, session, path } => {
-                let operation = route.operation;
-                let checked = head::check(route, &head);
-                let CheckedHead { carrier, size, query, token } =
-                    checked.map_err(|rejection| rejected(Some(upstream), operation, rejection))?;
-                let upstream = upstream.clone();
-                // Calls that list sessions are passed through, with the canonical path.
-                if operation == Operation::ListSessions && route.call.is_some() {
-                    let inner = upstream.matcher.upstream_path(head.path);
-                    let before = head.path.strip_suffix(inner).unwrap_or_default();
-                    let path = (path != inner).then(|| [before, &path].concat());
-                    return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, path }));
-                }
-                let caller = if upstream.dialect.is_shared_between_callers {
-                    Vec::new()
-                } else {
-                    head::caller(&upstream, &head)
-                };
-                let base = upstream.target.base_path.as_str();
-                let path = if base.is_empty() { path } else { [base, &path].concat() };
-                let tenant = self.tenant(&upstream, &head);
-                Ok(Routed::Governed(Governed {
-                    upstream,
-                    route,
-                    carrier,
-                    session,
-                    path,
-                    query,
-                    token,
-                    caller,
-                    tenant,
-                    size,
-                }))
+                let governed = self.governed(upstream.clone(), &head, route, (session, path));
+                governed.map_err(|rejection| rejected(Some(upstream), route.operation, rejection))
             }
             RouteMatch::Invalidating | RouteMatch::Unmatched
                 if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
@@ -99,6 +69,31 @@ impl Gateway {
             }
             RouteMatch::Unmatched => Ok(Routed::PassThrough(upstream.clone(), Operation::Other)),
         }
+    }
+
+    /// A request on a governed route, after the check of its head.
+    fn governed(
+        &self,
+        upstream: Arc<Upstream>,
+        head: &RequestHead,
+        route: &'static Route,
+        (session, path): (Option<SessionId>, String),
+    ) -> Result<Routed, Rejection> {
+        let CheckedHead { carrier, size, query, token } = head::check(route, head)?;
+        let operation = route.operation;
+        // Calls that list sessions are passed through, with the canonical path.
+        if operation == Operation::ListSessions && route.call.is_some() {
+            let inner = upstream.matcher.upstream_path(head.path);
+            let before = head.path.strip_suffix(inner).unwrap_or_default();
+            let path = (path != inner).then(|| [before, &path].concat());
+            return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, path }));
+        }
+        let shared = upstream.dialect.is_shared_between_callers;
+        let caller = if shared { Vec::new() } else { head::caller(&upstream, head) };
+        let base = upstream.target.base_path.as_str();
+        let path = if base.is_empty() { path } else { [base, &path].concat() };
+        let tenant = self.tenant(&upstream, head);
+        Ok(Routed::Governed(Governed { upstream, route, carrier, session, path, query, token, caller, tenant, size }))
     }
 
     /// The provider's tenant that the request is for.

@@ -17,7 +17,7 @@ use crate::cache::MarkFailurePolicy;
 use crate::client;
 use crate::edge::{self, NO_KEEPALIVE_TIMEOUT, OutOfMemory};
 use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, RequestHead, Routed, Upstream};
-use crate::model::Operation;
+use crate::model::{Operation, Rejection};
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::Shed;
 use async_trait::async_trait;
@@ -54,17 +54,7 @@ impl Hooks {
         if !session.is_http2() && context.admit().is_err() {
             return reject_overloaded(session, context).await;
         }
-        let over_socket = context.is_over_socket();
-        if over_socket {
-            head::drop_path(session.req_header_mut());
-        }
-        let checked = match head::check(session.req_header(), edge::fault(), context.head_limits(), over_socket) {
-            Ok(()) => {
-                let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
-                declared_length::check_empty(session, timeout).await
-            }
-            rejected @ Err(_) => rejected,
-        };
+        let checked = Self::check_head(session, context).await;
         if let Err(rejection) = checked {
             let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
             context.timing.as_ref().inspect(|timing| timing.head_rejected());
@@ -102,6 +92,17 @@ impl Hooks {
                 Self::finish(session, context, answered.map(|()| true)).await
             }
         }
+    }
+
+    /// Checks the head of a request before anything in it is used.
+    async fn check_head(session: &mut Session, context: &Context) -> Result<(), Rejection> {
+        let over_socket = context.is_over_socket();
+        if over_socket {
+            head::drop_path(session.req_header_mut());
+        }
+        head::check(session.req_header(), edge::fault(), context.head_limits(), over_socket)?;
+        let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
+        declared_length::check_empty(session, timeout).await
     }
 
     /// Turns a stop into a rejection.

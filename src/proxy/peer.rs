@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::upgrade_connection;
 use crate::client;
-use crate::gateway::{ClientIdentity, Protocol, Target};
+use crate::gateway::{ClientIdentity, Protocol, Target, Timeouts};
 use crate::provider::Provider;
 use crate::wire::carrier::Carrier;
 use http::HeaderMap;
@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use pingora::prelude::{HttpPeer, Session};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
-use pingora::upstreams::peer::Peer;
+use pingora::upstreams::peer::{Peer, PeerOptions};
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora::{Error, ErrorType, Result};
 use rustls_pki_types::CertificateDer;
@@ -78,7 +78,6 @@ pub(super) fn peer(
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
     let whole = session.as_mut().is_body_done();
     let target = &upstream.target;
-    let timeouts = target.timeouts;
     // Without a name, Pingora would not verify the certificate.
     let mut peer =
         HttpPeer::new(address, target.tls, if target.tls { target.server_name().to_owned() } else { String::new() });
@@ -102,19 +101,26 @@ pub(super) fn peer(
     if switches {
         options.custom_l4 = Some(Arc::new(upgrade_connection::Connector));
     }
+    // Over HTTP/2, Pingora does not restart its read timeout while a request body is sent: see `first_byte`.
+    let is_timed = [1, 2].contains(&kind) && !whole;
+    set_limits(options, target.timeouts, is_timed);
+    if switches {
+        options.idle_timeout = Some(Duration::ZERO);
+    }
+    options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
+    (context.pool_generation, context.is_timed) = (pool_generation, is_timed);
+    Ok(Box::new(peer))
+}
+
+fn set_limits(options: &mut PeerOptions, timeouts: Timeouts, is_timed: bool) {
     options.max_h2_streams = MAX_STREAMS;
     options.h2_stream_window_size = Some(client::STREAMING_WINDOW);
     options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
-    // Over HTTP/2, Pingora does not restart its read timeout while a request body is sent: see `first_byte`.
-    let is_timed = [1, 2].contains(&kind) && !whole;
     options.read_timeout = Some(timeouts.idle).filter(|_| !is_timed);
     options.write_timeout = Some(timeouts.idle);
-    options.idle_timeout = Some(if switches { Duration::ZERO } else { timeouts.keepalive });
-    options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
-    (context.pool_generation, context.is_timed) = (pool_generation, is_timed);
-    Ok(Box::new(peer))
+    options.idle_timeout = Some(timeouts.keepalive);
 }
 
 /// The HTTP versions that may carry a request to its provider.

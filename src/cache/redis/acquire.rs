@@ -1,6 +1,6 @@
 //! Begins a read: reads the session's state and the upstream's epoch, and combines them.
 
-use super::entry::{self, Epoch, Keys, read_reply};
+use super::entry::{self, AcquireReply, Epoch, Keys, read_reply};
 use super::scripts::ACQUIRE;
 use super::store::{KnownEpoch, OpenEpoch, RedisStore, STATE_TTL};
 use crate::cache::{AcquireRequest, Acquisition};
@@ -29,11 +29,7 @@ impl RedisStore {
         let token = entry::token(request.reader);
         let steal = request.steal.map(entry::token).unwrap_or_default();
         let (kept, lease) = (STATE_TTL.to_string(), self.lease.load(Ordering::Relaxed).to_string());
-        let mode = match request {
-            AcquireRequest { fresh: true, .. } => "fresh",
-            AcquireRequest { no_store: true, .. } => "unstored",
-            AcquireRequest { .. } => "",
-        };
+        let mode = mode(request);
         let (caller, tenant, deadline) =
             (entry::caller(&request.caller), entry::caller(&request.tenant), self.read_deadline());
         // The state has everything of the default tenant, except whether a purge lifted a deletion. While the keys of a
@@ -53,17 +49,11 @@ impl RedisStore {
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
             let connection_id = combined(session_link, epoch_link);
-            let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
-            let open = |entry: &[u8]| {
-                self.listener.read(entry.len());
-                self.seal.open(&keys.variant, entry, entry::HEAD_LENGTH)
-            };
-            let reply = read_reply(&text, assumed.generation, open).ok_or(StoreFailure::ProtocolError)?;
-            moment = reply.now;
-            let (now, unreadable) = (reply.now, reply.unreadable);
+            let AcquireReply { now, acquired, unreadable } = self.reply(value, assumed.generation, &keys)?;
+            moment = now;
             // Even if the epoch is marked: a write that changes nothing restores its generation.
-            leased |= mode.is_empty() && matches!(reply.acquired, Acquired::Lead { .. });
-            let acquired = match under_epoch(reply.acquired, assumed, &epoch, with_tenants) {
+            leased |= mode.is_empty() && matches!(acquired, Acquired::Lead { .. });
+            let acquired = match under_epoch(acquired, assumed, &epoch, with_tenants) {
                 Ok(acquired) => acquired,
                 Err(now) => {
                     // A deletion under a purge that is later than assumed: the tenants say whether the purge lifted it.
@@ -72,18 +62,32 @@ impl RedisStore {
                     continue;
                 }
             };
-            if unreadable && !matches!(acquired, Acquired::Deleted | Acquired::Bypass) {
-                self.counters.count(CacheEvent::Unreadable);
-            }
-            if let Acquired::Hit(entry, ..) = &acquired
-                && entry.fetched_at() < connection_id.fence
-            {
-                self.counters.count(CacheEvent::Fenced);
-            }
+            self.count_found(&acquired, unreadable, connection_id);
             return Ok(Acquisition { acquired, connection_id, now, leased });
         }
         // The upstream is written faster than the read can retry.
         Ok(Acquisition { acquired: Acquired::Bypass, connection_id: ConnectionId::default(), now: moment, leased })
+    }
+
+    /// Parses the reply of the script, and decrypts its entry.
+    fn reply(&self, value: Value, epoch: Generation, keys: &Keys) -> Result<AcquireReply, StoreFailure> {
+        let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
+        let open = |entry: &[u8]| {
+            self.listener.read(entry.len());
+            self.seal.open(&keys.variant, entry, entry::HEAD_LENGTH)
+        };
+        read_reply(&text, epoch, open).ok_or(StoreFailure::ProtocolError)
+    }
+
+    fn count_found(&self, found: &Acquired<Arc<ProviderResponse>>, unreadable: bool, connection_id: ConnectionId) {
+        if unreadable && !matches!(found, Acquired::Deleted | Acquired::Bypass) {
+            self.counters.count(CacheEvent::Unreadable);
+        }
+        if let Acquired::Hit(entry, ..) = found
+            && entry.fetched_at() < connection_id.fence
+        {
+            self.counters.count(CacheEvent::Fenced);
+        }
     }
 
     /// The last known epoch, or the current one on the first read. If it is marked: when the upstream was last purged.
@@ -124,6 +128,15 @@ impl RedisStore {
         let deleted = matches!(reply.acquired, Acquired::Deleted);
         let acquired = if deleted { Acquired::Deleted } else { Acquired::Bypass };
         Ok(Acquisition { acquired, connection_id, now: reply.now, leased: false })
+    }
+}
+
+/// The script's word for how a read uses the cache.
+fn mode(request: AcquireRequest) -> &'static str {
+    match request {
+        AcquireRequest { fresh: true, .. } => "fresh",
+        AcquireRequest { no_store: true, .. } => "unstored",
+        AcquireRequest { .. } => "",
     }
 }
 

@@ -133,8 +133,8 @@ fn documented_metrics() -> Vec<(String, BTreeSet<String>)> {
 fn every_metric_is_documented_with_its_labels() {
     let metrics = metrics();
     let declared = Regex::new(r#""(sessiongate_\w+)""#).unwrap();
-    for file in ["metrics/process_metrics.rs", "metrics/load.rs", "metrics/store.rs"] {
-        let source = fs::read_to_string(project().join("src").join(file)).unwrap();
+    for file in fs::read_dir(project().join("src/metrics")).unwrap() {
+        let source = fs::read_to_string(file.unwrap().path()).unwrap();
         for name in declared.captures_iter(&source) {
             assert!(metrics.contains_key(&name[1]), "{} has no series in this test", &name[1]);
         }
@@ -165,7 +165,7 @@ fn the_documentation_names_no_other_metric() {
 fn alerts_name_what_exists() {
     let metrics = metrics();
     let text = fs::read_to_string(project().join("docs/operations.md")).unwrap();
-    let rules = text.split("```yml\ngroups:").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let rules = text.split("```yaml\ngroups:").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let selector = Regex::new(r#"(sessiongate_\w+)(?:\{(\w+)=~?"([a-z_|]+)"\})?"#).unwrap();
     let grouped = Regex::new(r"by \(([a-z, ]+)\) \(\w+\((sessiongate_\w+)").unwrap();
     let mut values: BTreeMap<&str, Vec<&str>> = Metrics::closed_labels().into_iter().collect();

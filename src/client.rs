@@ -1,14 +1,18 @@
 //! Outbound HTTP: trusted CAs, addresses that are resolved in the background, and buffered requests with limits.
 
 mod addresses;
+mod connect_options;
 mod connector;
+mod exchange;
 mod failure;
 mod http2;
-mod resolver;
 mod part;
+mod resolver;
 mod response;
 
 pub use addresses::{Addresses, Attempts};
+pub use connect_options::ConnectOptions;
+pub use exchange::{Exchange, ExchangeError};
 pub use failure::{is_address_failure, was_refused};
 pub use http2::{CONNECTION_WINDOW, STREAMING_WINDOW};
 pub use part::Part;
@@ -16,11 +20,11 @@ pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Response};
 
 use crate::descriptors;
-use crate::gateway::{CaCertificates, ClientIdentity, Protocol};
+use crate::gateway::Protocol;
 use crate::memory::Memory;
 use bytes::Bytes;
 use connector::{Connector, connector, tls};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{Request, Uri};
 use http_body_util::Full;
 use http2::Http2;
 use hyper_util::client::legacy::connect::{HttpInfo, capture_connection};
@@ -31,66 +35,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
-
-/// Why a request got no response.
-#[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
-    /// No connection: the server cannot have processed the request.
-    #[error("no connection: {0}")]
-    Connect(String),
-    /// The connection broke; the request may have been processed.
-    #[error("the connection broke: {0}")]
-    Broken(String),
-    /// The server says that it has not processed the request.
-    #[error("the provider rejected the request: {0}")]
-    Refused(String),
-    /// A kept connection was closed before any byte of a response arrived.
-    #[error("a reused connection was closed")]
-    Closed,
-    /// No complete response within this timeout.
-    #[error("no complete response within {} ms", .0.as_millis())]
-    Timeout(Duration),
-    /// The response, with this status, exceeds this number of bytes.
-    #[error("the response has more than {0} bytes")]
-    TooLarge(usize, StatusCode),
-    /// Memory is too short for the response.
-    #[error("the response was aborted because memory is low")]
-    OutOfMemory,
-}
-
-/// A complete response.
-#[derive(Debug)]
-pub struct Exchange {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-    /// The trailers.
-    pub trailers: Option<HeaderMap>,
-}
-
-/// How to connect to a host.
-#[derive(Debug, Clone)]
-pub struct ConnectOptions {
-    /// Its addresses.
-    pub addresses: Arc<Addresses>,
-    /// Trusted CAs, in place of the system's.
-    pub authorities: Option<CaCertificates>,
-    /// The gateway's client certificate.
-    pub identity: Option<ClientIdentity>,
-    /// The HTTP versions that may be used.
-    pub protocol: Protocol,
-    /// Timeout of a connection attempt to one address, TLS included.
-    pub connect: Duration,
-    /// How long an idle connection is kept.
-    pub keepalive: Duration,
-    /// Whether it may use the reserved descriptors.
-    pub may_use_reserve: bool,
-    /// The budget for buffered responses; `None` if they are few and small.
-    pub memory: Option<Arc<Memory>>,
-}
 
 /// An HTTP client with a connection pool. It always verifies certificates and never follows redirects.
 #[derive(Clone)]

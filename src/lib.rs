@@ -77,8 +77,8 @@
 //!
 //! - **An option**: its section in `config/*.rs` (reader, bounds, default) and its type; the code that uses it;
 //!   `config/schema.json`, `config/example.yaml`, `docs/configuration.md`, CHANGELOG.
-//! - **A metric**: `metrics/process_metrics.rs` (name, help, labels) and the call that counts; `docs/operations.md`. Counts
-//!   by upstream go through `metrics/meters.rs`. What a component counts by itself is read by
+//! - **A metric**: `metrics/process_metrics.rs` (name, help, labels) and the call that counts; `docs/operations.md`.
+//!   Counts by upstream go through `metrics/meters.rs`. What a component counts by itself is read by
 //!   [`runtime::Runtime::reading`].
 //! - **A label value**: its enum in [`telemetry`].
 //! - **A rejection reason**: `model/rejection.rs`, and its row in each dialect (`dialect/auth0.rs`,

@@ -1,16 +1,20 @@
 //! The state of a running gateway: the compiled configuration and the I/O objects that serve it. Each configuration
 //! makes one immutable [`Runtime`]; [`CurrentRuntime`] has the active one.
 
-mod process_state;
-mod readiness;
+mod backends;
 pub mod clock;
 mod current;
-mod backends;
+mod error;
+mod line_format;
+mod process_state;
+mod readiness;
 
 pub use current::CurrentRuntime;
+pub use error::RuntimeError;
+pub use line_format::LineFormat;
 pub use readiness::Readiness;
 
-use crate::cache::{self, Sessions};
+use crate::cache::Sessions;
 use crate::client::{Files, Resolver};
 use crate::config::Config;
 use crate::gateway::{Gateway, Upstream};
@@ -30,25 +34,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Why the runtime cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// The client of a provider cannot be set up.
-    #[error("upstreams.{upstream}: TLS: {error}")]
-    Client {
-        /// The upstream.
-        upstream: String,
-        /// The cause.
-        error: rustls::Error,
-    },
-    /// The store cannot be set up.
-    #[error(transparent)]
-    Store(#[from] cache::SetupError),
-    /// A metric cannot be registered.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-}
-
 /// The runtime of one configuration. A request keeps the runtime that it started with.
 pub struct Runtime {
     /// The compiled configuration.
@@ -65,15 +50,6 @@ pub struct Runtime {
     resolver: Arc<Resolver>,
     backends: Vec<Backend>,
     process: Arc<ProcessState>,
-}
-
-/// The format of the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineFormat {
-    /// One JSON object.
-    Json,
-    /// `key=value`, for people.
-    Text,
 }
 
 impl Runtime {

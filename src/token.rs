@@ -1,11 +1,13 @@
 //! Verifies tokens: from the text of a JWT to a caller. Pure: keys and time are parameters.
 
+mod algorithm;
 mod claims;
 mod curve;
-mod keyset;
 mod jwk;
+mod keyset;
 mod ring_provider;
 
+pub use algorithm::algorithm;
 pub use keyset::{Key, KeySet, UnusedKey, describe_unused};
 pub use ring_provider::install as install_crypto_provider;
 
@@ -157,11 +159,6 @@ fn header(token: &str) -> Result<Header, VerificationError> {
         Some(_) => Err(malformed.clone()),
     };
     Ok(Header { alg: text("alg")?.ok_or(malformed.clone())?, kid: text("kid")?, typ: text("typ")? })
-}
-
-/// The algorithm with this name. RFC 9864 has a name of its own for the one curve of `EdDSA` that is supported.
-pub fn algorithm(name: &str) -> Option<Algorithm> {
-    if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
 fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, VerificationError> {

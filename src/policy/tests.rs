@@ -2,7 +2,7 @@ mod dropped;
 mod extras;
 
 use super::*;
-use crate::model::{MetadataChange, Value};
+use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation};
 use proptest::prelude::*;
 
 fn field(key: &str, value: Value) -> Field {

@@ -2,7 +2,7 @@
 //!
 //! Sources: RFC 7517 (members of a key), RFC 7518 section 6 and RFC 8037 (parameters).
 
-use super::algorithm;
+use super::algorithm::algorithm;
 use super::curve::{Curve, P256, P384, is_edwards_point};
 use base64::Engine;
 use base64::alphabet::URL_SAFE;

@@ -8,8 +8,7 @@ use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rooms whose root file has types that the room's files use, and uses these files in turn. Their roots are left out.
-const SHARED_ROOTS: [&str; 9] =
-    ["cache", "cli", "client", "coherence", "dialect", "model", "policy", "runtime", "token"];
+const SHARED_ROOTS: [&str; 4] = ["cache", "cli", "coherence", "dialect"];
 
 /// A module's path in the crate: `["cache", "read"]`.
 type Module = Vec<String>;

@@ -1,0 +1,44 @@
+//! A complete response, or why there is none.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use std::time::Duration;
+
+/// Why a request got no response.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// No connection: the server cannot have processed the request.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// The connection broke; the request may have been processed.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The server says that it has not processed the request.
+    #[error("the provider rejected the request: {0}")]
+    Refused(String),
+    /// A kept connection was closed before any byte of a response arrived.
+    #[error("a reused connection was closed")]
+    Closed,
+    /// No complete response within this timeout.
+    #[error("no complete response within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The response, with this status, exceeds this number of bytes.
+    #[error("the response has more than {0} bytes")]
+    TooLarge(usize, StatusCode),
+    /// Memory is too short for the response.
+    #[error("the response was aborted because memory is low")]
+    OutOfMemory,
+}
+
+/// A complete response.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The trailers.
+    pub trailers: Option<HeaderMap>,
+}

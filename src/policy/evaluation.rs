@@ -1,0 +1,77 @@
+//! The evaluation of a write, and its result.
+
+use super::challenges::ReturnCode;
+use super::compiled_policy::{Mode, Policy};
+use super::metadata::ResultingMetadata;
+use crate::model::{Edit, Field, Rule, SessionPatch, Violation, Violations};
+
+/// The proof that a write was evaluated and is allowed after these edits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    edits: Vec<Edit>,
+}
+
+impl Permit {
+    /// The edits to apply before the document is forwarded.
+    pub fn edits(&self) -> &[Edit] {
+        &self.edits
+    }
+}
+
+/// What the evaluation needs from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The session's current metadata.
+    CurrentMetadata,
+}
+
+/// The result of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evaluation {
+    /// The write is allowed with these edits.
+    Permit(Permit),
+    /// The write is not allowed: all violations.
+    Reject(Violations),
+    /// No violation so far. Evaluate again with this.
+    Need(Need),
+}
+
+impl Policy {
+    /// Evaluates a write. `current` is the session's current metadata, which is needed only if keys are protected.
+    pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Evaluation {
+        // A session that is about to be created has no metadata.
+        let current = if patch.creates { Some(&[][..]) } else { current };
+        let mut violations: Violations = patch.constraint_violations.iter().cloned().collect();
+        if patch.empty {
+            violations.push(Violation {
+                path: "body".into(),
+                rule: Rule::EmptyBody,
+                message: format!("is empty; expected `{}`", patch.name),
+            });
+        }
+        let resulting_metadata = self.resulting_metadata(patch, current, &mut violations);
+        let lifetime = self.lifetime.check(&patch.lifetime, patch.creates, &mut violations);
+        self.session_token.check(&patch.token, &mut violations);
+        self.checks.check(&patch.checks, &patch.unknown_checks, &mut violations);
+        self.challenges.check(&patch.challenges, &patch.unknown_challenges, &mut violations);
+        if let Some(resulting_metadata) = resulting_metadata
+            .as_ref()
+            .filter(|resulting_metadata| violations.is_empty() && self.may_change_protected(resulting_metadata))
+        {
+            let Some(current) = current else {
+                return Evaluation::Need(Need::CurrentMetadata);
+            };
+            self.check_protected(resulting_metadata, current, &mut violations);
+        }
+        if !violations.is_empty() {
+            return Evaluation::Reject(violations);
+        }
+        let metadata = resulting_metadata.as_ref().map(ResultingMetadata::edits).unwrap_or_default();
+        Evaluation::Permit(Permit { edits: metadata.into_iter().chain(lifetime).collect() })
+    }
+
+    /// Whether one-time codes must be removed from responses. In audit mode nothing is removed.
+    pub fn strips_codes(&self) -> bool {
+        self.mode == Mode::Enforce && self.challenges.return_code == ReturnCode::Strip
+    }
+}

@@ -1,23 +1,29 @@
 //! The command line. No other module prints.
 
+mod command_error;
 mod lifecycle;
 mod log;
+mod output;
 mod purge;
+mod random;
 mod ready;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod texts;
+mod tokio_runtime;
 
-use crate::config::ConfigError;
 use crate::descriptors;
 use crate::log_writer::LogWriter;
-use crate::reload::{Fingerprints, LoadedConfig, Source, Unusable};
-use clap::{Args, Parser, Subcommand};
+use crate::reload::{Fingerprints, LoadedConfig, Source};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use command_error::{CommandError, other};
 use lifecycle::Started;
-use ring::rand::{SecureRandom, SystemRandom};
-use std::io::{self, Write};
+use output::print_to;
+use random::random;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio_runtime::on_runtime;
 
 /// Enforces session policies in front of identity providers.
 ///
@@ -100,21 +106,6 @@ struct CheckArgs {
     deploy: bool,
 }
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    /// The configuration is invalid: all its faults.
-    #[error("{}", .0.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n"))]
-    Config(Vec<ConfigError>),
-    /// Anything else.
-    #[error("sessiongate: {0}")]
-    Other(String),
-}
-
-fn other(error: impl std::fmt::Display) -> CommandError {
-    CommandError::Other(error.to_string())
-}
-
 /// Runs the program. Returns its exit status.
 pub fn main() -> ExitCode {
     // Must come first: libraries that set up TLS or verify tokens use the process's crypto provider.
@@ -140,37 +131,18 @@ pub fn main() -> ExitCode {
             Ok(())
         }
         Command::Completions(args) => {
-            print_to(io::stdout(), texts::completions(&args).trim_end());
+            print_to(io::stdout(), texts::completions(&args, CommandLine::command()).trim_end());
             Ok(())
         }
-        Command::Man(args) => texts::man(&args).map(|page| print_to(io::stdout(), page.trim_end())),
+        Command::Man(args) => {
+            texts::man(&args, CommandLine::command()).map(|page| print_to(io::stdout(), page.trim_end()))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_to(io::stderr(), &error.to_string());
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// Prints text. A closed pipe is not an error.
-fn print_to(mut out: impl Write, text: &str) {
-    let _ = writeln!(out, "{text}");
-    let _ = out.flush();
-}
-
-fn random() -> Result<[u8; 32], CommandError> {
-    let mut random = [0; 32];
-    SystemRandom::new().fill(&mut random).map_err(|_| other("the system random number generator failed"))?;
-    Ok(random)
-}
-
-impl From<Unusable> for CommandError {
-    fn from(unusable: Unusable) -> CommandError {
-        match unusable {
-            Unusable::Invalid(faults) => CommandError::Config(faults),
-            Unusable::Unreadable(_) | Unusable::NoDescriptors => CommandError::Other(unusable.to_string()),
         }
     }
 }
@@ -210,21 +182,4 @@ fn run(args: &RunArgs) -> Result<(), CommandError> {
     });
     log_writer.flush();
     started
-}
-
-/// Runs a command on a tokio runtime with `threads` threads (`None`: one per CPU), and does not wait for its background
-/// tasks.
-fn on_runtime(
-    threads: Option<usize>,
-    command: impl Future<Output = Result<(), CommandError>>,
-) -> Result<(), CommandError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().thread_name("gateway");
-    if let Some(threads) = threads {
-        builder.worker_threads(threads);
-    }
-    let runtime = builder.build().map_err(other)?;
-    let result = runtime.block_on(command);
-    runtime.shutdown_background();
-    result
 }

@@ -1,6 +1,7 @@
 //! Start, shutdown and upgrade of a gateway.
 
-use super::{CommandError, log, other};
+use super::command_error::{CommandError, other};
+use super::log;
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, Clients, Config, Listener, Shutdown, Store};
 use crate::descriptors;

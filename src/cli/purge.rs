@@ -1,6 +1,6 @@
 //! The command `purge`: makes a running gateway drop cached responses.
 
-use super::{CommandError, other};
+use super::command_error::{CommandError, other};
 use bytes::Bytes;
 use clap::Args;
 use http::header::{CONTENT_TYPE, HOST};

@@ -1,8 +1,8 @@
 //! The command `ready`: reports whether a running gateway is ready. It is for probes on the same machine or in the same
 //! pod, if the admin listener is on the loopback address.
 
+use super::command_error::{CommandError, other};
 use super::purge::send;
-use super::{CommandError, other};
 use bytes::Bytes;
 use clap::Args;
 use http::{Request, StatusCode};

@@ -1,7 +1,10 @@
 //! `sessiongate sandbox`: the gateway in front of simulated providers, in one process.
 
+use super::command_error::{CommandError, other};
 use super::lifecycle::Started;
-use super::{CommandError, on_runtime, other, print_to, random};
+use super::output::print_to;
+use super::random::random;
+use super::tokio_runtime::on_runtime;
 use crate::config::Environment;
 use crate::log_writer::LogWriter;
 use crate::reload::{LoadedConfig, Machine};

@@ -1,8 +1,8 @@
 //! The commands `schema`, `completions` and `man`: texts for editors, shells and readers.
 
-use super::{CommandError, CommandLine, other};
+use super::command_error::{CommandError, other};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -21,16 +21,16 @@ pub(super) struct ManArgs {
     command: Option<String>,
 }
 
-/// The completion script of a shell.
-pub(super) fn completions(args: &CompletionsArgs) -> String {
+/// The completion script of a shell for this program.
+pub(super) fn completions(args: &CompletionsArgs, mut program: Command) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut CommandLine::command(), "sessiongate", &mut script);
+    clap_complete::generate(args.shell, &mut program, "sessiongate", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// A manual page, in roff.
-pub(super) fn man(args: &ManArgs) -> Result<String, CommandError> {
-    let mut program = CommandLine::command().disable_help_subcommand(true);
+/// A manual page of this program, in roff.
+pub(super) fn man(args: &ManArgs, program: Command) -> Result<String, CommandError> {
+    let mut program = program.disable_help_subcommand(true);
     // Gives each command its full name.
     program.build();
     let command = match &args.command {

@@ -8,13 +8,9 @@
 //! version stores all deletions there. So a deletion that is only there may be any tenant's: for the default tenant it
 //! is a 404, and other tenants go to the provider.
 
-use super::{FLOOR_KEPT, Millis, Settled};
-
-/// Identifies a tenant of a provider: a keyed hash of its host names.
-pub type TenantId = [u8; 16];
-
-/// The tenant that the provider's own host name selects.
-pub const DEFAULT_TENANT: TenantId = [0; 16];
+use super::clock::Millis;
+use super::settled::{FLOOR_KEPT, Settled};
+use super::tenant_id::{DEFAULT_TENANT, TenantId};
 
 /// The maximum number of tenants with state for one session. Beyond it, the deletion that expires first is forgotten.
 pub const MAX_TENANTS: usize = 64;

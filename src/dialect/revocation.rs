@@ -4,49 +4,10 @@
 //! that.
 
 use super::Dialect;
+use super::revocation_body::{MemberType, RevocationBody, RevocationMember};
 use crate::model::{Rejection, Rule, SessionId, Violation, Violations, truncated};
 use crate::wire::json::{Document, Kind, Member, Node};
 use bytes::Bytes;
-
-/// The members that such a request may have.
-#[derive(Debug)]
-pub struct RevocationBody {
-    /// The known members, all optional.
-    pub members: &'static [RevocationMember],
-    /// Exactly one of these is required. If empty, the body is optional.
-    pub one_of: &'static [&'static str],
-}
-
-/// A member of such a request.
-#[derive(Debug)]
-pub struct RevocationMember {
-    /// The member's name.
-    pub name: &'static str,
-    /// The type of its value.
-    pub member_type: MemberType,
-    /// Other members that are required with it.
-    pub requires: &'static [&'static str],
-}
-
-/// The type of a member's value.
-#[derive(Debug, Clone, Copy)]
-pub enum MemberType {
-    /// A session ID.
-    Session,
-    /// A user ID.
-    User,
-    /// A boolean.
-    Boolean,
-    /// A string of at most this many characters.
-    Text(usize),
-    /// An array of strings.
-    TextList {
-        /// The maximum number of items.
-        most: usize,
-        /// The maximum length of an item, in characters.
-        length: usize,
-    },
-}
 
 /// What a request's body revokes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rooms whose root file has types that the room's files use, and uses these files in turn. Their roots are left out.
-const SHARED_ROOTS: [&str; 4] = ["cache", "cli", "coherence", "dialect"];
+const SHARED_ROOTS: [&str; 1] = ["cache"];
 
 /// A module's path in the crate: `["cache", "read"]`.
 type Module = Vec<String>;

@@ -2,234 +2,29 @@
 //! Concurrent misses on one response share one fetch. A write sets an invalidation mark before it is forwarded, and
 //! ends it before it is acknowledged.
 
+mod builder;
+mod counters;
 mod fetched;
 mod lease_guard;
-mod single_flight;
-mod started_fetch;
 mod memory;
-mod builder;
 mod read;
 mod redis;
+mod scope;
+mod sessions;
 mod shared_mark;
+mod single_flight;
+mod started_fetch;
+mod store;
+mod waiting_reads;
 mod write;
 
 pub use builder::{OpenCache, open};
+pub use counters::CacheCounters;
 pub use fetched::{FetchedResponse, ReadOptions};
 pub use memory::MemoryStore;
 pub use read::ReadResult;
 pub use redis::{RedisStore, SetupError};
+pub use scope::Scope;
+pub use sessions::Sessions;
+pub use store::{AcquireRequest, Acquisition, FillResult, Store, StoreError, StoreUsage, Stored};
 pub use write::{Mark, MarkFailurePolicy};
-
-use crate::coherence::reading::ConnectionId;
-use crate::coherence::{
-    Acquired, CallerDigest, Entry, Micros, Millis, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
-};
-use crate::gateway::{CacheKey, ProviderResponse};
-use crate::telemetry::{CacheEvent, StoreFailure};
-use async_trait::async_trait;
-use enum_map::EnumMap;
-use read::WaitingReads;
-use shared_mark::SharedMarks;
-use single_flight::SingleFlight;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-/// A cached response.
-pub type Stored = Arc<ProviderResponse>;
-
-/// What a write invalidates. The number identifies the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// One session of an upstream.
-    Session(u64, [u8; 16]),
-    /// Every session of an upstream.
-    Upstream(u64),
-}
-
-impl Scope {
-    /// Which limit applies to the marks of writes in this scope.
-    pub fn write_scope(self) -> WriteScope {
-        match self {
-            Scope::Session(..) => WriteScope::Session,
-            Scope::Upstream(_) => WriteScope::Upstream,
-        }
-    }
-
-    /// Which limit applies to a mark that several writes share.
-    pub fn shared_write_scope(self) -> WriteScope {
-        match self {
-            Scope::Session(..) => WriteScope::Unverified,
-            Scope::Upstream(_) => WriteScope::Upstream,
-        }
-    }
-}
-
-/// Why a store did not execute a step.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// Too many writes are in flight on one session.
-    #[error("too many writes in flight on one session")]
-    TooManyWrites,
-    /// The store is unreachable, did not respond in time, or rejected the step. It may still execute the step, even
-    /// later.
-    #[error("{0}")]
-    Failed(StoreFailure),
-    /// The step was executed in part: the mark is gone, and the write's outcome may not be recorded.
-    #[error("{0}, after part of the step was done")]
-    Partial(StoreFailure),
-}
-
-impl StoreError {
-    /// The store failure behind the error, if any.
-    fn failure(&self) -> Option<StoreFailure> {
-        match self {
-            StoreError::TooManyWrites => None,
-            StoreError::Failed(failure) | StoreError::Partial(failure) => Some(*failure),
-        }
-    }
-}
-
-impl From<StoreFailure> for StoreError {
-    fn from(failure: StoreFailure) -> StoreError {
-        StoreError::Failed(failure)
-    }
-}
-
-/// How full a store is. A shared store does not know: all zero.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StoreUsage {
-    /// Bytes in use, with overhead.
-    pub bytes: usize,
-    /// Sessions in the store.
-    pub sessions: usize,
-    /// Sessions evicted since the start.
-    pub evictions: u64,
-}
-
-/// A read's request to a store.
-#[derive(Debug, Clone, Copy)]
-pub struct AcquireRequest {
-    /// The token of this read.
-    pub reader: Token,
-    /// A read whose lease is taken over, because it is considered dead.
-    pub steal: Option<Token>,
-    /// Whether the read needs a fetch of its own.
-    pub fresh: bool,
-    /// Whether its response must not be stored.
-    pub no_store: bool,
-    /// Digest of the caller's credential.
-    pub caller: CallerDigest,
-    /// The tenant of the request.
-    pub tenant: TenantId,
-}
-
-/// The store's reply to a read.
-#[derive(Debug, Clone)]
-pub struct Acquisition {
-    /// What the read found.
-    pub acquired: Acquired<Stored>,
-    /// The connection to the store over which it was found.
-    pub connection_id: ConnectionId,
-    /// The store's clock.
-    pub now: Micros,
-    /// Whether the read holds a lease. It must release the lease unless it fetches under it.
-    pub leased: bool,
-}
-
-/// Which response those who wait for a fetch receive.
-#[derive(Debug, Clone)]
-pub enum FillResult {
-    /// The fetched one, whether it was stored or not.
-    Fetched,
-    /// A stored one that is newer.
-    Stored(Stored),
-    /// A stored one is newer but cannot be decrypted here; it stays.
-    Unreadable,
-}
-
-/// A store: it executes the steps of [`crate::coherence`], each atomically. A step that fails may still be executed.
-#[async_trait]
-pub trait Store: Send + Sync {
-    /// A new unique token.
-    fn token(&self) -> Token;
-    /// Begins a read.
-    async fn acquire(&self, key: &CacheKey, request: AcquireRequest) -> Result<Acquisition, StoreError>;
-    /// Stores the response of this read, unless a newer one is known. An older one may still be in flight for `kept`.
-    async fn fill(
-        &self,
-        key: &CacheKey,
-        reader: Token,
-        entry: Entry<Stored>,
-        kept: Millis,
-    ) -> Result<FillResult, StoreError>;
-    /// Ends the read's lease. Its response is not stored but invalidates what is.
-    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError>;
-    /// Ends the read's lease. Its response has no effect on what is stored.
-    async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError>;
-    /// Begins a write: sets its mark for `guard` from now, or longer if it is already set for longer. `write_scope`
-    /// selects the limit on marks.
-    async fn begin(
-        &self,
-        scope: Scope,
-        writer: Token,
-        guard: Millis,
-        write_scope: WriteScope,
-    ) -> Result<ConnectionId, StoreError>;
-    /// Ends a write with its outcome.
-    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError>;
-    /// Which of these sessions of an upstream count as deleted for the tenant, in order.
-    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
-    /// The connection that steps on this scope would use now.
-    fn connection_id(&self, scope: Scope) -> Option<ConnectionId>;
-    /// How long there has been no connection for steps on this scope; `None` if there is one.
-    fn disconnected_for(&self, scope: Scope) -> Option<Duration>;
-    /// How full the store is.
-    fn usage(&self) -> StoreUsage;
-}
-
-/// The session cache of the process, for all upstreams.
-pub struct Sessions {
-    store: Arc<dyn Store>,
-    single_flight: SingleFlight,
-    waiting: WaitingReads,
-    shared: Arc<SharedMarks>,
-    lease_wait: Duration,
-    counters: Arc<CacheCounters>,
-}
-
-/// Counts cache events since the start.
-#[derive(Debug, Default)]
-pub struct CacheCounters {
-    counts: EnumMap<CacheEvent, AtomicU64>,
-}
-
-impl CacheCounters {
-    /// Adds one to an event.
-    pub fn count(&self, event: CacheEvent) {
-        self.counts[event].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Every event with its count.
-    pub fn read(&self) -> impl Iterator<Item = (CacheEvent, u64)> + '_ {
-        self.counts.iter().map(|(event, count)| (event, count.load(Ordering::Relaxed)))
-    }
-}
-
-impl Sessions {
-    /// A cache on this store. `lease_wait` bounds how long a read waits for a fetch of another process.
-    pub fn new(store: Arc<dyn Store>, lease_wait: Duration, counters: Arc<CacheCounters>) -> Sessions {
-        let (single_flight, waiting, shared) = (SingleFlight::default(), WaitingReads::default(), Arc::default());
-        Sessions { store, single_flight, waiting, shared, lease_wait, counters }
-    }
-
-    /// The store behind the cache.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
-    /// The event counters.
-    pub fn counters(&self) -> &CacheCounters {
-        &self.counters
-    }
-}

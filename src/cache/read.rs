@@ -4,17 +4,15 @@ use super::fetched::{FetchedResponse, ReadOptions};
 use super::lease_guard::LeaseGuard;
 use super::single_flight::InFlightFetch;
 use super::started_fetch::StartedFetch;
+use super::waiting_reads::{WaitKey, WaitLeader};
 use super::{AcquireRequest, Acquisition, Sessions};
 use crate::coherence::reading::{Fetch, FlightKey, ForwardReason, NEVER_JOIN, ReadStep, next};
 use crate::coherence::{Entry, Micros, Millis, TenantId, Token};
 use crate::gateway::{CacheKey, ProviderResponse};
 use crate::telemetry::CacheEvent;
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// The result of a read.
 #[derive(Debug, Clone)]
@@ -43,42 +41,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// The most reads that wait for fetches of other processes at once.
 const MAX_WAITING: usize = 10_000;
-
-type WaitKey = (CacheKey, FlightKey);
-
-/// Reads that wait for fetches of other processes. For each fetch one read, the leader, polls the store; the others
-/// wait for it.
-#[derive(Default)]
-pub(super) struct WaitingReads {
-    leaders: Mutex<HashMap<WaitKey, watch::Receiver<()>>>,
-    readers: Arc<()>,
-}
-
-/// The leader, which polls the store. Dropping it wakes the reads that wait for it.
-struct WaitLeader<'a> {
-    waiting: &'a WaitingReads,
-    wait_key: WaitKey,
-    _wake: watch::Sender<()>,
-}
-
-impl Drop for WaitLeader<'_> {
-    fn drop(&mut self) {
-        self.waiting.leaders.lock().remove(&self.wait_key);
-    }
-}
-
-impl WaitingReads {
-    /// Becomes the leader for this fetch, or returns a receiver to wait for the leader.
-    fn lead_or_follow(&self, wait_key: WaitKey) -> Result<WaitLeader<'_>, watch::Receiver<()>> {
-        let mut leaders = self.leaders.lock();
-        if let Some(woken) = leaders.get(&wait_key) {
-            return Err(woken.clone());
-        }
-        let (wake, woken) = watch::channel(());
-        leaders.insert(wait_key, woken);
-        Ok(WaitLeader { waiting: self, wait_key, _wake: wake })
-    }
-}
 
 /// How long a read may wait for other processes.
 struct WaitBudget {

@@ -1,4 +1,4 @@
-//! Prints.
+//! Prints text for the user.
 
 use std::io::Write;
 

@@ -7,9 +7,6 @@ use super::{Source, expect_none, sources};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Rooms whose root file has types that the room's files use, and uses these files in turn. Their roots are left out.
-const SHARED_ROOTS: [&str; 1] = ["cache"];
-
 /// A module's path in the crate: `["cache", "read"]`.
 type Module = Vec<String>;
 
@@ -151,17 +148,14 @@ impl Files {
         }
     }
 
-    /// The other files of the room that each file uses, with a path by which it does. Roots of `shared` rooms are left
-    /// out.
-    fn uses(&self, shared: &[&str]) -> BTreeMap<&[String], BTreeMap<Module, String>> {
-        let counts = |module: &Module| module.len() > 1 || !shared.contains(&&*module[0]);
-        let inner = self.0.iter().filter(|(module, _)| counts(module));
-        let uses = inner.map(|(module, file)| {
+    /// The other files of the room that each file uses, with a path by which it does.
+    fn uses(&self) -> BTreeMap<&[String], BTreeMap<Module, String>> {
+        let uses = self.0.iter().map(|(module, file)| {
             let used = file.paths().filter_map(|path| {
                 let (at, steps) = self.start(module, path)?;
                 Some((self.target(at, steps, 8)?, path.join("::")))
             });
-            let inside = used.filter(|(used, _)| used != module && used.first() == module.first() && counts(used));
+            let inside = used.filter(|(used, _)| used != module && used.first() == module.first());
             (module.as_slice(), inside.collect())
         });
         uses.collect()
@@ -189,9 +183,9 @@ fn circle<'a>(
 }
 
 /// Each circle once, with the paths that make it.
-fn circles(sources: &[Source], shared: &[&str]) -> Vec<String> {
+fn circles(sources: &[Source]) -> Vec<String> {
     let files = Files::new(sources);
-    let uses = files.uses(shared);
+    let uses = files.uses();
     let mut seen = BTreeSet::new();
     let mut faults = Vec::new();
     for file in uses.keys() {
@@ -210,25 +204,14 @@ fn circles(sources: &[Source], shared: &[&str]) -> Vec<String> {
 
 #[test]
 fn imports_within_a_room_run_one_way() {
-    expect_none(&circles(&sources(), &SHARED_ROOTS));
-}
-
-#[test]
-fn only_roots_in_circles_are_left_out() {
-    let mut rooms: BTreeMap<String, Vec<Source>> = BTreeMap::new();
-    for source in sources() {
-        rooms.entry(source.module.clone()).or_default().push(source);
-    }
-    for room in SHARED_ROOTS {
-        assert!(!circles(&rooms[room], &[]).is_empty(), "{room} needs no exception");
-    }
+    expect_none(&circles(&sources()));
 }
 
 #[test]
 fn planted_circles_are_found() {
     let found = |files: &[(&str, &str)]| {
         let sources: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
-        circles(&sources, &["cache"])
+        circles(&sources)
     };
     let root = ("cache.rs", "mod a;\nmod b;\nmod c;\npub use a::A;\npub use b::{B, other as renamed};\nuse c::C;");
     for files in [
@@ -247,11 +230,8 @@ fn planted_circles_are_found() {
         let faults = found(&[root, files[0], files[1]]);
         assert_eq!(faults.len(), 1, "in {files:?}: {faults:?}");
     }
-    let by_root = |room: &str| {
-        let (root, file) = (format!("{room}.rs"), format!("{room}/a.rs"));
-        found(&[(&root, "mod a;\nuse a::A;"), (&file, "use super::Kind;")]).len()
-    };
-    assert_eq!((by_root("sandbox"), by_root("cache")), (1, 0));
+    // A root and a file of its room.
+    assert_eq!(found(&[("cache.rs", "mod a;\nuse a::A;"), ("cache/a.rs", "use super::Kind;")]).len(), 1);
     let three =
         [root, ("cache/a.rs", "use super::B;"), ("cache/b.rs", "use super::C;"), ("cache/c.rs", "use super::A;")];
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Policies: what a write may do. Evaluation is pure: it sees a [`SessionPatch`], and no bytes, sockets or clocks.
+//! Policies: what a write may do. Evaluation is pure: it sees a [`crate::model::SessionPatch`], and no bytes, sockets
+//! or clocks.
 
 mod challenges;
 mod checks;

@@ -296,13 +296,13 @@ impl Issuer {
             let unused_keys = describe_unused(named(true));
             tracing::warn!(
                 upstream = self.name,
-                unused_keys,
+                left_out = unused_keys,
                 "issuer keys not usable; tokens signed with them are rejected"
             );
         }
         if named(false).next().is_some() {
             let unused_keys = describe_unused(named(false));
-            tracing::info!(upstream = self.name, unused_keys, "issuer keys for other uses ignored");
+            tracing::info!(upstream = self.name, left_out = unused_keys, "issuer keys for other uses ignored");
         }
     }
 

@@ -7,6 +7,7 @@ mod meters;
 mod process_metrics;
 mod registrar;
 mod snapshot;
+mod snapshot_metrics;
 mod store;
 
 pub use meters::{InFlight, Meters};

@@ -64,7 +64,7 @@ pub(super) async fn purge(
 }
 
 fn told(error: &StoreError) -> String {
-    format!("the store is unavailable: {error}; cached responses may be served until they expire")
+    format!("the store did not confirm the purge: {error}; cached responses may be served until they expire")
 }
 
 /// Checks that a request comes from this machine and not from a web page: a page can neither send JSON to another

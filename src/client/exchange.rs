@@ -14,7 +14,7 @@ pub enum ExchangeError {
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The server says that it has not processed the request.
-    #[error("the provider rejected the request: {0}")]
+    #[error("the provider did not process the request: {0}")]
     Refused(String),
     /// A kept connection was closed before any byte of a response arrived.
     #[error("a reused connection was closed")]

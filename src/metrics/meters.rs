@@ -85,7 +85,8 @@ impl Meters {
         }
     }
 
-    /// Counts a governed request that was sent to the provider; `None` if it got no response.
+    /// Counts a governed request, or a pass-through request that invalidates, that was sent to the provider; `None` if
+    /// it got no response.
     pub fn fetch(&self, upstream: usize, status: Option<u16>) {
         let class = status.map_or("failed", |status| StatusClass::of(status).name());
         self.fetches.with_label_values(&[self.meter(Some(upstream)).name.as_str(), class]).inc();

@@ -86,6 +86,7 @@ pub enum Rejection {
     /// The gateway is short of memory.
     Overloaded,
     /// The provider's response is larger than this many bytes.
+    #[strum(serialize = "answer_too_large")]
     ResponseTooLarge(usize),
 }
 

@@ -48,7 +48,7 @@ fn fail(context: &mut Context) {
     };
     if let Some(provider) = context.provider() {
         provider.retire_pool(context.pool_generation);
-        provider.note(Some("it stopped reading a request body"));
+        provider.note(Some("the provider stopped reading a request body"));
     }
     let request = context.id.to_str().unwrap_or_default();
     tracing::warn!(request, upstream = upstream.name, "request aborted: the provider does not read the body");

@@ -60,7 +60,7 @@ pub(super) struct Context {
     pub begun: bool,
     /// Whether the gateway times the provider's silence, not Pingora.
     pub is_timed: bool,
-    /// Whether the whole request has gone to the provider.
+    /// Whether the whole request is here, and goes to the provider or has gone there.
     pub is_whole: bool,
     /// The timing of the connection (HTTP/1) or the stream (HTTP/2).
     pub timing: Option<Arc<ClientTiming>>,

@@ -49,7 +49,7 @@ pub(super) fn watch(session: &mut Session, context: &Context) {
     }
 }
 
-/// The whole request has gone to the provider: the timeout for its response starts.
+/// The whole request is here and goes to the provider: the timeout for its response starts.
 pub(super) fn expect(session: &mut Session, context: &mut Context) {
     context.is_whole = true;
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);

@@ -105,7 +105,7 @@ impl Hooks {
         declared_length::check_empty(session, timeout).await
     }
 
-    /// Turns a stop into a rejection.
+    /// Responds with a rejection, if the request was not served because of one.
     async fn finish(session: &mut Session, context: &mut Context, result: Result<bool, NotServed>) -> Result<bool> {
         match result {
             Ok(answered) => Ok(answered),

@@ -49,7 +49,7 @@ pub(super) struct ProviderCertificates {
 }
 
 impl ProviderCertificates {
-    /// The credentials for a provider, if it needs any.
+    /// The certificates for a provider, if it needs any.
     fn for_provider(&self, provider: &Provider, target: &Target) -> Option<Arc<Certificates>> {
         if target.authorities.is_none() && target.identity.is_none() {
             return None;
@@ -57,9 +57,9 @@ impl ProviderCertificates {
         if let Some(known) = self.known.read().get(&provider.trust()) {
             return Some(known.clone());
         }
-        let credentials = Arc::new(Certificates::of(target));
-        self.known.write().insert(provider.trust(), credentials.clone());
-        Some(credentials)
+        let certificates = Arc::new(Certificates::of(target));
+        self.known.write().insert(provider.trust(), certificates.clone());
+        Some(certificates)
     }
 }
 
@@ -94,8 +94,8 @@ pub(super) fn peer(
     let switches = kind == 3;
     let shared = provider.trust().wrapping_add(pool) << 2 | kind;
     peer.group_key = if switches { upgrade_connection::lone_pool() } else { shared };
-    let credentials = known.for_provider(provider, target);
-    peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
+    let certificates = known.for_provider(provider, target);
+    peer.client_cert_key = certificates.as_ref().and_then(|certificates| certificates.identity.clone());
     let options = &mut peer.options;
     options.alpn = alpn;
     if switches {
@@ -107,7 +107,7 @@ pub(super) fn peer(
     if switches {
         options.idle_timeout = Some(Duration::ZERO);
     }
-    options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
+    options.ca = certificates.and_then(|certificates| certificates.authorities.clone());
     (context.pool_generation, context.is_timed) = (pool_generation, is_timed);
     Ok(Box::new(peer))
 }

@@ -28,10 +28,11 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
     }
     check_version(request, versions(context, session))?;
     let origin = context.origin(session);
+    let set = headers.set(&request.headers, &origin, RequestKind::Streamed);
     for name in headers.removed(&request.headers, &origin, RequestKind::Streamed) {
         request.remove_header(&name);
     }
-    for (name, value) in headers.set(&request.headers, &origin, RequestKind::Streamed) {
+    for (name, value) in set {
         match value {
             Some(value) => request.insert_header(name, value)?,
             None => drop(request.remove_header(&name)),

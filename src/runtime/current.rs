@@ -9,6 +9,8 @@ use crate::gateway::{OnUnreachable, Upstream, WriteOutcome};
 use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::provider::Provider;
+use crate::serve::Service;
 use crate::telemetry::{Label, ReloadResult};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -28,7 +30,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// The active runtime and its history.
 pub struct CurrentRuntime {
     now: ArcSwap<Runtime>,
-    /// Previous runtimes that requests still use.
+    /// Previous runtimes that requests still use, or writes that go on without their client.
     previous: Mutex<Vec<Previous>>,
     reload_state: Mutex<ReloadState>,
     /// The metrics.
@@ -50,7 +52,8 @@ struct ReloadState {
 /// A previous runtime.
 #[derive(Clone)]
 struct Previous {
-    runtime: Weak<Runtime>,
+    /// Its requests keep its service, and so do writes that go on without their client.
+    service: Weak<Service<Provider>>,
     /// The longest time that a write may take under it.
     longest_write: Duration,
 }
@@ -117,8 +120,8 @@ impl CurrentRuntime {
     /// The previous runtimes and the last one, as far as requests still use them.
     fn previous_with(&self, last: &Arc<Runtime>) -> Vec<Previous> {
         let mut previous = self.previous.lock();
-        previous.retain(|one| one.runtime.strong_count() > 0);
-        previous.push(Previous { runtime: Arc::downgrade(last), longest_write: longest_write(last) });
+        previous.retain(|one| one.service.strong_count() > 0);
+        previous.push(Previous { service: Arc::downgrade(&last.service), longest_write: longest_write(last) });
         previous.clone()
     }
 
@@ -136,7 +139,7 @@ impl CurrentRuntime {
                     tracing::warn!(
                         upstream = upstream.name,
                         reason = rejection.name(),
-                        "cannot set invalidation marks"
+                        "cannot set invalidation marks; reads may be stale until cached responses expire"
                     );
                 }
             }
@@ -225,7 +228,7 @@ fn longest_write(runtime: &Runtime) -> Duration {
 /// Ends marks once no request uses a previous runtime, or none of its writes can be in flight any more.
 async fn end_after(previous: Vec<Previous>, longest_write: Duration, marks: Vec<Mark>, process: Arc<ProcessState>) {
     let deadline = Instant::now() + longest_write;
-    while previous.iter().any(|one| one.runtime.strong_count() > 0) && Instant::now() < deadline {
+    while previous.iter().any(|one| one.service.strong_count() > 0) && Instant::now() < deadline {
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
     end(marks, &process).await;

@@ -78,7 +78,7 @@ impl Runtime {
                 let health = issuer.health();
                 let wrong = match (health.keys, health.age) {
                     (0, None) => Some("the issuer's signing keys are not available yet"),
-                    (0, Some(_)) => Some("the issuer's keys have expired"),
+                    (0, Some(_)) => Some("the issuer's keys are older than `max_stale`"),
                     _ => issuer.is_failing().then_some("cannot fetch the issuer's keys; still using the previous keys"),
                 };
                 checks.push((name("keys"), check(wrong)));

@@ -37,7 +37,8 @@ pub trait ClientRequest: Send {
     /// Where the request comes from, for the provider.
     fn origin(&self) -> Origin;
 
-    /// The client address whose limit of requests in flight applies; `None` for verified callers.
+    /// The address, or the network of an IPv6 address, whose limit of requests in flight applies. `None` for verified
+    /// callers, Unix sockets, and trusted peers that report no client.
     fn client_ip(&self) -> Option<IpAddr>;
 
     /// When the head of the request arrived.

@@ -298,6 +298,42 @@ fn a_write_in_flight_is_seen_where_caching_begins() {
     assert_eq!(writes(&get(&gateway, "t", "a")), "2");
 }
 
+/// The write goes on at the provider after its caller's deadline, when no request uses the old configuration any more.
+#[test]
+fn a_write_past_its_deadline_is_seen_where_caching_begins() {
+    let (tell, arrived) = channel();
+    let (release, wait) = channel::<()>();
+    let (tell, wait) = (Mutex::new(tell), Mutex::new(wait));
+    let recorder = Recorder::start(move |call: &mut Call| {
+        call.body()?;
+        if call.seen.method == "POST" {
+            tell.lock().unwrap().send(()).unwrap();
+            wait.lock().unwrap().recv().unwrap();
+            return call.json(200, &json!({"details":{"sequence":"2"}}));
+        }
+        call.json(200, &json!({"session":{"id":"1","sequence":"1"}}))
+    });
+    let with = |cache: &str| {
+        let url = recorder.url();
+        let z = format!("  z: {{ dialect: zitadel, url: \"{url}\", auth: forward{cache} }}\n");
+        before(&[z], "")
+    };
+    let gateway = Gateway::start(&with(""));
+    let cache = || {
+        let read = Request::new("GET", "/v2/sessions/1").bearer("t").send(&gateway.url());
+        assert_eq!(read.status, 200);
+        cache_status(&read).to_owned()
+    };
+    let set = Request::new("POST", "/zitadel.session.v2.SessionService/SetSession").bearer("t");
+    let set = set.header("Connect-Timeout-Ms", "300").json(r#"{"sessionId":"1","metadata":{"a":"YQ=="}}"#);
+    assert_eq!(set.send(&gateway.url()).status, 504);
+    arrived.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(rewritten(&gateway, &with(", cache: {}")), "applied");
+    assert_eq!([cache(), cache()], [BYPASS, BYPASS], "the write is still at the provider");
+    release.send(()).unwrap();
+    wait_for("the cache to be used", || (cache() == "hit").then_some(()));
+}
+
 #[test]
 fn a_request_keeps_to_the_configuration_that_it_began_with() {
     let held = Held::start();

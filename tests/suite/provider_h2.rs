@@ -280,7 +280,7 @@ fn http2_is_http2_or_nothing() {
         assert_eq!(statuses(&gateway), [502; 4], "{offered:?}");
         assert_eq!(provider.arrived().len(), 0, "{offered:?}");
         let why = gateway.wait_for_log(|line| line.contains("requests to the provider fail"));
-        let reason = if offered.is_empty() { "does not speak HTTP/2" } else { "NoApplicationProtocol" };
+        let reason = if offered.is_empty() { "does not support HTTP/2" } else { "NoApplicationProtocol" };
         assert!(why.contains(reason), "{offered:?}: {why}");
     }
 }

@@ -6,6 +6,7 @@ mod meter;
 mod meters;
 mod process_metrics;
 mod registrar;
+mod request_metrics;
 mod snapshot;
 mod snapshot_metrics;
 mod store;

@@ -7,7 +7,7 @@ use super::started_fetch::StartedFetch;
 use super::waiting_reads::{WaitKey, WaitLeader};
 use super::{AcquireRequest, Acquisition, Sessions};
 use crate::coherence::reading::{Fetch, FlightKey, ForwardReason, NEVER_JOIN, ReadStep, next};
-use crate::coherence::{Entry, Micros, Millis, TenantId, Token};
+use crate::coherence::{Entry, Micros, Millis, TenantId, Token, millis};
 use crate::gateway::{CacheKey, ProviderResponse};
 use crate::telemetry::CacheEvent;
 use std::future::Future;
@@ -176,14 +176,9 @@ impl Sessions {
                         self.start_fetch(started(stamp), fetch(floor))
                     };
                     let fetched = joined.unwrap_or_else(start_fetch).finished().await;
-                    return match fallback {
-                        Some(entry) if fetched.failed => {
-                            self.counters.count(CacheEvent::StaleIfError);
-                            hit(&entry, now.saturating_add(crate::coherence::millis(waiter.budget.began.elapsed())))
-                        }
-                        _ if coalesced => ReadResult::Coalesced(fetched),
-                        _ => ReadResult::Miss(fetched, if fresh { ForwardReason::Requested } else { why }),
-                    };
+                    let why = if fresh { ForwardReason::Requested } else { why };
+                    let age = millis(waiter.budget.began.elapsed());
+                    return self.fetched(fetched, fallback, (!coalesced).then_some(why), now.saturating_add(age));
                 }
                 ReadStep::Wait { stamp, reader, since } => {
                     let flight_key = FlightKey::new(stamp, connection_id);
@@ -192,6 +187,25 @@ impl Sessions {
                     }
                 }
             }
+        }
+    }
+
+    /// What a read gets from a fetch: its response, or `fallback` if the provider failed. `why` it fetched; `None` if it
+    /// joined the fetch of another read.
+    fn fetched(
+        &self,
+        fetched: FetchedResponse,
+        fallback: Option<Entry<Arc<ProviderResponse>>>,
+        why: Option<ForwardReason>,
+        now: Millis,
+    ) -> ReadResult {
+        match (fallback, why) {
+            (Some(entry), _) if fetched.failed => {
+                self.counters.count(CacheEvent::StaleIfError);
+                hit(&entry, now)
+            }
+            (_, None) => ReadResult::Coalesced(fetched),
+            (_, Some(why)) => ReadResult::Miss(fetched, why),
         }
     }
 

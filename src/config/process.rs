@@ -27,15 +27,8 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let readiness_timeout = section.read("readiness_timeout", seconds(60), duration(seconds(0)..=minutes(60)));
     let log = section.subsection("log", log);
     let clients = section.subsection("clients", clients::read);
-    let shutdown = section.subsection("shutdown", |section| Shutdown {
-        drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
-        grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
-        upgrade_socket: section.optional("upgrade_socket", value::path),
-    });
-    let reload = section.subsection("reload", |section| Reload {
-        watch: section.read("watch", true, value::boolean),
-        interval: section.read("interval", seconds(2), duration(MIN_INTERVAL..=minutes(60))),
-    });
+    let shutdown = section.subsection("shutdown", shutdown);
+    let reload = section.subsection("reload", reload);
     let key = secret::secret(section, "hash_key", MIN_HASH_KEY);
     let has_hash_key = section.has("hash_key");
     let (store, room) = section.subsection("store", |section| store::read(section, has_hash_key, key.as_ref()));
@@ -90,6 +83,21 @@ fn check_store_size(cached: usize, declared: Option<usize>, location: &Location,
             room => format!("at most {room}MiB leaves enough memory for clients"),
         };
         context.warn(location, Problem::new(found).expected(allowed));
+    }
+}
+
+fn shutdown(section: &mut Section) -> Shutdown {
+    Shutdown {
+        drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
+        grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
+        upgrade_socket: section.optional("upgrade_socket", value::path),
+    }
+}
+
+fn reload(section: &mut Section) -> Reload {
+    Reload {
+        watch: section.read("watch", true, value::boolean),
+        interval: section.read("interval", seconds(2), duration(MIN_INTERVAL..=minutes(60))),
     }
 }
 

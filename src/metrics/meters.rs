@@ -68,8 +68,8 @@ impl Meters {
             let labels = [&*meter.name, outcome.operation.name(), outcome.decision.name(), outcome.cache.name()];
             let [upstream, operation, decision, cache] = labels;
             let status = StatusClass::of(status).name();
-            let requests = self.requests.with_label_values(&[upstream, operation, decision, cache, status]);
-            (requests, self.durations.with_label_values(&labels))
+            let requests = self.requests.total.with_label_values(&[upstream, operation, decision, cache, status]);
+            (requests, self.requests.durations.with_label_values(&labels))
         };
         // Cached: a lookup by labels costs more than counting.
         let Outcome { operation, decision, cache, .. } = *outcome;
@@ -78,10 +78,10 @@ impl Meters {
         requests.inc();
         durations.observe(took.as_secs_f64());
         for rule in &outcome.rules {
-            self.violations.with_label_values(&[meter.name.as_str(), rule.name()]).inc();
+            self.requests.violations.with_label_values(&[meter.name.as_str(), rule.name()]).inc();
         }
         if let Some(reason) = outcome.rejection {
-            self.rejections.with_label_values(&[meter.name.as_str(), reason]).inc();
+            self.requests.rejections.with_label_values(&[meter.name.as_str(), reason]).inc();
         }
     }
 

@@ -3,6 +3,7 @@
 use super::load::ConfigMetrics;
 use super::meter::Meter;
 use super::registrar::Registrar;
+use super::request_metrics::RequestMetrics;
 use super::snapshot::MetricsSnapshot;
 use super::snapshot_metrics::SnapshotMetrics;
 use super::store::StoreMetrics;
@@ -12,7 +13,7 @@ use crate::telemetry::{
     CacheEvent, CacheStatus, Decision, DisconnectReason, Label, MemoryKind, ReloadResult, Shed, StoreOperation,
 };
 use parking_lot::Mutex;
-use prometheus::{Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,10 +24,7 @@ pub struct Metrics {
     pub(super) meters: Mutex<HashMap<String, Arc<Meter>>>,
     load: ConfigMetrics,
     snapshot: SnapshotMetrics,
-    pub(super) requests: IntCounterVec,
-    pub(super) durations: HistogramVec,
-    pub(super) violations: IntCounterVec,
-    pub(super) rejections: IntCounterVec,
+    pub(super) requests: RequestMetrics,
     connections: IntGauge,
     connections_accepted: IntCounter,
     disconnects: IntCounterVec,
@@ -57,31 +55,11 @@ impl Metrics {
     pub fn new() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let registrar = Registrar(&registry);
-        let request_labels = ["upstream", "operation", "decision", "cache"];
         let metrics = Metrics {
             meters: Mutex::default(),
             load: ConfigMetrics::new(&registrar)?,
             snapshot: SnapshotMetrics::new(&registrar)?,
-            requests: registrar.counters(
-                "sessiongate_requests_total",
-                "Requests, by upstream, operation, decision, cache status and class of the response status.",
-                &["upstream", "operation", "decision", "cache", "status"],
-            )?,
-            durations: registrar.durations(
-                "sessiongate_request_duration_seconds",
-                "Time from the request head to the end of the response.",
-                &request_labels,
-            )?,
-            violations: registrar.counters(
-                "sessiongate_violations_total",
-                "Violations of policies, by upstream and rule; each rule once per request.",
-                &["upstream", "rule"],
-            )?,
-            rejections: registrar.counters(
-                "sessiongate_rejections_total",
-                "Requests that the gateway rejected, or that failed, by upstream and reason.",
-                &["upstream", "reason"],
-            )?,
+            requests: RequestMetrics::new(&registrar)?,
             connections: registrar.gauge("sessiongate_open_connections", "Open client connections.")?,
             connections_accepted: registrar.counter("sessiongate_connections_total", "Client connections accepted.")?,
             disconnects: registrar.counters(

@@ -2,10 +2,12 @@
 
 use super::registrar::{Registrar, raise_to, to_i64};
 use super::snapshot::MetricsSnapshot;
+use crate::memory::MemoryReading;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Metrics that a scrape updates from a [`MetricsSnapshot`].
 pub(super) struct SnapshotMetrics {
+    memory: MemoryMetrics,
     upstream_in_flight: IntGaugeVec,
     upstream_waits: IntCounterVec,
     cache_bytes: IntGauge,
@@ -16,16 +18,13 @@ pub(super) struct SnapshotMetrics {
     jwks_fetches: IntCounterVec,
     jwks_age: IntGaugeVec,
     token_checks: IntCounterVec,
-    memory_limit: IntGauge,
-    memory_budget: IntGauge,
-    memory_held: IntGaugeVec,
-    memory_shed: IntCounterVec,
     log_lines_dropped: IntCounter,
 }
 
 impl SnapshotMetrics {
     pub fn new(registrar: &Registrar) -> Result<SnapshotMetrics, prometheus::Error> {
         Ok(SnapshotMetrics {
+            memory: MemoryMetrics::new(registrar)?,
             upstream_in_flight: registrar.gauges(
                 "sessiongate_upstream_requests_in_flight",
                 "Requests in flight at the provider, including those whose client has left.",
@@ -65,18 +64,6 @@ impl SnapshotMetrics {
                 "Valid tokens, by whether the signature was verified or the result was cached.",
                 &["upstream", "result"],
             )?,
-            memory_limit: registrar.gauge("sessiongate_memory_limit_bytes", "Memory limit of the process.")?,
-            memory_budget: registrar.gauge("sessiongate_memory_budget_bytes", "Memory budget for clients.")?,
-            memory_held: registrar.gauges(
-                "sessiongate_memory_held_bytes",
-                "Memory held for clients, by kind.",
-                &["kind"],
-            )?,
-            memory_shed: registrar.counters(
-                "sessiongate_memory_shed_total",
-                "Work shed because memory was low, by kind.",
-                &["shed"],
-            )?,
             log_lines_dropped: registrar.counter(
                 "sessiongate_log_lines_dropped_total",
                 "Log lines dropped because the log was not read fast enough.",
@@ -94,14 +81,7 @@ impl SnapshotMetrics {
             raise_to(&self.cache_events.with_label_values(&[event]), *count);
         }
         raise_to(&self.log_lines_dropped, reading.log_lines_dropped);
-        self.memory_limit.set(to_i64(reading.memory.limit as u64));
-        self.memory_budget.set(to_i64(reading.memory.budget as u64));
-        for (kind, bytes) in &reading.memory.reserved {
-            self.memory_held.with_label_values(&[kind]).set(to_i64(*bytes as u64));
-        }
-        for (shed, count) in &reading.memory.shed {
-            raise_to(&self.memory_shed.with_label_values(&[shed]), *count);
-        }
+        self.memory.update(&reading.memory);
         // Removes upstreams that are no longer configured.
         self.upstream_in_flight.reset();
         for (name, (in_flight, waited)) in &reading.slots {
@@ -118,6 +98,40 @@ impl SnapshotMetrics {
             raise_to(&self.jwks_fetches.with_label_values(&[name, "failed"]), issuer.failed);
             raise_to(&self.token_checks.with_label_values(&[name, "verified"]), issuer.verified);
             raise_to(&self.token_checks.with_label_values(&[name, "cached"]), issuer.cached);
+        }
+    }
+}
+
+/// Metrics of the memory budget.
+struct MemoryMetrics {
+    limit: IntGauge,
+    budget: IntGauge,
+    held: IntGaugeVec,
+    shed: IntCounterVec,
+}
+
+impl MemoryMetrics {
+    fn new(registrar: &Registrar) -> Result<MemoryMetrics, prometheus::Error> {
+        Ok(MemoryMetrics {
+            limit: registrar.gauge("sessiongate_memory_limit_bytes", "Memory limit of the process.")?,
+            budget: registrar.gauge("sessiongate_memory_budget_bytes", "Memory budget for clients.")?,
+            held: registrar.gauges("sessiongate_memory_held_bytes", "Memory held for clients, by kind.", &["kind"])?,
+            shed: registrar.counters(
+                "sessiongate_memory_shed_total",
+                "Work shed because memory was low, by kind.",
+                &["shed"],
+            )?,
+        })
+    }
+
+    fn update(&self, reading: &MemoryReading) {
+        self.limit.set(to_i64(reading.limit as u64));
+        self.budget.set(to_i64(reading.budget as u64));
+        for (kind, bytes) in &reading.reserved {
+            self.held.with_label_values(&[kind]).set(to_i64(*bytes as u64));
+        }
+        for (shed, count) in &reading.shed {
+            raise_to(&self.shed.with_label_values(&[shed]), *count);
         }
     }
 }

@@ -80,15 +80,7 @@ impl<P: ProviderClient> Service<P> {
             let (response, source) = match self.sessions.read(key, options, fetch).await {
                 ReadResult::Hit { response, age, left } => (response, ServedFrom::Hit { age, left }),
                 ReadResult::Deleted if read.is_shared() => return Err(Rejection::Deleted.into()),
-                // Unverified caller: do not reveal that the session existed; ask the provider.
-                ReadResult::Deleted => {
-                    let FetchedResponse { response, status, .. } = self.fetch_alone(client, &read).await?;
-                    let response = response?;
-                    if status == Some(StatusCode::OK) {
-                        return Err(Rejection::Deleted.into());
-                    }
-                    (response, ServedFrom::Bypass)
-                }
+                ReadResult::Deleted => self.unverified_deleted(client, &read).await?,
                 ReadResult::Miss(fetched, why) => {
                     // The retry below set `fresh`, not the client: report `fwd=miss`.
                     let requested = why == ForwardReason::Requested && options.fresh == fresh;
@@ -115,6 +107,18 @@ impl<P: ProviderClient> Service<P> {
             };
             return Ok(Served { response, source });
         }
+    }
+
+    /// A read of a deleted session by an unverified caller: asks the provider, so as not to reveal that the session
+    /// existed.
+    async fn unverified_deleted<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        read: &Arc<Read>,
+    ) -> Result<(Arc<ProviderResponse>, ServedFrom), NotServed<C::Gone>> {
+        let FetchedResponse { response, status, .. } = self.fetch_alone(client, read).await?;
+        let response = response?;
+        if status == Some(StatusCode::OK) { Err(Rejection::Deleted.into()) } else { Ok((response, ServedFrom::Bypass)) }
     }
 
     fn detached<C: ClientRequest>(self: &Arc<Self>, client: &C, read: &Arc<Read>) -> DetachedFetch<P> {

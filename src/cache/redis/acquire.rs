@@ -24,8 +24,7 @@ impl RedisStore {
     ) -> Result<Acquisition, StoreFailure> {
         let _permits = self.permits.try_acquire_many(2).map_err(|_| StoreFailure::Busy)?;
         let keys = Keys::new(&self.namespace, key);
-        let epoch = self.epoch_of(key.upstream);
-        let (epoch_key, known) = (epoch.key.as_str(), &epoch.last);
+        let known_epoch = self.epoch_of(key.upstream);
         let token = entry::token(request.reader);
         let steal = request.steal.map(entry::token).unwrap_or_default();
         let (kept, lease) = (STATE_TTL.to_string(), self.lease.load(Ordering::Relaxed).to_string());
@@ -38,7 +37,7 @@ impl RedisStore {
         let mut with_tenants = request.tenant != DEFAULT_TENANT;
         let (mut moment, mut leased) = (Micros::MAX, false);
         for _ in 0..MAX_TRIES {
-            let assumed = match self.last_epoch(&epoch, &token, deadline).await? {
+            let assumed = match self.last_epoch(&known_epoch, &token, deadline).await? {
                 Ok(seen) => seen,
                 Err(purged) => return self.acquire_marked(&keys, &token, &tenant, purged, deadline).await,
             };
@@ -46,7 +45,7 @@ impl RedisStore {
             let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &caller, &tenant, &purged];
             let names = keys.names(with_tenants);
             let session = self.run(&ACQUIRE, &names, &arguments, deadline);
-            let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
+            let (session, epoch) = tokio::join!(session, self.read_epoch(&known_epoch.key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
             let connection_id = combined(session_link, epoch_link);
             let AcquireReply { now, acquired, unreadable } = self.reply(value, assumed.generation, &keys)?;
@@ -58,7 +57,7 @@ impl RedisStore {
                 Err(now) => {
                     // A deletion under a purge that is later than assumed: the tenants say whether the purge lifted it.
                     with_tenants |= now.generation == assumed.generation;
-                    *known.lock() = Some(now);
+                    *known_epoch.last.lock() = Some(now);
                     continue;
                 }
             };

@@ -1,6 +1,7 @@
 //! Every metric with its name, labels and help text. Label values come only from closed sets and from the
 //! configuration.
 
+mod counted;
 mod load;
 mod meter;
 mod meters;
@@ -11,7 +12,8 @@ mod snapshot;
 mod snapshot_metrics;
 mod store;
 
-pub use meters::{InFlight, Meters};
-pub use process_metrics::{Metrics, OpenConnection};
+pub use counted::Counted;
+pub use meters::Meters;
+pub use process_metrics::Metrics;
 pub use snapshot::{IssuerReading, MetricsSnapshot};
 pub use store::StoreMetrics;

@@ -2,7 +2,6 @@
 //! makes one immutable [`Runtime`]; [`CurrentRuntime`] has the active one.
 
 mod backends;
-pub mod clock;
 mod current;
 mod error;
 mod line_format;
@@ -21,8 +20,7 @@ use crate::gateway::{Gateway, Upstream};
 use crate::jwks::{Issuer, IssuerContext};
 use crate::log_writer::LogWriter;
 use crate::metrics::{IssuerReading, Meters, MetricsSnapshot};
-use crate::model::Rejection;
-use crate::provider::{Provider, Slot};
+use crate::provider::Provider;
 use crate::serve::Service;
 use crate::telemetry::Label;
 use crate::wire::trace::Trace;
@@ -103,11 +101,6 @@ impl Runtime {
     /// The provider of an upstream.
     pub fn provider(&self, upstream: &Upstream) -> Option<&Arc<Provider>> {
         self.backends.get(upstream.index).map(Backend::provider)
-    }
-
-    /// Takes a slot of an upstream, or waits for one: see [`crate::provider::Slots::take`].
-    pub async fn slot(&self, upstream: &Upstream, source: Option<IpAddr>) -> Result<Slot, Rejection> {
-        self.backends.get(upstream.index).ok_or(Rejection::Unavailable)?.slots().take(source).await
     }
 
     /// Whether this address is a trusted proxy.

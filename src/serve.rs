@@ -3,6 +3,7 @@
 //! This room knows no Pingora and no socket. [`ClientRequest`] is what it needs of the client, [`ProviderClient`] what
 //! it needs of the provider.
 
+pub mod clock;
 mod deadline;
 mod directives;
 mod lockouts;

@@ -63,8 +63,8 @@ impl Drop for RemoveOnDrop {
 }
 
 impl SingleFlight {
-    /// Starts a fetch. `apply` applies the response to the store before it is delivered: nobody who has seen it may
-    /// find something older in the store. `apply` returns what is delivered. Until then the fetch can be joined.
+    /// Starts a fetch. `apply` applies the response to the store before it is delivered: a client that
+    /// has seen it must not find something older in the store. `apply` returns what is delivered. Until then the fetch can be joined.
     pub fn start<W, K>(
         &self,
         name: FetchKey,

@@ -57,7 +57,7 @@ impl SharedMark {
         self.recorded(mark)
     }
 
-    /// Removes a write whose outcome is unknown. Another mark, which expires on its own, stands for what it may still
+    /// Removes a write whose outcome is unknown. Another mark, which expires on its own, covers what it may still
     /// change.
     pub fn leave_unknown(&mut self, mark: Token) -> LeaveAction {
         if let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) {

@@ -1,23 +1,14 @@
 //! Metrics by upstream. Upstreams are identified by name: the counters continue in a new configuration with the same
 //! name, and remain without it, since counters never decrease.
 
+use super::counted::Counted;
 use super::meter::{Meter, NO_UPSTREAM, Series};
 use super::process_metrics::Metrics;
 use crate::gateway::Outcome;
 use crate::telemetry::{Label, StatusClass};
-use prometheus::IntGauge;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A request that counts as in flight until this is dropped.
-pub struct InFlight(IntGauge);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
 
 /// The metrics of the process, with the upstreams in the order of one configuration.
 pub struct Meters {
@@ -51,10 +42,9 @@ impl Meters {
         Meters { metrics, none, upstreams }
     }
 
-    /// A request begins.
-    pub fn begin_request(&self) -> InFlight {
-        self.in_flight.inc();
-        InFlight(self.in_flight.clone())
+    /// Counts a request as in flight until the result is dropped.
+    pub fn begin_request(&self) -> Counted {
+        Counted::new(&self.in_flight)
     }
 
     fn meter(&self, upstream: Option<usize>) -> &Meter {

@@ -1,5 +1,6 @@
 //! All metrics of the process.
 
+use super::counted::Counted;
 use super::load::ConfigMetrics;
 use super::meter::Meter;
 use super::registrar::Registrar;
@@ -33,15 +34,6 @@ pub struct Metrics {
     pub(super) fetches: IntCounterVec,
     pub(super) upstream_connections: IntCounterVec,
     pub(super) purges: IntCounterVec,
-}
-
-/// Counts an open connection, until this is dropped.
-pub struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl std::fmt::Debug for Metrics {
@@ -99,10 +91,9 @@ impl Metrics {
     }
 
     /// Counts an accepted connection, and counts it as open until the result is dropped.
-    pub fn connection(&self) -> OpenConnection {
+    pub fn connection(&self) -> Counted {
         self.connections_accepted.inc();
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+        Counted::new(&self.connections)
     }
 
     /// Open client connections.

@@ -48,6 +48,7 @@ const TRUSTED: [&str; 13] = [
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED: [HeaderName; 3] = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST];
 
 /// Headers that would make the response to a read specific to one client.
 const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
@@ -191,13 +192,10 @@ impl RequestHeaders {
             keyed
                 || call
                 || SHARED.contains(&name.as_str())
-                || dialect.reads_forwarded_headers && *name == FORWARDED_FOR
+                || dialect.reads_forwarded_headers && FORWARDED.contains(name)
         };
         let sent = headers.iter().filter(|(name, _)| sent(name)).map(|(name, value)| (name.clone(), value.clone()));
         let mut headers: HeaderMap = sent.collect();
-        for (name, value) in self.forwarded(from, origin) {
-            headers.insert(name, value);
-        }
         if carrier == Carrier::Rest {
             headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         }

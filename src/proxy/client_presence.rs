@@ -69,5 +69,6 @@ pub(super) async fn take_slot(
     upstream: &Upstream,
 ) -> Result<Slot, NotServed> {
     let source = source(context, session);
-    Ok(attended(session, context, context.runtime.slot(upstream, source)).await??)
+    let slots = &context.runtime.service.backend(upstream)?.slots;
+    Ok(attended(session, context, slots.take(source)).await??)
 }

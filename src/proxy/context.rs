@@ -8,7 +8,7 @@ use crate::edge::{
 };
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
-use crate::metrics::InFlight;
+use crate::metrics::Counted;
 use crate::model::Operation;
 use crate::provider::{Origin, Provider, Slot};
 use crate::runtime::Runtime;
@@ -78,7 +78,7 @@ pub(super) struct Context {
     body_bytes: usize,
     response: Option<UnreadBytes>,
     response_bytes: usize,
-    _in_flight: InFlight,
+    _in_flight: Counted,
 }
 
 impl Context {

@@ -88,8 +88,8 @@ impl Hooks {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
-                let answered = governed::respond(session, context, governed).await;
-                Self::finish(session, context, answered.map(|()| true)).await
+                let sent = governed::respond(session, context, governed).await;
+                Self::finish(session, context, sent.map(|()| true)).await
             }
         }
     }
@@ -108,7 +108,7 @@ impl Hooks {
     /// Responds with a rejection, if the request was not served because of one.
     async fn finish(session: &mut Session, context: &mut Context, result: Result<bool, NotServed>) -> Result<bool> {
         match result {
-            Ok(answered) => Ok(answered),
+            Ok(sent) => Ok(sent),
             Err(NotServed::Rejected(rejection)) => reject(session, context, &rejection).await,
             Err(NotServed::Gone(error)) => Err(error),
         }

@@ -57,12 +57,12 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         return OVER;
     }
     session.set_keepalive(None);
-    let answered = reject(session, context, &rejection).await.is_ok();
-    if answered && !is_http2(session) {
+    let sent = reject(session, context, &rejection).await.is_ok();
+    if sent && !is_http2(session) {
         // Otherwise what the client still sends resets the connection before the client has read the response.
         session.downstream_session.shutdown().await;
     }
-    FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
+    FailToProxy { error_code: if sent { 502 } else { 0 }, can_reuse_downstream: false }
 }
 
 /// Whether a response with a declared length has been written completely.

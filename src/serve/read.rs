@@ -1,10 +1,11 @@
 //! Reads: from the cache, or from the provider.
 
+use super::clock;
 use super::directives::Directives;
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{FetchedResponse, ReadOptions, ReadResult};
+use crate::coherence::Micros;
 use crate::coherence::reading::ForwardReason;
-use crate::coherence::{Micros, millis};
 use crate::gateway::{Cacheability, ProviderResponse, Read};
 use crate::model::Rejection;
 use crate::provider::{Failure, Fetch};
@@ -12,7 +13,6 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// The fetch of a read, with all that it needs after its client has left.
 struct DetachedFetch<P> {
@@ -38,7 +38,7 @@ impl<P: ProviderClient> DetachedFetch<P> {
             Ok(slot) => slot,
             Err(rejection) => return none(rejection.clone(), Cacheability::Unrelated, rejection.is_failure()),
         };
-        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let began = clock::millis();
         let (method, path, body) = read.request();
         let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
         let response = backend.provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;
@@ -47,7 +47,7 @@ impl<P: ProviderClient> DetachedFetch<P> {
         service.metrics.fetch(read.upstream().index, status.map(|status| status.as_u16()));
         match response {
             Ok(response) => {
-                let storable = read.cacheability(&response, floor, millis(began));
+                let storable = read.cacheability(&response, floor, began);
                 let failed = response.status().is_server_error();
                 FetchedResponse { response: Ok(Arc::new(response.into())), status, storable, failed, caller }
             }
@@ -83,8 +83,8 @@ impl<P: ProviderClient> Service<P> {
                 ReadResult::Deleted => self.unverified_deleted(client, &read).await?,
                 ReadResult::Miss(fetched, why) => {
                     // The retry below set `fresh`, not the client: report `fwd=miss`.
-                    let requested = why == ForwardReason::Requested && options.fresh == fresh;
-                    let why = if why == ForwardReason::Requested && !requested { ForwardReason::Missing } else { why };
+                    let retried = why == ForwardReason::Requested && options.fresh != fresh;
+                    let why = if retried { ForwardReason::Missing } else { why };
                     let stored = matches!(fetched.storable, Cacheability::Store { .. }) && !options.no_store;
                     (fetched.response?, ServedFrom::Miss { why, stored })
                 }

@@ -1,5 +1,5 @@
-//! Encryption of stored responses: AES-256-GCM, bound to the key and the head of the entry. Nobody with access to the
-//! store can read a response, move it to another key or extend its lifetime.
+//! Encryption of stored responses: AES-256-GCM, bound to the key and the head of the entry. Access to the
+//! store is not enough to read a response, to move it to another key, or to extend its lifetime.
 //!
 //! Each process encrypts with a key of its own, derived from the first configured key and a random number that is
 //! stored in the entry. So its nonces are a counter, and no key encrypts too much.

@@ -23,3 +23,9 @@ pub use revocation_body::{MemberType, RevocationBody, RevocationMember};
 pub use route::{BodyKind, Call, Route, RouteMatch};
 pub use session_list::SessionList;
 pub use zitadel::ZITADEL;
+
+/// Every dialect. The configuration, the documentation and the tests read this list.
+pub static DIALECTS: &[&Dialect] = &[&AUTH0, &ZITADEL];
+
+/// The dialect that renders the rejection of a request that no upstream matches.
+pub static UNMATCHED: &Dialect = &AUTH0;

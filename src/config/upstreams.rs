@@ -10,15 +10,13 @@ use super::url::{PLAIN_PATH, Url, authority, is_host, is_loopback, is_plain_path
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
 use crate::dialect::path::ANY;
-use crate::dialect::{AUTH0, Dialect, ZITADEL};
+use crate::dialect::{DIALECTS, Dialect};
 use crate::gateway::{
     BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
 };
 use crate::model::Operation;
 use crate::policy::Policy;
 use std::time::Duration;
-
-static DIALECTS: [&Dialect; 2] = [&AUTH0, &ZITADEL];
 
 /// The maximum size of an evaluated body of undeclared length, in bytes.
 const MAX_UNDECLARED: usize = 64 << 10;

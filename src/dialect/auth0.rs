@@ -102,6 +102,7 @@ static BULK: RevocationBody = RevocationBody {
 /// Auth0.
 pub static AUTH0: Dialect = Dialect {
     name: "auth0",
+    title: "Auth0: sessions and refresh tokens of the Management API v2",
     roots: &["/api/v2"],
     protected_paths: &[
         "/api/v2/sessions",

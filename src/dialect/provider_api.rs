@@ -15,6 +15,8 @@ use std::borrow::Cow;
 pub struct Dialect {
     /// The name in the configuration.
     pub name: &'static str,
+    /// What it is the API of, for the documentation.
+    pub title: &'static str,
     /// Prefixes of every path of the API, in lower case.
     pub roots: &'static [&'static str],
     /// Path prefixes (see [`path`]) below which every request must match one of `routes`.

@@ -38,6 +38,7 @@ macro_rules! operations {
 /// ZITADEL.
 pub static ZITADEL: Dialect = Dialect {
     name: "zitadel",
+    title: "ZITADEL: session service v2 and v2beta, over REST, gRPC, gRPC-web and Connect",
     roots: &[
         "/v2",
         "/v3",

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::head::{REQUEST_ID, is_http2};
 use crate::coherence::reading::ForwardReason;
-use crate::dialect::{AUTH0, Dialect};
+use crate::dialect::{Dialect, UNMATCHED};
 use crate::gateway::{ProviderResponse, Upstream};
 use crate::model::Rejection;
 use crate::serve::ServedFrom;
@@ -90,7 +90,7 @@ pub(super) fn rejection_response(
     rejection: &Rejection,
     id: &HeaderValue,
 ) -> Result<(ResponseHeader, Bytes)> {
-    let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
+    let dialect = upstream.map_or(UNMATCHED, |upstream| upstream.dialect);
     let reply = (dialect.reply)(rejection, spoken(dialect, request));
     let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in reply.headers {

@@ -4,6 +4,7 @@
 
 mod dns;
 mod fronts;
+mod generated;
 mod h2;
 mod http;
 mod process;
@@ -14,6 +15,7 @@ mod redis;
 pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};
 pub use dns::{DnsServer, Said, addresses};
 pub use fronts::{Front, Kind};
+pub use generated::{generated_file, generated_part};
 pub use http::{Answer, Connection, Request, address, nobody, raw};
 pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, write_config};
 pub use provider::{Scripted, Tenant, json_response};

@@ -58,6 +58,7 @@ mod readiness;
 mod provider_tls;
 mod purge;
 mod recorder;
+mod reference;
 mod revalidation;
 mod reload;
 mod restarts;

@@ -81,7 +81,7 @@
 //!   Counts by upstream go through `metrics/meters.rs`. What a component counts by itself is read by
 //!   [`runtime::Runtime::reading`].
 //! - **A label value**: its enum in [`telemetry`].
-//! - **A rejection reason**: `model/rejection.rs`, and its row in each dialect (`dialect/auth0.rs`,
+//! - **A rejection reason**: `model/rejection.rs`, and its row in each dialect (`dialect/auth0/reply.rs`,
 //!   `dialect/zitadel/reply.rs`); `docs/operations.md`; a case in `tests/cases`.
 //! - **A limit of request heads**: `HeadLimits` in `wire/http1/error.rs`. `wire/http1/head.rs` checks the bytes of
 //!   HTTP/1, `wire/http1/fields.rs` the fields of HTTP/2 (`proxy/head.rs` calls it). `config/clients.rs` reads it; then

@@ -1,8 +1,8 @@
 //! The cache protocol's decisions, as a pure state machine. Stores only execute them: each function below must run
 //! atomically.
 //!
-//! A store that cannot run them must do exactly the same: `tests/suite/scripts.rs` compares the Redis scripts with
-//! them.
+//! A store that cannot run them must do exactly the same: `tests/suite/cache/redis_scripts.rs` compares the Redis
+//! scripts with them.
 //!
 //! The validity of a session's cached responses depends on its *generation*. A write replaces the generation by an
 //! *invalidation mark* before it is forwarded, and by a fresh generation when its outcome is known. A reader that finds

@@ -1,7 +1,7 @@
 //! The documentation names what exists: files, headings, metrics, labels, values and rejections.
 
 use crate::harness::project;
-use crate::metrics::series;
+use crate::observability::metrics::series;
 use regex::Regex;
 use serde_json::Value;
 use sessiongate::dialect::{AUTH0, ZITADEL};

@@ -7,9 +7,11 @@ mod fronts;
 mod generated;
 mod h2;
 mod http;
+pub mod issuer;
 mod process;
 mod provider;
 mod random;
+pub mod recorder;
 mod redis;
 
 pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};

@@ -9,69 +9,105 @@
 )]
 
 mod architecture;
-mod bounded;
-mod bypass;
-mod cases;
-mod cli;
-mod clients;
-mod codings;
-mod coherence;
-mod connections;
-mod corpora;
-mod dead_addresses;
+mod dependencies;
 mod docs;
-mod fleet;
-mod framing;
-mod framing_h2;
-mod freshness;
-mod fronts;
-mod harness;
-mod hops;
-mod hosts;
-mod hostile;
-mod invalidation;
-mod issuer;
-mod keys;
-mod leaving;
-mod lifecycle;
-mod limits;
-mod listeners;
-mod log;
-mod lost;
-mod matrix;
-mod memory;
-mod metrics;
-mod mixed;
-mod model;
-mod names;
-mod offers;
-mod passed;
-mod pressure;
-mod servers;
-mod shared;
-mod sharing;
-mod supply;
-mod surface;
-mod properties;
-mod provider_h2;
-mod readiness;
-mod provider_tls;
-mod purge;
-mod recorder;
 mod reference;
-mod revalidation;
-mod reload;
-mod restarts;
-mod roots;
-mod scripts;
-mod sdk;
-mod silence;
-mod slots;
-mod slow;
-mod sockets;
-mod tenants;
-mod tokens;
-mod traces;
-mod unverified;
-mod verdicts;
-mod zitadel;
+
+/// What the tests share.
+mod harness;
+
+/// Auth0's sessions API, and what its official SDKs make of the gateway.
+mod auth0 {
+    pub mod official_sdks;
+    mod policy_bypass;
+    mod refresh_tokens_and_lists;
+}
+
+/// The session cache: what is stored, what invalidates it, and that it never shows stale data.
+mod cache {
+    mod coherence;
+    mod fleet;
+    mod invalidating_requests;
+    mod lost_deletion_steps;
+    mod mixed_versions;
+    mod model;
+    mod purge;
+    mod redis_scripts;
+    pub mod redis_store;
+    mod redis_topologies;
+    mod session_cache;
+    mod sharing_between_callers;
+    mod tenants;
+    mod unstorable_responses;
+    mod unverified_callers;
+}
+
+/// The configuration and the command line that reads it.
+mod config {
+    mod command_line;
+    mod reload;
+}
+
+/// Connections on both sides: protocols, limits, timeouts, and peers that misbehave.
+mod connections {
+    mod client_disconnects;
+    mod client_limits;
+    mod connection_memory;
+    mod content_codings;
+    mod hop_by_hop_headers;
+    mod host_and_address_forms;
+    pub mod listeners;
+    mod malformed_http2;
+    mod memory_pressure;
+    mod misbehaving_providers;
+    mod name_resolution;
+    mod pass_through;
+    mod pass_through_timeouts;
+    mod protocol_detection;
+    mod provider_host;
+    mod provider_http2;
+    pub mod provider_tls;
+    mod requests_in_flight;
+    mod slow_clients;
+    mod smuggling_corpora;
+    pub mod strict_http1;
+    mod unix_sockets;
+    mod unreachable_addresses;
+    mod upgrade_offers;
+}
+
+/// Callers' tokens, and the keys of their issuers.
+mod identity {
+    mod issuer_keys;
+    mod tokens;
+}
+
+/// Start, stop and replacement of the process.
+mod lifecycle {
+    mod readiness;
+    mod restarts;
+    mod start_and_stop;
+}
+
+/// Log, metrics and traces.
+mod observability {
+    mod log;
+    pub mod metrics;
+    mod traces;
+}
+
+/// The policy, whichever provider and carrier a write uses.
+mod policy {
+    mod bypass_by_carrier;
+    mod golden_cases;
+    pub mod properties;
+    mod rejection_size;
+}
+
+/// ZITADEL's session service, and what its official clients make of the gateway.
+mod zitadel {
+    mod carrier_agreement;
+    mod grpc_behind_proxies;
+    mod official_clients;
+    pub mod sessions;
+}

@@ -395,7 +395,7 @@ impl FrameState {
             self.taken.fetch_add(1, Ordering::SeqCst);
         }
         let go_away = |last: u32, code: u32| frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
-        let body = crate::recorder::session(&serde_json::json!({})).to_string();
+        let body = crate::harness::recorder::session(&serde_json::json!({})).to_string();
         let response = [good_head(id, 0), frame(DATA, END_STREAM, id, body.as_bytes())].concat();
         let half = [good_head(id, 0), frame(DATA, 0, id, b"{")].concat();
         let begun = |body| if body { half.clone() } else { good_head(id, 0) };

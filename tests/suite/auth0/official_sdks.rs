@@ -1,0 +1,325 @@
+//! Auth0's official SDKs: what they make of the gateway's answers is what they make of the tenant's.
+
+use crate::harness::recorder::Recorder;
+use crate::harness::{Gateway, Request, Tenant, finish, project, skipped};
+use regex::Regex;
+use serde_json::{Value, json};
+use sessiongate::sandbox::auth0::Options;
+use std::process::Command;
+use std::time::Duration;
+
+/// What decides how an application goes on after an error. The message is for people, and differs.
+const TELLING: [&str; 5] = ["class", "status", "statusCode", "error", "errorCode"];
+/// Members that move with the clock.
+const MOVING: [&str; 2] = ["updated_at", "last_interacted_at"];
+
+/// An SDK.
+#[derive(Clone, Copy)]
+enum Sdk {
+    Node,
+    Python,
+    /// go-auth0 1 and 2.
+    Go(u8),
+    /// auth0-java 2.
+    Java,
+}
+
+impl Sdk {
+    fn command(self) -> Command {
+        let at = |path: &str| project().join("tests").join(path);
+        let (program, args) = match self {
+            Sdk::Node => ("node".into(), vec![at("sdk/auth0.mjs").into_os_string()]),
+            Sdk::Python => (at(".tools/python/bin/python"), vec![at("sdk/auth0.py").into_os_string()]),
+            Sdk::Go(version) => (at(".tools/go/auth0"), vec![version.to_string().into()]),
+            Sdk::Java => ("java".into(), vec!["-cp".into(), at(".tools/java/*").into_os_string(), "Auth0".into()]),
+        };
+        let mut command = Command::new(program);
+        command.args(args);
+        command
+    }
+
+    /// Whether it is there: of Go and Java, which `tests/setup` leaves out where they are missing.
+    fn is_built(self) -> bool {
+        let (file, what) = match self {
+            Sdk::Node | Sdk::Python => return installed(),
+            Sdk::Go(_) => ("go/auth0", "go-auth0, versions 1 and 2 (there is no Go 1.24, or tests/setup has not run)"),
+            Sdk::Java => ("java/auth0.jar", "auth0-java (there is no JDK 11 with Maven, or tests/setup has not run)"),
+        };
+        let built = project().join("tests/.tools").join(file).exists();
+        if !built {
+            skipped(what);
+        }
+        built && installed()
+    }
+
+    /// Runs all cases: their names, and what came of them.
+    fn run(self, tenant: &Tenant, base: &str) -> Vec<(String, Value)> {
+        let tokens = tenant.tokens();
+        let input = json!({
+            "base": base,
+            "token": tokens.full,
+            "read_only_token": tokens.read_only,
+            "expired_token": tokens.expired,
+            "session_id": tenant.session_id(),
+            "sessions": self::sessions(tenant)[1..4],
+            "refresh_tokens": listed(tenant, "refresh-tokens", "tokens")[..3],
+            "user_id": tenant.user_id(),
+        });
+        self.run_on(&input)
+    }
+
+    /// The same at a provider that has nothing.
+    fn run_with(self, base: &str, token: &str, user: &str) -> Vec<(String, Value)> {
+        let input = json!({
+            "base": base,
+            "token": token,
+            "read_only_token": token,
+            "expired_token": token,
+            "user_id": user,
+        });
+        self.run_on(&input)
+    }
+
+    fn run_on(self, input: &Value) -> Vec<(String, Value)> {
+        let mut command = self.command();
+        command.arg(input.to_string());
+        let finished = finish(command);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let results: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
+        let name = |result: &Value| result["case"].as_str().unwrap().to_owned();
+        results.iter().map(|result| (name(result), result["result"].clone())).collect()
+    }
+}
+
+/// A tenant whose user has four sessions, and which goes on showing what was deleted: both runs find the same.
+fn tenant() -> Tenant {
+    let tenant =
+        Tenant::start_with(Options { rate: None, delete_delay: Duration::from_secs(3600), ..Options::default() });
+    (0..3).for_each(|_| drop(tenant.create_session()));
+    tenant
+}
+
+fn sessions(tenant: &Tenant) -> Vec<String> {
+    listed(tenant, "sessions", "sessions")
+}
+
+/// The ids in a list of the user's.
+fn listed(tenant: &Tenant, what: &str, member: &str) -> Vec<String> {
+    let path = format!("/api/v2/users/{}/{what}", tenant.user_id().replace('|', "%7C"));
+    let response = Request::new("GET", &path).bearer(&tenant.token()).send(&tenant.url());
+    let items = response.json()[member].as_array().unwrap().clone();
+    items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Whether the SDKs are there; fails where they are not, unless they may be left out.
+pub fn installed() -> bool {
+    if std::env::var("SESSIONGATE_SKIP_SDK").is_ok_and(|value| value == "1") {
+        skipped("the official SDKs (SESSIONGATE_SKIP_SDK=1)");
+        return false;
+    }
+    let installed = project().join("tests/.tools/stamp").exists();
+    assert!(
+        installed,
+        "the official SDKs are not installed: run tests/setup, or set SESSIONGATE_SKIP_SDK=1 to leave them out"
+    );
+    true
+}
+
+/// A value without what moves with the clock, and with one spelling of times.
+fn steady(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| match MOVING.contains(&name.as_str()) {
+                true => (name.clone(), json!("moves")),
+                false => (name.clone(), steady(value)),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(steady).collect(),
+        Value::String(text) => {
+            let time = Regex::new(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})\d*Z$").unwrap();
+            json!(time.replace(text, "${1}Z"))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// What an application sees of a result.
+fn seen(result: &Value) -> Value {
+    match result.get("error") {
+        Some(error) => TELLING.iter().map(|name| (*name, error[*name].clone())).collect(),
+        None => steady(&result["ok"]),
+    }
+}
+
+/// Gives the session and the refresh token the metadata that both runs begin with.
+fn reset(tenant: &Tenant) {
+    let token = format!("/api/v2/refresh-tokens/{}", listed(tenant, "refresh-tokens", "tokens")[0]);
+    for (path, body) in [
+        (tenant.session_path(), r#"{"session_metadata":{"channel":"web"}}"#),
+        (token, r#"{"refresh_token_metadata":null}"#),
+    ] {
+        let patch = Request::new("PATCH", &path).bearer(&tenant.token()).json(body);
+        assert_eq!(patch.send(&tenant.url()).status, 200);
+    }
+}
+
+fn sees_no_difference(sdk: Sdk) {
+    if !sdk.is_built() {
+        return;
+    }
+    let tenant = tenant();
+    let gateway = Gateway::start(&tenant.upstream("cache: {}"));
+    gateway.ready();
+    reset(&tenant);
+    let straight = sdk.run(&tenant, &tenant.url());
+    reset(&tenant);
+    let through = sdk.run(&tenant, &gateway.url());
+    assert!(straight.len() > 39, "{straight:?}");
+    let outcome = |case: &str| straight.iter().find(|(name, _)| name == case).map(|(_, result)| &result["ok"]);
+    assert_eq!(outcome("user_sessions"), Some(&json!(sessions(&tenant))), "on two pages");
+    assert_eq!(outcome("token_list"), Some(&json!(listed(&tenant, "refresh-tokens", "tokens"))));
+    no_differences(&straight, &through);
+}
+
+/// What an SDK makes of the gateway's answers is what it makes of the tenant's, case by case.
+fn no_differences(straight: &[(String, Value)], through: &[(String, Value)]) {
+    let mut differences = Vec::new();
+    for ((case, tenants), (same_case, ours)) in straight.iter().zip(through) {
+        assert_eq!(case, same_case);
+        if seen(tenants) != seen(ours) {
+            differences.push(format!("{case}:\n  tenant  {}\n  gateway {}", seen(tenants), seen(ours)));
+        }
+        let (theirs, own) = (&tenants["error"]["message"], &ours["error"]["message"]);
+        if theirs != own {
+            println!("{case}: another message\n  tenant  {theirs}\n  gateway {own}");
+        }
+    }
+    assert_eq!(straight.len(), through.len());
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+}
+
+/// Of SDKs that list and end what a user has, with parameters of their own.
+fn lists_as_at_the_tenant(sdk: Sdk, own: &[&str]) {
+    if !sdk.is_built() {
+        return;
+    }
+    let tenant = tenant();
+    let gateway = Gateway::start(&tenant.upstream("cache: {}"));
+    gateway.ready();
+    let straight = sdk.run(&tenant, &tenant.url());
+    let through = sdk.run(&tenant, &gateway.url());
+    no_differences(&straight, &through);
+    let failed = |(_, result): &&(String, Value)| result.get("error").is_some();
+    let failed: Vec<&str> = through.iter().filter(failed).map(|(case, _)| case.as_str()).collect();
+    assert_eq!(failed, ["a token that is expired", "a token without the right", "an unknown user"], "{through:?}");
+    let all = through.iter().map(|(_, result)| result.to_string()).collect::<String>();
+    assert!(sessions(&tenant).iter().all(|id| all.contains(id.as_str())), "{all}");
+    // The provider of another test keeps what reaches it.
+    let recorder = Recorder::auth0();
+    let gateway = Gateway::start(&recorder.upstream(""));
+    gateway.ready();
+    drop(sdk.run_with(&gateway.url(), &recorder.token(), "auth0|x"));
+    let seen: Vec<String> = recorder.seen().iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
+    for line in own {
+        assert!(seen.iter().any(|seen| seen == line), "{line} in {seen:#?}");
+    }
+}
+
+#[test]
+fn the_go_sdks_list_as_at_the_tenant() {
+    let own = [
+        "GET /api/v2/users/auth0%7Cx/sessions?take=50",
+        "GET /api/v2/users/auth0%7Cx/refresh-tokens?include_totals=true&per_page=50",
+        "GET /api/v2/users/auth0%7Cx/refresh-tokens?include_totals=true&page=1&per_page=1",
+        "DELETE /api/v2/users/auth0%7Cx/refresh-tokens",
+    ];
+    lists_as_at_the_tenant(Sdk::Go(1), &own);
+    lists_as_at_the_tenant(
+        Sdk::Go(2),
+        &[
+            "GET /api/v2/users/auth0%7Cx/sessions?take=50",
+            "GET /api/v2/users/auth0%7Cx/refresh-tokens?take=50",
+            "DELETE /api/v2/users/auth0%7Cx/sessions",
+        ],
+    );
+}
+
+#[test]
+fn the_java_sdk_lists_as_at_the_tenant() {
+    let own = [
+        "GET /api/v2/users/auth0%7Cx/sessions",
+        "GET /api/v2/users/auth0%7Cx/sessions?per_page=2&page=1&include_totals=true",
+        "GET /api/v2/users/auth0%7Cx/refresh-tokens?per_page=2&page=1&include_totals=true",
+        "GET /api/v2/users/auth0%7Cx/sessions?take=2",
+        "DELETE /api/v2/users/auth0%7Cx/sessions",
+    ];
+    lists_as_at_the_tenant(Sdk::Java, &own);
+}
+
+#[test]
+fn the_node_sdk_sees_no_difference() {
+    sees_no_difference(Sdk::Node);
+}
+
+#[test]
+fn the_python_sdk_sees_no_difference() {
+    sees_no_difference(Sdk::Python);
+}
+
+const STRICT: &str = "
+policies:
+  strict:
+    keys: { allowed: [a, channel] }
+    fields: { a: { one_of: [c] } }
+    wipe: reject
+";
+
+/// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own rejections of
+/// bodies.
+fn understands_rejections_of_the_policy(sdk: Sdk) {
+    if !installed() {
+        return;
+    }
+    let tenant = tenant();
+    let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + STRICT));
+    gateway.ready();
+    let results = sdk.run(&tenant, &gateway.url());
+    let result = |case: &str| &results.iter().find(|(name, _)| name == case).unwrap().1;
+    for (case, path, rule) in [
+        ("update_pair", "session_metadata.a", "one_of"),
+        ("update_empty", "session_metadata", "wipe"),
+        ("update_null", "session_metadata", "wipe"),
+        ("update_non_ascii", "session_metadata.name", "allowed"),
+        ("update_26_properties", "session_metadata.key0", "allowed"),
+        ("get_after_update", "session_metadata.a", "one_of"),
+        ("token_update_pair", "refresh_token_metadata.a", "one_of"),
+        ("token_update_null", "refresh_token_metadata", "wipe"),
+        ("token_update_26_properties", "refresh_token_metadata.key0", "allowed"),
+    ] {
+        let error = &result(case)["error"];
+        let expected = json!({
+            "class": "BadRequestError",
+            "status": 400,
+            "statusCode": 400,
+            "error": "Bad Request",
+            "errorCode": "invalid_body",
+        });
+        assert_eq!(seen(result(case)), expected, "{case}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(&format!("{path}: ")) && message.contains(&format!("({rule})")), "{case}: {message}");
+        assert!(!message.contains("東京"), "{case} repeats a value: {message}");
+    }
+    let left = Request::new("GET", &tenant.session_path()).bearer(&tenant.token()).send(&tenant.url());
+    assert_eq!(left.json()["session_metadata"], json!({"channel": "web"}), "the tenant saw none of them");
+}
+
+#[test]
+fn the_node_sdk_understands_rejections_of_the_policy() {
+    understands_rejections_of_the_policy(Sdk::Node);
+}
+
+#[test]
+fn the_python_sdk_understands_rejections_of_the_policy() {
+    understands_rejections_of_the_policy(Sdk::Python);
+}

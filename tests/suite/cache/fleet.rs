@@ -1,0 +1,570 @@
+//! The promise of the cache for a whole fleet: no read through any replica that starts after a write through any
+//! replica was acknowledged is answered with what was there before, and no reader sees time go back. Gateways run as
+//! processes; where the store loses what it had acknowledged, the caches run in the test, so that the same run can be
+//! made without the fence. That one has to find stale answers, or the checker would prove nothing.
+
+use crate::cache::redis_store::{Replica, SEAL_KEY, status, version};
+use crate::harness::recorder::{Call, Recorder, Then};
+use crate::harness::{Connection, Random, RedisServer, Request, long, redis_installed, seed, wait_for};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use secrecy::SecretSlice;
+use serde_json::json;
+use sessiongate::cache::{
+    AcquireRequest, Acquisition, CacheCounters, FetchedResponse, FillResult, MarkFailurePolicy, ReadOptions,
+    ReadResult, RedisStore, Scope, Sessions, Store, StoreError, StoreUsage, Stored,
+};
+use sessiongate::coherence::reading::ConnectionId;
+use sessiongate::coherence::{
+    Acquired, DEFAULT_TENANT, Entry, Millis, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
+};
+use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
+use sessiongate::gateway::{CacheKey, Cacheability, OnUnreachable, ProviderResponse, WriteOutcome};
+use sessiongate::metrics::StoreMetrics;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// What is known of a session: what the provider has, what was acknowledged, what was seen.
+#[derive(Default)]
+struct Known {
+    version: AtomicU64,
+    acknowledged: AtomicU64,
+    seen: AtomicU64,
+}
+
+/// What a run has found.
+#[derive(Default)]
+pub struct LoadReport {
+    pub hits: AtomicU64,
+    others: AtomicU64,
+    writes: AtomicU64,
+    /// Writes that never reached the provider.
+    pub rejected: AtomicU64,
+    pub stale: AtomicU64,
+    pub backwards: AtomicU64,
+    /// Reads that were shown a session that their tenant had deleted, and those that were not shown one that another
+    /// tenant had.
+    undeleted: AtomicU64,
+    pub others_deleted: AtomicU64,
+}
+
+impl Known {
+    /// What no answer to a read that begins now may be older than.
+    fn bounds(&self) -> (u64, u64) {
+        (self.acknowledged.load(Ordering::SeqCst), self.seen.load(Ordering::SeqCst))
+    }
+
+    fn check(&self, (acknowledged, seen): (u64, u64), shown: u64, hit: bool, found: &LoadReport) {
+        let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
+        count(&found.hits, hit);
+        count(&found.others, !hit);
+        count(&found.stale, shown < acknowledged);
+        count(&found.backwards, shown < seen);
+        self.seen.fetch_max(shown, Ordering::SeqCst);
+    }
+}
+
+impl LoadReport {
+    fn operations(&self) -> u64 {
+        [&self.hits, &self.others, &self.writes].iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    pub fn tell(&self, what: &str) {
+        let LoadReport { hits, others, writes, rejected, stale, backwards, undeleted, others_deleted } = self;
+        println!(
+            "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, refused {rejected:?}, stale {stale:?}, \
+             backwards {backwards:?}, undeleted {undeleted:?}, deleted for others {others_deleted:?}"
+        );
+    }
+}
+
+/// How many ids of sessions there are. Each is that of two sessions, one of each tenant.
+pub const SESSIONS: usize = 12;
+/// The hosts that the tenants are known by.
+const TENANTS: [&str; 2] = ["one.example", "two.example"];
+/// Of this session the first tenant's is deleted again and again, and the provider goes on showing it.
+const GONE: usize = SESSIONS;
+/// What the provider takes from callers whom the gateway has not verified, and what it does not.
+const OPAQUE: &str = "Bearer opaque";
+const JUNK: &str = "Bearer junk";
+
+/// What some of the readers say in `Cache-Control`.
+const LIKES: [&str; 4] = ["no-store", "no-cache", "no-cache, no-store", "max-age=0, no-store"];
+
+fn session_path(session: usize) -> String {
+    format!("/api/v2/sessions/fleet_{session}")
+}
+
+/// What is known of a tenant's session.
+fn known_as(tenant: usize, session: usize) -> usize {
+    tenant * (SESSIONS + 1) + session
+}
+
+/// A provider of several sessions that takes anything between nothing and two milliseconds, before and after.
+fn slow_provider(known: &Arc<Vec<Known>>) -> Recorder {
+    let (known, ticks) = (known.clone(), AtomicU64::new(0));
+    Recorder::start(move |call: &mut Call| -> io::Result<Then> {
+        call.body()?;
+        let junk = call.seen.header("Authorization") == Some(JUNK);
+        let tick = ticks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let slow = |bits: u64| thread::sleep(Duration::from_micros((tick >> bits) % 2000));
+        let number: usize = call.seen.target.rsplit('_').next().and_then(|number| number.parse().ok()).unwrap();
+        let tenant = TENANTS.iter().position(|host| call.seen.header("Host") == Some(host)).unwrap();
+        let session = &known[known_as(tenant, number)];
+        slow(20);
+        if junk {
+            return call.json(401, &json!({ "statusCode": 401 }));
+        }
+        let version = match call.seen.method.as_str() {
+            "DELETE" => return call.json(202, &json!({})),
+            "PATCH" => session.version.fetch_add(1, Ordering::SeqCst) + 1,
+            _ => session.version.load(Ordering::SeqCst),
+        };
+        slow(40);
+        let mut body = crate::harness::recorder::session(&json!({ "v": version.to_string() }));
+        body["id"] = json!(format!("fleet_{number}"));
+        call.json(200, &body)
+    })
+}
+
+/// Gateways on one store, before one provider.
+pub struct Fleet {
+    known: Arc<Vec<Known>>,
+    recorder: Recorder,
+    pub replicas: Vec<Replica>,
+}
+
+impl Fleet {
+    /// Starts so many, on a store that this text describes.
+    pub fn start(store: &str, count: usize) -> Fleet {
+        Fleet::with("ttl: 5m", store, count)
+    }
+
+    /// The same with another cache.
+    pub fn with(cache: &str, store: &str, count: usize) -> Fleet {
+        let count_of = known_as(TENANTS.len(), 0);
+        let known: Arc<Vec<Known>> = Arc::new((0..count_of).map(|_| Known::default()).collect());
+        let recorder = slow_provider(&known);
+        let url = recorder.url();
+        let auth = format!("{{ issuer: {url}/, audience: {url}/api/v2/, opaque: forward }}");
+        let config = format!(
+            "hash_key: {{ env: HASH }}\nlog: {{ requests: false }}\n\
+             store: {{ redis: {{ seal_keys: [{{ env: SEAL }}], {store} }} }}\n{}",
+            recorder.upstream_as(&auth, &format!("preserve_host: true\ncache: {{ {cache} }}"))
+        );
+        let replicas = (0..count).map(|_| Replica::start(&config, &recorder.token())).collect();
+        Fleet { known, recorder, replicas }
+    }
+
+    /// Reads and writes through all replicas until `act` is over, and what was found.
+    pub fn under_load(&self, act: impl FnOnce(&LoadReport)) -> LoadReport {
+        const CLIENTS: u64 = 8;
+        let (seed, found, over) = (seed(), LoadReport::default(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (found, over) = (&found, &over);
+                scope.spawn(move || {
+                    let mut random = Random::of(seed, client);
+                    let open = |replica: &Replica| Connection::open(replica.gateway.address()).unwrap();
+                    let mut connections: Vec<Connection> = self.replicas.iter().map(open).collect();
+                    let token = self.recorder.token();
+                    while !over.load(Ordering::Relaxed) {
+                        let connection = &mut connections[random.below(self.replicas.len() as u64) as usize];
+                        self.once(connection, &token, &mut random, found);
+                    }
+                });
+            }
+            // What fails in here must not leave the clients running.
+            let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&found)));
+            over.store(true, Ordering::Relaxed);
+            if let Err(panic) = acted {
+                std::panic::resume_unwind(panic);
+            }
+        });
+        found
+    }
+
+    /// How often something happened in any of the replicas.
+    fn event(&self, name: &str) -> u64 {
+        self.replicas.iter().map(|replica| replica.event(name)).sum()
+    }
+
+    fn once(&self, connection: &mut Connection, token: &str, random: &mut Random, found: &LoadReport) {
+        let (number, tenant) = (random.below(SESSIONS as u64 + 1) as usize, random.below(2) as usize);
+        let session = &self.known[known_as(tenant, number)];
+        let request = |method: &str| Request::new(method, &session_path(number)).header("Host", TENANTS[tenant]);
+        if number == GONE {
+            return gone(connection, &request, tenant, token, session, random, found);
+        }
+        if random.below(100) < 3 {
+            let own = format!("Bearer {token}");
+            let credential = [&own, OPAQUE, JUNK][random.below(3) as usize];
+            let patch = request("PATCH").header("Authorization", credential);
+            let response = connection.exchange(&patch.json(r#"{"session_metadata":{"team":"blue"}}"#)).unwrap();
+            if response.status == 503 {
+                found.rejected.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            if credential == JUNK {
+                assert_eq!(response.status, 401);
+                return;
+            }
+            session.acknowledged.fetch_max(version(&response), Ordering::SeqCst);
+            found.writes.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let bounds = session.bounds();
+        let read = request("GET").bearer(token);
+        // Some ask for a new response, or for one that is not stored.
+        let read = match LIKES.get(random.below(40) as usize) {
+            Some(likes) => read.header("Cache-Control", likes),
+            None => read,
+        };
+        let response = connection.exchange(&read).unwrap();
+        assert_eq!(response.json()["id"], format!("fleet_{number}"), "the answer to another question");
+        session.check(bounds, version(&response), status(&response).contains("; hit"), found);
+    }
+}
+
+/// A step on the session that the first tenant deletes. What is acknowledged is 1 once it did.
+fn gone(
+    connection: &mut Connection,
+    request: &dyn Fn(&str) -> Request,
+    tenant: usize,
+    token: &str,
+    session: &Known,
+    random: &mut Random,
+    found: &LoadReport,
+) {
+    let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
+    if tenant == 0 && random.below(20) == 0 {
+        let response = connection.exchange(&request("DELETE").bearer(token)).unwrap();
+        count(&found.rejected, response.status == 503);
+        count(&found.writes, response.status == 202);
+        session.acknowledged.fetch_max(u64::from(response.status == 202), Ordering::SeqCst);
+        return;
+    }
+    let deleted = session.acknowledged.load(Ordering::SeqCst) == 1;
+    let response = connection.exchange(&request("GET").bearer(token)).unwrap();
+    let shown = response.status == 200;
+    assert!(shown || response.status == 404, "{}", response.status);
+    count(&found.undeleted, deleted && shown);
+    count(&found.others_deleted, tenant != 0 && !shown);
+    count(&found.others, true);
+}
+
+#[test]
+fn three_gateways_never_show_what_was_there_before_an_acknowledged_write() {
+    if !redis_installed() {
+        return;
+    }
+    let operations: u64 = if long() { 2_000_000 } else { 200_000 };
+    let server = RedisServer::start();
+    // Where a machine is so busy that a mark takes longer than this, its write goes on without it.
+    let timeouts = "{ connect: 2s, read: 5s, write: 5s }";
+    let fleet = Fleet::start(&format!("url: \"{}\", timeouts: {timeouts}", server.url()), 3);
+    let found = fleet.under_load(|found| {
+        let mut before = 0;
+        while found.operations() < operations {
+            wait_for("operations", || (found.operations() > before).then_some(()));
+            before = found.operations();
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    found.tell("three gateways");
+    let unmarked = fleet.event("invalidation_failed");
+    for event in ["bypass_failed", "lease_lost", "fenced", "mark_lost", "unconfirmed", "invalidation_failed"] {
+        println!("{event} {}", fleet.event(event));
+    }
+    assert_eq!(found.stale.into_inner(), 0);
+    assert_eq!((found.backwards.into_inner(), unmarked), (0, 0));
+    assert_eq!(found.others_deleted.into_inner(), 0);
+    // A read that the store does not answer is answered by the provider.
+    assert!(found.undeleted.into_inner() <= fleet.event("bypass_failed"), "a session came back");
+    assert!(found.hits.into_inner() > operations / 3, "the cache did little");
+}
+
+/// A store that hides from its readers that its connection is another one.
+struct Unfenced(RedisStore);
+
+#[async_trait]
+impl Store for Unfenced {
+    fn token(&self) -> Token {
+        self.0.token()
+    }
+
+    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
+        let found = self.0.acquire(key, ask).await?;
+        Ok(Acquisition { connection_id: ConnectionId::default(), ..found })
+    }
+
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        entry: Entry<Stored>,
+        kept: Millis,
+    ) -> Result<FillResult, StoreError> {
+        self.0.fill(key, reader, entry, kept).await
+    }
+
+    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
+        self.0.retire(key, reader, retired).await
+    }
+
+    async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
+        self.0.release(key, reader).await
+    }
+
+    async fn begin(
+        &self,
+        scope: Scope,
+        writer: Token,
+        guard: Millis,
+        reach: WriteScope,
+    ) -> Result<ConnectionId, StoreError> {
+        self.0.begin(scope, writer, guard, reach).await
+    }
+
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
+        self.0.end(scope, writer, settled).await
+    }
+
+    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.0.deleted(upstream, tenant, sessions).await
+    }
+
+    fn connection_id(&self, scope: Scope) -> Option<ConnectionId> {
+        self.0.connection_id(scope)
+    }
+
+    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
+        self.0.disconnected_for(scope)
+    }
+
+    fn usage(&self) -> StoreUsage {
+        self.0.usage()
+    }
+}
+
+fn settings(server: &RedisServer) -> Redis {
+    Redis {
+        servers: Servers::Single(RedisAddress { host: "127.0.0.1".into(), port: server.port() }),
+        database: 0,
+        tls: None,
+        login: Login::default(),
+        namespace: "fleet".into(),
+        seal_keys: vec![SecretSlice::from(SEAL_KEY.as_bytes().to_vec())],
+        hash_key: SecretSlice::from(b"a hash key of the fleet".to_vec()),
+        timeouts: RedisTimeouts {
+            connect: Duration::from_millis(250),
+            read: Duration::from_millis(100),
+            write: Duration::from_millis(200),
+        },
+        lease_wait: Duration::from_millis(200),
+        max_in_flight: 1024,
+        settle: Duration::ZERO,
+    }
+}
+
+/// Three caches in this process on one server, which is set back to an older copy of its data again and again.
+fn set_back(fenced: bool) -> LoadReport {
+    const READERS: u64 = 6;
+    const WRITERS: u64 = 3;
+    const ROUNDS: u64 = 12;
+    // How long the checker may take to find what is wrong without the fence: when that shows is left to chance.
+    const MOST_ROUNDS: u64 = 120;
+    let seed = seed();
+    let mut server = RedisServer::start();
+    let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
+    let (found, over) = (Arc::new(LoadReport::default()), Arc::new(AtomicBool::new(false)));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let caches: Vec<Arc<Sessions>> = (0..3)
+        .map(|_| {
+            let (tally, listener) = (Arc::new(CacheCounters::default()), Arc::new(StoreMetrics::new().unwrap()));
+            let lease = Duration::from_secs(5);
+            let store = RedisStore::new(&settings(&server), lease, tally.clone(), listener).unwrap();
+            store.start();
+            let store: Arc<dyn Store> = if fenced { Arc::new(store) } else { Arc::new(Unfenced(store)) };
+            Arc::new(Sessions::new(store, Duration::from_millis(200), tally))
+        })
+        .collect();
+    let wait_connected = || {
+        wait_for("all caches to be connected", || {
+            caches.iter().all(|cache| cache.store().connection_id(Scope::Upstream(0)).is_some()).then_some(())
+        });
+    };
+    wait_connected();
+    for task in 0..READERS + WRITERS {
+        let (caches, known, found, over) = (caches.clone(), known.clone(), found.clone(), over.clone());
+        let mut random = Random::of(seed, task);
+        runtime.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let number = random.below(SESSIONS as u64) as usize;
+                let cache = &caches[random.below(3) as usize];
+                if task < READERS {
+                    read(cache, &known, number, &mut random, &found).await;
+                } else {
+                    write(cache, &known[number], number, &mut random, &found).await;
+                    tokio::time::sleep(Duration::from_micros(random.below(4000))).await;
+                }
+            }
+        });
+    }
+    for round in 0..MOST_ROUNDS {
+        let is_enough = if fenced { round >= ROUNDS } else { found.stale.load(Ordering::Relaxed) > 0 };
+        if is_enough {
+            break;
+        }
+        let before = found.writes.load(Ordering::Relaxed);
+        let more = |count: u64| {
+            wait_for("more writes", || (found.writes.load(Ordering::Relaxed) > before + count).then_some(()));
+        };
+        more(20);
+        // What is written from now on is lost, also what is acknowledged.
+        let _: () = server.ask(&["SAVE"]);
+        more(60);
+        server.kill();
+        wait_for("all caches to be disconnected", || {
+            caches.iter().all(|cache| cache.store().connection_id(Scope::Upstream(0)).is_none()).then_some(())
+        });
+        server.restart();
+        wait_connected();
+    }
+    over.store(true, Ordering::Relaxed);
+    drop(_entered);
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    found.tell(if fenced { "set back" } else { "set back, without the fence" });
+    wait_for("the tasks to end", || (Arc::strong_count(&found) == 1).then_some(()));
+    Arc::into_inner(found).unwrap()
+}
+
+fn name(session: usize) -> [u8; 16] {
+    let mut name = [0; 16];
+    name[..8].copy_from_slice(&(session as u64).to_le_bytes());
+    name
+}
+
+async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: &mut Random, found: &LoadReport) {
+    let key = CacheKey { upstream: 0, session: name(number), variant: [0; 16] };
+    let bounds = known[number].bounds();
+    let (before, after) = (random.below(1500), random.below(1500));
+    let provider = known.clone();
+    let fetch = move |floor: Option<u64>| async move {
+        tokio::time::sleep(Duration::from_micros(before)).await;
+        let version = provider[number].version.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_micros(after)).await;
+        let too_old = floor.is_some_and(|floor| version < floor);
+        fetched(version, too_old)
+    };
+    let (shown, hit) = match cache.read(key, ReadOptions::default(), fetch).await {
+        ReadResult::Hit { response, .. } => (version_of(&response), true),
+        ReadResult::Coalesced(fetched) => (version_of(&fetched.response.unwrap()), true),
+        ReadResult::Miss(fetched, _) => (version_of(&fetched.response.unwrap()), false),
+        ReadResult::Bypass(_) => {
+            // What a read does instead.
+            tokio::time::sleep(Duration::from_micros(before)).await;
+            (known[number].version.load(Ordering::SeqCst), false)
+        }
+        ReadResult::Deleted => panic!("nothing is deleted here"),
+    };
+    known[number].check(bounds, shown, hit, found);
+}
+
+/// As `proxy/governed.rs` carries a write out.
+async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Random, found: &LoadReport) {
+    let on_mark_failure = MarkFailurePolicy { on_unreachable: OnUnreachable::Forward, bound: Duration::from_secs(300) };
+    let scope = Scope::Session(0, name(number));
+    let mark = cache.begin(scope, Duration::from_secs(30), on_mark_failure).await.unwrap();
+    tokio::time::sleep(Duration::from_micros(random.below(1500))).await;
+    let version = known.version.fetch_add(1, Ordering::SeqCst) + 1;
+    tokio::time::sleep(Duration::from_micros(random.below(1500))).await;
+    // Without a version there is no floor: only generations and the fence keep what is old away.
+    cache.end(mark, WriteOutcome::End(Settled::default())).await;
+    known.acknowledged.fetch_max(version, Ordering::SeqCst);
+    found.writes.fetch_add(1, Ordering::Relaxed);
+}
+
+fn fetched(version: u64, too_old: bool) -> FetchedResponse {
+    let (headers, body) = (HeaderMap::new(), Bytes::from(version.to_string()));
+    let response = ProviderResponse { status: StatusCode::OK, headers, body, trailers: None };
+    let storable = if too_old {
+        Cacheability::TooOld { version }
+    } else {
+        Cacheability::Store { fresh: 300_000, stale: 0, version: Some(version), missing: false, only: false }
+    };
+    FetchedResponse { response: Ok(Arc::new(response)), status: None, storable, failed: false, caller: [0; 16] }
+}
+
+fn version_of(response: &ProviderResponse) -> u64 {
+    std::str::from_utf8(&response.body).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_store_that_loses_what_it_acknowledged_makes_nothing_stale() {
+    if !redis_installed() {
+        return;
+    }
+    let found = set_back(true);
+    assert_eq!(found.stale.into_inner(), 0);
+    assert!(found.hits.into_inner() > 1_000, "the cache did little");
+}
+
+#[test]
+fn without_the_fence_the_checker_finds_stale_responses() {
+    if !redis_installed() {
+        return;
+    }
+    let found = set_back(false);
+    assert!(found.stale.into_inner() > 0, "the checker finds nothing");
+}
+
+/// Where a write of the whole upstream changes nothing, what was there before it counts again: also the leases.
+#[test]
+fn a_read_beside_a_write_of_the_upstream_leaves_no_lease_behind() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let [here, there] = [(), ()].map(|()| {
+        let (tally, listener) = (Arc::new(CacheCounters::default()), Arc::new(StoreMetrics::new().unwrap()));
+        let lease = Duration::from_secs(600);
+        let store = RedisStore::new(&settings(&server), lease, tally.clone(), listener).unwrap();
+        store.start();
+        Sessions::new(Arc::new(store), Duration::from_secs(600), tally)
+    });
+    let scope = Scope::Upstream(0);
+    wait_for("both to be connected", || {
+        [&here, &there].iter().all(|cache| cache.store().connection_id(scope).is_some()).then_some(())
+    });
+    let key = |number| CacheKey { upstream: 0, session: name(number), variant: [0; 16] };
+    let ask = |cache: &Sessions| AcquireRequest {
+        reader: cache.store().token(),
+        steal: None,
+        fresh: false,
+        no_store: false,
+        caller: [0; 16],
+        tenant: DEFAULT_TENANT,
+    };
+    runtime.block_on(async {
+        // From here on it knows the epoch, and asks under it.
+        here.store().acquire(&key(0), ask(&here)).await.unwrap();
+        let writer = there.store().token();
+        there.store().begin(scope, writer, 600_000, WriteScope::Upstream).await.unwrap();
+        let found = here.read(key(1), ReadOptions::default(), |_| async { fetched(0, false) }).await;
+        assert!(matches!(found, ReadResult::Bypass(_)), "{found:?}");
+        let unchanged = Settled { unchanged: true, ..Settled::default() };
+        there.store().end(scope, writer, unchanged).await.unwrap();
+    });
+    wait_for("its lease to be given back", || {
+        let found = runtime.block_on(there.store().acquire(&key(1), ask(&there))).unwrap();
+        matches!(found.acquired, Acquired::Lead { .. }).then_some(())
+    });
+}

@@ -1,0 +1,817 @@
+//! The store in Redis, on real servers: what replicas share, what they see of each other's writes, what stands in the
+//! store, and what becomes of requests when it fails.
+
+use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
+use crate::harness::{Answer, Gateway, RedisServer, Request, TIMEOUT, redis_installed, wait_for};
+use serde_json::json;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const HASH_KEY: &str = "a-hash-key-of-all-replicas";
+pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-answers";
+/// Machines that run tests are slow at times, and what is left out of the cache then is not what is counted.
+pub const PATIENT: &str = "{ connect: 2s, read: 400ms, write: 400ms }";
+const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-answers";
+
+/// A provider of one session, whose metadata say how often it was changed.
+pub struct Provider {
+    pub recorder: Recorder,
+    version: Arc<AtomicU64>,
+    /// What every request for the session is answered with instead; 0 for nothing.
+    fault: Arc<AtomicU64>,
+    pub gate: Gate,
+}
+
+/// Where answers to reads wait while it is closed.
+#[derive(Clone)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn closed() -> Gate {
+        Gate(Arc::new((Mutex::new(false), Condvar::new())))
+    }
+
+    pub fn set(&self, open: bool) {
+        *self.0.0.lock().unwrap() = open;
+        self.0.1.notify_all();
+    }
+
+    pub fn pass(&self) {
+        let open = self.0.0.lock().unwrap();
+        let (_open, waited) = self.0.1.wait_timeout_while(open, TIMEOUT, |open| !*open).unwrap();
+        assert!(!waited.timed_out(), "nobody opens the gate");
+    }
+}
+
+impl Provider {
+    pub fn start() -> Provider {
+        let (version, fault) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let gate = Gate::closed();
+        gate.set(true);
+        let (own, own_fault, own_gate) = (version.clone(), fault.clone(), gate.clone());
+        let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
+            call.body()?;
+            match (own_fault.load(Ordering::SeqCst), call.seen.method.as_str()) {
+                (0, "PATCH") => {
+                    let version = own.fetch_add(1, Ordering::SeqCst) + 1;
+                    call.json(200, &session(&json!({ "v": version.to_string() })))
+                }
+                (0, _) => {
+                    let version = own.load(Ordering::SeqCst);
+                    own_gate.pass();
+                    call.json(200, &session(&json!({ "v": version.to_string() })))
+                }
+                (status, method) => {
+                    if method == "GET" {
+                        own_gate.pass();
+                    }
+                    call.json(status as u16, &json!({ "statusCode": status }))
+                }
+            }
+        });
+        Provider { recorder, version, fault, gate }
+    }
+
+    /// The part of a configuration that every replica has.
+    pub fn config(&self, cache: &str, store: &str) -> String {
+        format!(
+            "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, {store} }} }}\n{}",
+            self.recorder.upstream(&format!("cache: {cache}"))
+        )
+    }
+
+    /// A replica, ready and connected to the store.
+    pub fn replica(&self, server: &RedisServer, cache: &str) -> Replica {
+        let store = format!("url: \"{}\", seal_keys: [{{ env: SEAL }}]", server.url());
+        Replica::start(&self.config(cache, &store), &self.recorder.token())
+    }
+
+    pub fn replica_of(&self, config: &str) -> Replica {
+        Replica::start_unconnected(config, &self.recorder.token())
+    }
+
+    pub fn reads(&self) -> usize {
+        self.recorder.count_of("GET")
+    }
+
+    pub fn writes(&self) -> usize {
+        self.recorder.count_of("PATCH")
+    }
+}
+
+/// A gateway before the provider.
+pub struct Replica {
+    pub gateway: Gateway,
+    pub token: String,
+}
+
+impl Replica {
+    /// A replica, ready and connected to the store.
+    pub fn start(config: &str, token: &str) -> Replica {
+        let replica = Replica::start_unconnected(config, token);
+        replica.wait_connected();
+        replica
+    }
+
+    fn start_unconnected(config: &str, token: &str) -> Replica {
+        let variables = [("HASH", HASH_KEY), ("SEAL", SEAL_KEY), ("NEXT", NEXT_SEAL_KEY), ("PASSWORD", "open-sesame")];
+        let gateway = Gateway::start_with(config, &variables);
+        gateway.ready();
+        Replica { gateway, token: token.to_owned() }
+    }
+
+    pub fn get(&self) -> Answer {
+        self.get_with(&[])
+    }
+
+    fn get_with(&self, headers: &[(&str, &str)]) -> Answer {
+        let request = Request::new("GET", &path()).bearer(&self.token);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        request.send(&self.gateway.url())
+    }
+
+    pub fn patch(&self) -> Answer {
+        let request = Request::new("PATCH", &path()).bearer(&self.token);
+        request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&self.gateway.url())
+    }
+
+    /// A metric without labels, or with these.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.gateway.metrics();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    pub fn event(&self, name: &str) -> u64 {
+        self.metric(&format!("sessiongate_cache_events_total{{event=\"{name}\"}}"))
+    }
+
+    pub fn wait_connected(&self) {
+        wait_for("a connection to the store", || (self.metric("sessiongate_store_connections") > 0).then_some(()));
+    }
+
+    pub fn wait_disconnected(&self) {
+        wait_for("the connection to the store to end", || {
+            (self.metric("sessiongate_store_connections") == 0).then_some(())
+        });
+    }
+
+    /// Reads until the answer comes from the cache: fills go on behind the answers that they are of.
+    pub fn wait_hit(&self) -> Answer {
+        wait_for("a hit", || Some(self.get()).filter(|response| status(response).contains("; hit")))
+    }
+}
+
+pub fn path() -> String {
+    format!("/api/v2/sessions/{SESSION}")
+}
+
+pub fn status(response: &Answer) -> &str {
+    response.header("Cache-Status").unwrap_or("none")
+}
+
+pub fn version(response: &Answer) -> u64 {
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
+}
+
+/// What the tests of one server begin with; none where there is no server.
+fn fleet<const REPLICAS: usize>(cache: &str) -> Option<(RedisServer, Provider, [Replica; REPLICAS])> {
+    if !redis_installed() {
+        return None;
+    }
+    let (server, provider) = (RedisServer::start(), Provider::start());
+    let replicas = std::array::from_fn(|_| provider.replica(&server, cache));
+    Some((server, provider, replicas))
+}
+
+#[test]
+fn replicas_share_responses_and_see_each_others_writes() {
+    let Some((_server, provider, [one, other])) = fleet("{}") else { return };
+    assert_eq!(version(&one.get()), 0);
+    let hit = other.wait_hit();
+    assert_eq!((version(&hit), provider.reads()), (0, 1), "one fetch for both");
+    assert!(status(&hit).starts_with("sessiongate; hit; ttl="), "{}", status(&hit));
+    assert!(hit.header("Age").unwrap().parse::<u64>().unwrap() <= 30);
+    for expected in 1..5 {
+        assert_eq!(version(&one.patch()), expected);
+        assert_eq!(version(&other.get()), expected, "a write through one is seen through the other");
+        assert_eq!(version(&one.wait_hit()), expected);
+        assert_eq!(version(&other.wait_hit()), expected);
+    }
+    assert_eq!(provider.reads(), 5);
+}
+
+/// A replica that has just begun knows nothing of the epoch; while a write marks it, deletions count all the same.
+#[test]
+fn a_replica_that_begins_beside_a_write_of_the_upstream_knows_what_was_deleted() {
+    let Some((server, provider, [one])) = fleet("{}") else { return };
+    one.get();
+    let delete = |path: &str| Request::new("DELETE", path).bearer(&one.token).send(&one.gateway.url()).status;
+    assert_eq!(delete(&path()), 200);
+    assert_eq!(one.get().status, 404);
+    provider.gate.set(false);
+    thread::scope(|scope| {
+        let before = provider.recorder.count();
+        let write = scope.spawn(|| delete("/api/v2/users/auth0%7Cx"));
+        provider.recorder.wait(before + 1);
+        let other = provider.replica(&server, "{}");
+        let response = other.get();
+        assert_eq!((response.status, status(&response)), (404, "sessiongate; hit; detail=deleted"));
+        let another = format!("{}x", path());
+        let own = Request::new("GET", &another).bearer(&other.token);
+        scope.spawn(move || {
+            let response = own.send(&other.gateway.url());
+            assert_eq!((response.status, status(&response)), (200, "sessiongate; fwd=bypass"), "others are not");
+        });
+        provider.recorder.wait(before + 2);
+        provider.gate.set(true);
+        assert_eq!(write.join().unwrap(), 200);
+    });
+}
+
+#[test]
+fn cold_sessions_are_fetched_once_for_all_replicas() {
+    let Some((_server, provider, replicas)) = fleet::<2>("{}") else { return };
+    provider.gate.set(false);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..20)
+            .map(|reader| {
+                let replica = &replicas[reader % 2];
+                scope.spawn(move || version(&replica.get()))
+            })
+            .collect();
+        let in_flight = |replica: &Replica| replica.metric("sessiongate_requests_in_flight");
+        wait_for("all reads to wait", || (replicas.iter().map(in_flight).sum::<u64>() == 20).then_some(()));
+        provider.gate.set(true);
+        assert!(readers.into_iter().all(|reader| reader.join().unwrap() == 0));
+    });
+    assert_eq!(provider.reads(), 1);
+}
+
+#[test]
+fn a_reader_that_died_holds_nobody_up_for_long() {
+    let Some((_server, provider, [dying, other])) = fleet("{}") else { return };
+    provider.gate.set(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let request = Request::new("GET", &path()).bearer(&dying.token);
+            assert!(request.try_send(&dying.gateway.url()).is_err(), "its gateway died");
+        });
+        provider.recorder.wait(1);
+        dying.gateway.signal("KILL");
+        provider.gate.set(true);
+        let began = Instant::now();
+        assert_eq!(version(&other.get()), 0);
+        assert!(began.elapsed() < Duration::from_secs(10), "as long as the lease");
+    });
+    assert_eq!((provider.reads(), other.event("lease_lost")), (2, 1));
+}
+
+/// A server that stands still carries out what it was asked once it goes on: also for those who have gone away by then,
+/// and for those who have asked the provider instead.
+#[test]
+fn a_reader_that_gives_up_leaves_nothing_to_wait_for() {
+    let Some((server, provider, [one, other])) = fleet("{}") else { return };
+    one.get();
+    other.wait_hit();
+    let expected = version(&one.patch());
+    server.hold();
+    assert_eq!(status(&one.get()), "sessiongate; fwd=bypass", "the store is too slow");
+    server.go_on();
+    assert_eq!(version(&other.get()), expected);
+    assert_eq!(other.event("lease_lost"), 0);
+    assert_eq!(version(&other.wait_hit()), expected);
+    assert_eq!(provider.writes(), 1);
+}
+
+/// The same where the time is over that the caller gives it.
+#[test]
+fn a_reader_whose_time_is_over_leaves_nothing_to_wait_for() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let recorder =
+        Recorder::start(|call: &mut Call| call.json(200, &json!({ "session": { "id": "s1", "sequence": "5" } })));
+    let config = format!(
+        "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, url: \"{}\", seal_keys: [{{ env: SEAL }}] }} }}\n{}",
+        server.url(),
+        recorder.upstream_as("forward", "cache: {}").replace("dialect: auth0", "dialect: zitadel")
+    );
+    let [one, other] = std::array::from_fn(|_| Replica::start(&config, "pat"));
+    let call = |replica: &Replica, deadline: &str| {
+        let call = Request::new("POST", "/zitadel.session.v2.SessionService/GetSession").bearer("pat");
+        call.json(r#"{"sessionId":"s1"}"#).header("Connect-Timeout-Ms", deadline).send(&replica.gateway.url())
+    };
+    server.hold();
+    assert_eq!(call(&one, "100").status, 504);
+    server.go_on();
+    assert_eq!(call(&other, "60000").status, 200);
+    assert_eq!((other.event("lease_lost"), recorder.count()), (0, 1));
+}
+
+/// A client that wants a fresh answer fetches without a lease. Who joins it has taken one, for which nobody fetches.
+#[test]
+fn a_reader_that_joins_leaves_nothing_to_wait_for() {
+    let Some((server, provider, [one, other])) = fleet("{}") else { return };
+    provider.gate.set(false);
+    provider.fault.store(503, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let fresh = scope.spawn(|| one.get_with(&[("Cache-Control", "no-cache")]).status);
+        provider.recorder.wait(1);
+        let joins = scope.spawn(|| one.get().status);
+        wait_for("a lease", || server.keys().iter().any(|key| key.contains(":v2:")).then_some(()));
+        provider.gate.set(true);
+        assert_eq!((fresh.join().unwrap(), joins.join().unwrap()), (503, 503));
+    });
+    provider.fault.store(0, Ordering::SeqCst);
+    assert_eq!((version(&other.get()), other.event("lease_lost")), (0, 0));
+    assert_eq!(provider.reads(), 2);
+}
+
+#[test]
+fn steps_take_as_many_round_trips_as_they_should() {
+    let Some((server, _provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    let counted = |act: &dyn Fn() -> Answer| {
+        let before = ["evalsha", "set", "get"].map(|command| server.calls(command));
+        act();
+        let after = ["evalsha", "set", "get"].map(|command| server.calls(command));
+        [0, 1, 2].map(|at| after[at] - before[at])
+    };
+    // What looks after the connection runs a script now and then: what is counted beside it is more, never less.
+    let takes = |what: &str, expected: [u64; 3], act: &dyn Fn() -> Answer| {
+        wait_for(what, || (counted(act) == expected).then_some(()));
+    };
+    // The script reads the state and the place; the epoch is read beside it, in the same round trip.
+    takes("a hit in one round trip", [1, 0, 3], &|| replica.get());
+    // Each of the two scripts of a write reads the state, and writes it.
+    takes("a write in two round trips", [2, 2, 2], &|| replica.patch());
+    // Beside the write before it: the script that takes the lease, and the one that fills, each with the state and the
+    // place.
+    takes("a miss in two round trips", [4, 4, 7], &|| {
+        replica.patch();
+        replica.get()
+    });
+}
+
+#[test]
+fn nothing_in_the_store_can_be_read() {
+    let Some((server, provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    replica.patch();
+    replica.get();
+    replica.wait_hit();
+    // Which versions are there is no secret; it takes a moment to be said.
+    let own = |key: &String| key.ends_with(":protocol:2");
+    wait_for("the version to be announced", || server.keys().iter().any(own).then_some(()));
+    let keys: Vec<String> = server.keys().into_iter().filter(|key| !own(key)).collect();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    let secret = [SESSION, "auth0|65f0", "65f0", "team", "blue", "session_metadata", &provider.recorder.token()[..40]];
+    for key in keys {
+        let stored: Vec<u8> = server.ask(&["GET", &key]);
+        let stored = String::from_utf8_lossy(&stored);
+        for secret in secret {
+            assert!(!key.contains(secret) && !stored.contains(secret), "{secret} stands in {key}");
+        }
+        let left: i64 = server.ask(&["PTTL", &key]);
+        assert!(left > 0, "{key} never ends");
+    }
+}
+
+#[test]
+fn responses_are_bound_to_their_place() {
+    let Some((server, provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    let key = server.keys().into_iter().find(|key| key.contains(":v2:")).unwrap();
+    for spoil in [1, 100, 110, 130] {
+        // What is being stored would come in the place of what is spoilt.
+        replica.wait_hit();
+        let mut spoilt: Vec<u8> = server.ask(&["GET", &key]);
+        let place = spoilt.len() - spoil;
+        spoilt[place] ^= 1;
+        redis::cmd("SET").arg(&key).arg(spoilt).arg("PX").arg(60_000).exec(&mut server.connection()).unwrap();
+        let before = provider.reads();
+        assert_eq!(version(&replica.get()), 0);
+        assert_eq!(
+            provider.reads(),
+            before + 1,
+            "the provider answers in the place of what was spoilt {spoil} before its end"
+        );
+    }
+    assert!(replica.event("unreadable") >= 4);
+    replica.wait_hit();
+}
+
+#[test]
+fn seal_keys_can_be_exchanged_one_by_one() {
+    let Some((server, provider, [old])) = fleet("{}") else { return };
+    let store = format!("url: \"{}\", seal_keys: [{{ env: NEXT }}, {{ env: SEAL }}]", server.url());
+    let both = provider.replica_of(&provider.config("{}", &store));
+    both.wait_connected();
+    old.get();
+    old.wait_hit();
+    assert!(status(&both.get()).contains("; hit"), "the old key opens");
+    both.patch();
+    both.get();
+    both.wait_hit();
+    let before = provider.reads();
+    assert_eq!(version(&old.get()), 1);
+    assert_eq!(provider.reads(), before + 1, "what the new key sealed is none to who does not have it");
+}
+
+#[test]
+fn without_the_store_everything_goes_to_the_provider() {
+    let Some((mut server, provider, [one, other])) = fleet("{}") else { return };
+    one.get();
+    one.wait_hit();
+    server.kill();
+    for replica in [&one, &other] {
+        let response = replica.get();
+        assert_eq!((version(&response), status(&response)), (0, "sessiongate; fwd=bypass"));
+    }
+    assert_eq!(version(&one.patch()), 1);
+    assert_eq!(version(&other.get()), 1);
+    assert_eq!(one.event("invalidation_failed"), 1);
+    server.restart();
+    one.wait_connected();
+    other.wait_connected();
+    assert_eq!(version(&other.get()), 1);
+    assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (1, 1));
+    assert_eq!(provider.writes(), 1);
+}
+
+/// The store comes back as it was before a write that it did not see: as after a failover that loses what was
+/// acknowledged.
+#[test]
+fn what_was_cached_before_a_reconnect_is_not_served_after_it() {
+    let Some((mut server, provider, [replica])) = fleet("{ ttl: 5m }") else { return };
+    replica.get();
+    replica.wait_hit();
+    let kept: Vec<(String, Vec<u8>)> =
+        server.keys().into_iter().map(|key| (key.clone(), server.ask(&["GET", &key]))).collect();
+    server.kill();
+    replica.wait_disconnected();
+    assert_eq!(version(&replica.patch()), 1);
+    server.restart();
+    let mut connection = server.connection();
+    for (key, value) in kept {
+        redis::cmd("SET").arg(key).arg(value).arg("PX").arg(300_000).exec(&mut connection).unwrap();
+    }
+    replica.wait_connected();
+    let response = replica.get();
+    assert_eq!((version(&response), provider.reads()), (1, 2), "{}", status(&response));
+    assert_eq!(version(&replica.wait_hit()), 1);
+}
+
+#[test]
+fn a_store_that_hangs_costs_reads_a_deadline_and_never_an_error() {
+    let Some((server, provider, [one, other])) = fleet("{}") else { return };
+    one.get();
+    one.wait_hit();
+    server.hold();
+    let response = one.get();
+    assert_eq!((version(&response), status(&response)), (0, "sessiongate; fwd=bypass"));
+    assert_eq!(version(&one.patch()), 1);
+    (0..8).for_each(|_| assert_eq!(version(&one.get()), 1));
+    one.wait_disconnected();
+    let before = one.metric(r#"sessiongate_store_errors_total{reason="timeout",step="acquire"}"#);
+    (0..20).for_each(|_| assert_eq!(version(&one.get()), 1));
+    let after = one.metric(r#"sessiongate_store_errors_total{reason="timeout",step="acquire"}"#);
+    assert_eq!(before, after, "nobody waits for a store that is given up");
+    server.go_on();
+    // What was sent while it hung is carried out now, the marks before anything that is sent from now on.
+    assert_eq!(version(&other.get()), 1);
+    one.wait_connected();
+    assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (1, 1));
+    assert_eq!(provider.writes(), 1);
+}
+
+#[test]
+fn writes_are_rejected_without_the_store_where_that_is_asked_for() {
+    let Some((mut server, provider, [replica])) = fleet("{ on_unreachable: reject }") else { return };
+    assert_eq!(version(&replica.patch()), 1);
+    server.kill();
+    replica.wait_disconnected();
+    let response = replica.patch();
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
+    assert_eq!(response.json()["statusCode"], 503);
+    assert_eq!(provider.writes(), 1, "it never reached the provider");
+    assert_eq!(version(&replica.get()), 1, "reads do not need the store");
+    server.restart();
+    replica.wait_connected();
+    assert_eq!(version(&replica.patch()), 2);
+}
+
+#[test]
+fn writes_are_held_without_the_store_where_that_is_asked_for() {
+    let Some((mut server, provider, [replica])) = fleet("{ ttl: 2s, on_unreachable: hold }") else { return };
+    server.kill();
+    replica.wait_disconnected();
+    let began = Instant::now();
+    assert_eq!(version(&replica.patch()), 1);
+    assert!(began.elapsed() >= Duration::from_secs(2), "nothing older can be served any more");
+    assert_eq!(provider.writes(), 1);
+}
+
+#[test]
+fn a_store_that_rejects_is_as_good_as_none() {
+    let Some((server, provider, [replica])) = fleet("{}") else { return };
+    let works = |expected: u64, what: &str| {
+        assert_eq!(version(&replica.get()), expected, "{what}");
+        assert_eq!(version(&replica.patch()), expected + 1, "{what}");
+        assert_eq!(version(&replica.get()), expected + 1, "{what}");
+    };
+    works(0, "at first");
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    works(1, "out of memory");
+    assert!(replica.metric(r#"sessiongate_store_errors_total{reason="server_error",step="acquire"}"#) > 0);
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    replica.wait_connected();
+    replica.get();
+    assert_eq!(version(&replica.wait_hit()), 2);
+    let _: () = server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    works(2, "read-only");
+    let _: () = server.ask(&["REPLICAOF", "NO", "ONE"]);
+    replica.wait_connected();
+    replica.get();
+    assert_eq!(version(&replica.wait_hit()), 3);
+    let _: () = server.ask(&["SCRIPT", "FLUSH"]);
+    works(3, "without its scripts");
+    assert_eq!(version(&replica.wait_hit()), 4, "it was taught them again");
+    let _: () = server.ask(&["FLUSHALL"]);
+    works(4, "empty");
+    assert_eq!(provider.writes(), 5);
+}
+
+/// A server that refuses writes but would still show what it has: writes go on without their marks, so nothing may be
+/// shown.
+#[test]
+fn a_store_that_takes_no_writes_responses_no_reads() {
+    let Some((server, provider, [one, other])) = fleet("{ ttl: 5m }") else { return };
+    let hit = |expected: u64| {
+        one.get();
+        assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (expected, expected));
+    };
+    hit(0);
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(version(&one.patch()), 1);
+    assert_eq!(version(&other.get()), 1, "out of memory");
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(version(&other.get()), 1, "no longer out of memory");
+    [&one, &other].iter().for_each(|replica| replica.wait_connected());
+    hit(1);
+    let _: () = server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    assert_eq!(version(&one.patch()), 2);
+    assert_eq!(version(&other.get()), 2, "without enough replicas");
+    let _: () = server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    assert_eq!(version(&other.get()), 2, "with enough replicas");
+    [&one, &other].iter().for_each(|replica| replica.wait_connected());
+    hit(2);
+    assert_eq!(provider.writes(), 2);
+}
+
+/// Reads its data back from its disk: after it was killed, and once more as a replica does that is given another copy.
+#[test]
+fn a_store_that_is_loading_is_as_good_as_none() {
+    if !redis_installed() {
+        return;
+    }
+    // Much to load, slowly, and with an ear for others after every key.
+    let mut server =
+        RedisServer::with(&["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"]);
+    let _: () = server.ask(&["DEBUG", "POPULATE", "1000", "load", "4096"]);
+    let provider = Provider::start();
+    let [one, other] = [(); 2].map(|()| provider.replica(&server, "{ ttl: 5m }"));
+    let cached = |expected: u64| {
+        [&one, &other].iter().for_each(|replica| replica.wait_connected());
+        assert_eq!((version(&one.get()), version(&other.get())), (expected, expected), "nothing older comes back");
+        assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (expected, expected));
+    };
+    let is_loading = |server: &RedisServer| server.ask::<String>(&["INFO", "persistence"]).contains("\nloading:1");
+    let works_meanwhile = |server: &RedisServer, expected: u64| {
+        wait_for("the server to load", || is_loading(server).then_some(()));
+        let response = one.get();
+        assert_eq!((version(&response), status(&response)), (expected, "sessiongate; fwd=bypass"));
+        assert_eq!(version(&one.patch()), expected + 1);
+        assert_eq!(version(&other.get()), expected + 1);
+        assert!(is_loading(server), "it was loading all the time");
+        let _: () = server.ask(&["CONFIG", "SET", "key-load-delay", "0"]);
+        wait_for("the server to have loaded", || (!is_loading(server)).then_some(()));
+    };
+    cached(0);
+    let _: () = server.ask(&["SAVE"]);
+    server.restart();
+    works_meanwhile(&server, 0);
+    cached(1);
+    let _: () = server.ask(&["CONFIG", "SET", "key-load-delay", "20000"]);
+    thread::scope(|scope| {
+        // It keeps its connections, and refuses over them.
+        scope.spawn(|| server.ask::<()>(&["DEBUG", "RELOAD"]));
+        works_meanwhile(&server, 1);
+    });
+    one.gateway.wait_for_log(|line| line.contains("store disconnected") && line.contains("loading the dataset"));
+    cached(2);
+    assert_eq!((provider.writes(), one.event("invalidation_failed")), (2, 2));
+}
+
+/// A user that may still read, but no longer write: marks are refused, so nothing may be shown either.
+#[test]
+fn rights_that_are_taken_away_are_noticed_by_all() {
+    let Some((server, provider, _)) = fleet::<0>("{}") else { return };
+    let _: () = server.ask(&["ACL", "SETUSER", "gate", "on", ">open-sesame", "~*", "+@all"]);
+    let store = format!(
+        "url: \"{}\", username: gate, password: {{ env: PASSWORD }}, seal_keys: [{{ env: SEAL }}]",
+        server.url()
+    );
+    let [one, other] = [(); 2].map(|()| provider.replica_of(&provider.config("{ ttl: 5m }", &store)));
+    [&one, &other].iter().for_each(|replica| replica.wait_connected());
+    for (at, (taken, given)) in [("-set", "+set"), ("-evalsha", "+evalsha"), ("-@all", "+@all")].iter().enumerate() {
+        let expected = at as u64;
+        one.get();
+        assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (expected, expected));
+        let _: () = server.ask(&["ACL", "SETUSER", "gate", taken]);
+        assert_eq!(version(&one.patch()), expected + 1, "{taken}");
+        assert_eq!((version(&other.get()), version(&one.get())), (expected + 1, expected + 1), "{taken}");
+        let _: () = server.ask(&["ACL", "SETUSER", "gate", given]);
+        [&one, &other].iter().for_each(|replica| replica.wait_connected());
+        assert_eq!(version(&other.get()), expected + 1, "{given}");
+    }
+    assert_eq!(provider.writes(), 3);
+}
+
+#[test]
+fn a_user_without_rights_is_told_of_and_does_no_harm() {
+    if !redis_installed() {
+        return;
+    }
+    let provider = Provider::start();
+    let rights = "~sessiongate1:* +get +set +del +time +evalsha +script|load +ping +hello";
+    let good = format!("user gate on >open-sesame {rights}");
+    for (user, works) in [(good.as_str(), true), ("user gate on >open-sesame ~* +ping +hello", false)] {
+        let words: Vec<&str> = user.split(' ').collect();
+        let server = RedisServer::start();
+        let _: () = server.ask(&[&["ACL", "SETUSER"], &words[1..]].concat());
+        let store = format!(
+            "url: \"{}\", username: gate, password: {{ env: PASSWORD }}, seal_keys: [{{ env: SEAL }}]",
+            server.url()
+        );
+        let replica = provider.replica_of(&provider.config("{}", &store));
+        if works {
+            replica.wait_connected();
+            replica.get();
+            replica.wait_hit();
+            replica.patch();
+        } else {
+            let line = replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
+            assert!(line.contains("permission") && !line.contains("open-sesame"), "{line}");
+            assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass");
+            assert_eq!(replica.patch().status, 200);
+        }
+    }
+}
+
+/// Two replicas while seal keys rotate, before a provider that holds back its first response; what it shows as the
+/// version of the first and of later ones.
+fn rotating(keys: [&str; 2], shown: [u64; 2]) -> (RedisServer, Gate, Recorder, [Replica; 2]) {
+    let (server, gate) = (RedisServer::start(), Gate::closed());
+    let (own, reads) = (gate.clone(), AtomicU64::new(0));
+    let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
+        call.body()?;
+        let first = reads.fetch_add(1, Ordering::SeqCst) == 0;
+        if first {
+            own.pass();
+        }
+        call.json(200, &session(&json!({ "v": shown[usize::from(!first)].to_string() })))
+    });
+    let replicas = keys.map(|keys| {
+        let config = format!(
+            "hash_key: {{ env: HASH }}\n\
+             store: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, url: \"{}\", seal_keys: [{keys}] }} }}\n{}",
+            server.url(),
+            recorder.upstream("cache: { ttl: 5m }")
+        );
+        Replica::start(&config, &recorder.token())
+    });
+    (server, gate, recorder, replicas)
+}
+
+#[test]
+fn a_response_is_followed_by_no_older_one_that_its_replica_cannot_open() {
+    if !redis_installed() {
+        return;
+    }
+    let (_server, gate, recorder, [one, other]) = rotating(["{ env: SEAL }", "{ env: NEXT }"], [1, 0]);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| one.get());
+        recorder.wait(1);
+        assert_eq!(version(&other.get_with(&[("Cache-Control", "no-cache")])), 0);
+        assert_eq!(version(&other.wait_hit()), 0);
+        gate.set(true);
+        assert_eq!(version(&slow.join().unwrap()), 1);
+    });
+    let next = other.get();
+    assert!(!status(&next).contains("; hit"), "{}", status(&next));
+    assert_eq!(one.event("unreadable"), 1);
+}
+
+#[test]
+fn the_same_response_is_recognised_while_seal_keys_rotate() {
+    if !redis_installed() {
+        return;
+    }
+    let both = ["{ env: SEAL }, { env: NEXT }", "{ env: NEXT }, { env: SEAL }"];
+    let (_server, gate, recorder, [one, other]) = rotating(both, [0, 0]);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| one.get_with(&[("Cache-Control", "no-cache, no-store")]));
+        recorder.wait(1);
+        other.get();
+        other.wait_hit();
+        gate.set(true);
+        assert_eq!(version(&slow.join().unwrap()), 0);
+    });
+    let next = other.get();
+    assert!(status(&next).contains("; hit"), "{}", status(&next));
+}
+
+#[test]
+fn a_client_can_ask_for_a_fresh_response() {
+    let Some((_server, provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    // As if somebody changed it without the gateway.
+    provider.version.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(version(&replica.get()), 0);
+    let fresh = replica.get_with(&[("Cache-Control", "max-age=0, No-Cache")]);
+    assert_eq!((version(&fresh), provider.reads()), (1, 2));
+    wait_for("the cache to have it too", || (version(&replica.get()) == 1).then_some(()));
+    assert!(status(&replica.get()).contains("; hit"));
+}
+
+#[test]
+fn stale_responses_are_served_while_one_replica_fetches() {
+    let windows = "{ ttl: 1s, stale_while_revalidate: 5m }";
+    let Some((_server, provider, [one, other])) = fleet(windows) else { return };
+    one.get();
+    one.wait_hit();
+    provider.version.fetch_add(1, Ordering::SeqCst);
+    // The fetch is held, so that the entry stays stale for as long as this takes.
+    provider.gate.set(false);
+    let stale = |replica: &Replica| {
+        wait_for("a stale response", || Some(replica.get()).filter(|one| status(one).contains("ttl=-")))
+    };
+    assert_eq!(version(&stale(&one)), 0);
+    wait_for("the fetch to reach the provider", || (provider.reads() == 2).then_some(()));
+    for replica in [&other, &one, &other] {
+        assert_eq!(version(&stale(replica)), 0);
+    }
+    assert_eq!(provider.reads(), 2, "one fetch for all replicas");
+    provider.gate.set(true);
+    wait_for("the fetched response", || (version(&other.get()) == 1).then_some(()));
+}
+
+#[test]
+fn stale_responses_are_served_while_the_provider_fails() {
+    let windows = "{ ttl: 1s, stale_if_error: 5m }";
+    let Some((_server, provider, [one, other])) = fleet(windows) else { return };
+    one.get();
+    one.wait_hit();
+    provider.fault.store(503, Ordering::SeqCst);
+    wait_for("the provider to be asked in vain", || {
+        one.get();
+        (one.event("stale_if_error") > 0).then_some(())
+    });
+    let response = other.get();
+    assert_eq!((version(&response), response.status), (0, 200));
+    assert!(status(&response).starts_with("sessiongate; hit; ttl=-"), "{}", status(&response));
+    // After a write only the provider's own response will do.
+    provider.fault.store(0, Ordering::SeqCst);
+    assert_eq!(version(&one.patch()), 1);
+    provider.fault.store(503, Ordering::SeqCst);
+    assert_eq!(other.get().status, 503);
+}
+
+#[test]
+fn a_short_while_nothing_is_remembered_where_that_is_asked_for() {
+    let Some((_server, provider, [one, mut other])) = fleet("{ negative_ttl: 2s }") else { return };
+    // It is remembered for the credential that was told.
+    other.token.clone_from(&one.token);
+    provider.fault.store(404, Ordering::SeqCst);
+    assert_eq!(one.get().status, 404);
+    // On a machine that is too slow for it, it is forgotten meanwhile, and fetched again.
+    let (hit, reads) = wait_for("a hit", || {
+        let before = provider.reads();
+        let response = other.get();
+        status(&response).contains("; hit").then(|| (response.status, provider.reads() - before))
+    });
+    assert_eq!((hit, reads), (404, 0));
+    provider.fault.store(0, Ordering::SeqCst);
+    wait_for("it to be forgotten", || (other.get().status == 200).then_some(()));
+}

@@ -1,0 +1,258 @@
+//! Listeners: TLS with clients, sockets in the file system, and upstreams that are told apart by them.
+
+use crate::connections::provider_tls::Authority;
+use crate::harness::recorder::Recorder;
+use crate::harness::{Gateway, Request, finish, sessiongate, wait_for, write_config};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A client that trusts an authority.
+pub struct Client<'a> {
+    authority: &'a Authority,
+    versions: &'a [&'static SupportedProtocolVersion],
+    alpn: &'a [&'a str],
+    shows: Option<&'a (PathBuf, PathBuf)>,
+}
+
+impl<'a> Client<'a> {
+    pub fn new(authority: &'a Authority) -> Client<'a> {
+        Client { authority, versions: rustls::ALL_VERSIONS, alpn: &[], shows: None }
+    }
+
+    pub async fn connect(&self, gateway: &Gateway, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.authority.file).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(self.versions).unwrap();
+        let builder = builder.with_root_certificates(roots);
+        let mut config = match self.shows {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+            }
+        };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(gateway.address()).await?;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    /// The answer to a request, or none where the gateway ends the connection.
+    pub fn ask(&self, gateway: &Gateway, name: &str) -> Option<String> {
+        on_runtime(async {
+            let mut stream = self.connect(gateway, name).await.ok()?;
+            stream
+                .write_all(format!("GET /x HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n").as_bytes())
+                .await
+                .ok()?;
+            let mut response = String::new();
+            let _ = stream.read_to_string(&mut response).await;
+            Some(response).filter(|response| !response.is_empty())
+        })
+    }
+}
+
+fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn certificate((certificate, key): &(PathBuf, PathBuf)) -> String {
+    format!("{{ certificate: {}, key: {} }}", certificate.display(), key.display())
+}
+
+fn encrypted(recorder: &Recorder, certificates: &[&(PathBuf, PathBuf)], more: &str) -> Gateway {
+    let certificates: Vec<String> = certificates.iter().map(|one| certificate(one)).collect();
+    Gateway::start(&format!(
+        "listeners:\n  public: {{ address: 127.0.0.1:0, tls: {{ certificates: [{}]{more} }} }}\n{}",
+        certificates.join(", "),
+        recorder.upstream("preserve_host: true")
+    ))
+}
+
+fn here() -> Recorder {
+    Recorder::start(|call| call.response(200, "", "here"))
+}
+
+#[test]
+fn certificates_are_chosen_by_name_and_the_first_is_for_all_others() {
+    let authority = Authority::new("ca");
+    let first = authority.certify_in_files("first", &["one.example"]);
+    let second = authority.certify_in_files("second", &["two.example", "*.three.example"]);
+    let recorder = here();
+    let gateway = encrypted(&recorder, &[&first, &second], "");
+    let client = Client::new(&authority);
+    for name in ["one.example", "two.example", "x.three.example"] {
+        assert!(client.ask(&gateway, name).is_some_and(|response| response.ends_with("here")), "{name}");
+    }
+    // The client is shown the first one, and does not take it.
+    assert_eq!(client.ask(&gateway, "four.example"), None);
+    assert_eq!(client.ask(&gateway, "a.b.three.example"), None);
+    wait_for("the failed handshakes", || gateway.metrics().contains("reason=\"tls_handshake\"} 2").then_some(()));
+    assert_eq!(recorder.seen().len(), 3);
+}
+
+#[test]
+fn http2_and_http1_are_agreed_on() {
+    let authority = Authority::new("ca");
+    let own = authority.certify_in_files("own", &["one.example"]);
+    let recorder = here();
+    let gateway = encrypted(&recorder, &[&own], "");
+    let client = Client { alpn: &["h2", "http/1.1"], ..Client::new(&authority) };
+    let status = on_runtime(async {
+        let stream = client.connect(&gateway, "one.example").await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("https://one.example/x").body(()).unwrap();
+        requests.send_request(request, true).unwrap().0.await.unwrap().status()
+    });
+    assert_eq!(status, 200);
+    let client = Client { alpn: &["http/1.1"], ..Client::new(&authority) };
+    assert!(client.ask(&gateway, "one.example").is_some());
+    assert_eq!(recorder.seen().len(), 2);
+    // What agrees on nothing speaks HTTP/1.1, and a protocol that nobody speaks is refused.
+    assert!(Client::new(&authority).ask(&gateway, "one.example").is_some());
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+        let other = Client { alpn: &["spdy/3", "h3"], versions, ..Client::new(&authority) };
+        let error = on_runtime(other.connect(&gateway, "one.example")).unwrap_err();
+        let told = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        let alert = rustls::AlertDescription::NoApplicationProtocol;
+        assert_eq!(told, Some(&rustls::Error::AlertReceived(alert)), "{versions:?}");
+    }
+}
+
+#[test]
+fn old_versions_of_tls_are_rejected_where_that_is_declared() {
+    let authority = Authority::new("ca");
+    let own = authority.certify_in_files("own", &["one.example"]);
+    let recorder = here();
+    let old = [&rustls::version::TLS12];
+    let client = Client { versions: &old, ..Client::new(&authority) };
+    assert!(client.ask(&encrypted(&recorder, &[&own], ""), "one.example").is_some());
+    let strict = encrypted(&recorder, &[&own], ", min_version: \"1.3\"");
+    assert_eq!(client.ask(&strict, "one.example"), None);
+    assert!(Client::new(&authority).ask(&strict, "one.example").is_some());
+}
+
+#[test]
+fn certificates_of_clients_are_asked_for_and_checked() {
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let own = authority.certify_in_files("own", &["one.example"]);
+    let (good, strange) = (staff.certify_in_files("good", &["app"]), authority.certify_in_files("strange", &["app"]));
+    let recorder = here();
+    let asked = |required: bool| {
+        let file = staff.file.display();
+        encrypted(&recorder, &[&own], &format!(", client_certificates: {{ ca_file: {file}, required: {required} }}"))
+    };
+    let with = |shows| Client { shows, ..Client::new(&authority) };
+    let (required, optional) = (asked(true), asked(false));
+    assert!(with(Some(&good)).ask(&required, "one.example").is_some());
+    assert!(with(Some(&good)).ask(&optional, "one.example").is_some());
+    assert!(with(None).ask(&optional, "one.example").is_some());
+    assert_eq!(with(None).ask(&required, "one.example"), None);
+    assert_eq!(with(Some(&strange)).ask(&required, "one.example"), None);
+    assert_eq!(with(Some(&strange)).ask(&optional, "one.example"), None);
+    assert_eq!(recorder.seen().len(), 3);
+}
+
+#[test]
+fn a_client_that_speaks_no_tls_gets_no_response_and_providers_hear_of_tls() {
+    let authority = Authority::new("ca");
+    let own = authority.certify_in_files("own", &["one.example"]);
+    let recorder = here();
+    let gateway = Gateway::start(&format!(
+        "listeners:\n  public: {{ address: 127.0.0.1:0, tls: {{ certificates: [{}] }} }}\nupstreams:\n  z: {{ dialect: zitadel, \
+         url: \"http://{}\", auth: none, preserve_host: true }}\n",
+        certificate(&own),
+        recorder.address()
+    ));
+    assert!(Request::new("GET", "/x").try_send(&gateway.url()).is_err());
+    assert!(recorder.seen().is_empty());
+    assert!(Client::new(&authority).ask(&gateway, "one.example").is_some());
+    assert_eq!(recorder.seen()[0].header("x-forwarded-proto"), Some("https"));
+}
+
+/// What comes over a socket in the file system.
+fn ask_socket(path: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
+}
+
+#[test]
+fn a_socket_in_the_file_system_has_its_mode_and_owner_and_replaces_an_abandoned_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.sock");
+    let own = std::fs::metadata(folder.path()).unwrap();
+    let recorder = here();
+    let text = format!(
+        "listeners:\n  main: {{ address: 127.0.0.1:0 }}\n  pod: {{ address: \"unix:{}\", mode: \"0606\", owner: \"{}:{}\" }}\n{}",
+        path.display(),
+        own.uid(),
+        own.gid(),
+        recorder.upstream("")
+    );
+    let gateway = Gateway::start(&text);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o606);
+    assert!(ask_socket(&path).unwrap().ends_with("here"));
+    // Another process does not take it away from one that listens.
+    let second = folder.path().join("second");
+    std::fs::create_dir(&second).unwrap();
+    let config = write_config(&second, &text);
+    let rejected = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
+    assert_eq!(rejected.code, Some(1));
+    assert!(rejected.stderr.contains("`pod` cannot listen on unix:"), "{}", rejected.stderr);
+    assert!(rejected.stderr.contains("another process listens on this socket"), "{}", rejected.stderr);
+    // One that was killed leaves its socket behind.
+    gateway.signal("KILL");
+    drop(gateway);
+    let gateway = Gateway::start(&text);
+    assert!(ask_socket(&path).unwrap().ends_with("here"));
+    assert_eq!(gateway.addresses().len(), 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+#[test]
+fn what_is_no_socket_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.sock");
+    std::fs::write(&path, "precious").unwrap();
+    let recorder = here();
+    let text = format!("listeners:\n  pod: {{ address: \"unix:{}\" }}\n{}", path.display(), recorder.upstream(""));
+    let config = write_config(folder.path(), &text);
+    let rejected = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
+    assert_eq!(rejected.code, Some(1));
+    assert!(rejected.stderr.contains("the path exists and is not a socket"), "{}", rejected.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn upstreams_are_told_apart_by_their_listeners() {
+    let [one, other] = [1, 2].map(|number| Recorder::start(move |call| call.response(200, "", &number.to_string())));
+    let gateway = Gateway::start(&format!(
+        "listeners:\n  here: {{ address: 127.0.0.1:0 }}\n  there: {{ address: 127.0.0.1:0 }}\nupstreams:\n  one: {{ dialect: auth0, url: \
+         \"http://{}\", auth: none, match: {{ listener: here }} }}\n  other: {{ dialect: auth0, url: \"http://{}\", auth: none, match: {{ \
+         listener: there }} }}\n",
+        one.address(),
+        other.address()
+    ));
+    let said: Vec<String> = gateway
+        .addresses()
+        .iter()
+        .map(|address| Request::new("GET", "/x").send(&format!("http://{address}")).text())
+        .collect();
+    assert_eq!(said, ["1", "2"]);
+}

@@ -1,0 +1,256 @@
+//! The keys of issuers: what happens when they change, or cannot be fetched.
+
+use crate::connections::provider_tls::Authority;
+use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
+use crate::harness::{Answer, Gateway, Request, Scripted, json_response, long, nobody, skipped, wait_for};
+use rustls::ServerConfig;
+use serde_json::json;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_rotated_key_is_fetched_when_its_first_token_comes() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let world = World::new(&[&old]);
+    let gateway = world.gateway("min_interval: 1s");
+    let remembered = old.good();
+    assert_eq!(read(&gateway, &remembered).status, 200);
+    world.publish(document(&[&new]));
+    wait_for("a token of the new key to be believed", || (read(&gateway, &new.good()).status == 200).then_some(()));
+    is_rejected(&read(&gateway, &old.good()), 401, "the old key is gone");
+    is_rejected(&read(&gateway, &remembered), 401, "a token that was remembered goes with its key");
+}
+
+/// Probes with keys that nobody has use up what may be fetched, just before the keys change.
+#[test]
+fn no_token_of_a_new_key_is_rejected_for_the_probes_of_others() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let world = World::new(&[&old]);
+    let gateway = world.gateway("min_interval: 2s");
+    let probe = || read(&gateway, &old.token(json!({"kid": "nobody's"}), json!({})));
+    is_rejected(&probe(), 401, "a key that nobody has");
+    world.publish(document(&[&old, &new]));
+    let (before, began) = (world.fetches(), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| is_rejected(&probe(), 401, "a key that nobody has"));
+        }
+        for number in 0..32 {
+            let (gateway, new) = (&gateway, &new);
+            let token = move || new.token(json!({}), json!({ "sub": format!("caller {number}") }));
+            scope.spawn(move || assert_eq!(read(gateway, &token()).status, 200, "a token of the new key"));
+        }
+    });
+    // One at once, and one in each interval that they take, which is one where the machine is not busy.
+    let most = began.elapsed().as_secs() / 2 + 2;
+    let fetches = world.fetches() - before;
+    assert!((1..=most).contains(&(fetches as u64)), "{fetches} fetches for all of them");
+}
+
+#[test]
+fn unknown_keys_cause_one_fetch_in_the_interval_however_many_ask() {
+    let key = Signer::new("one");
+    let world = World::new(&[&key]);
+    let flood = |gateway: &Gateway, lasts: Duration, status: u16| {
+        let began = Instant::now();
+        let ask = || {
+            while began.elapsed() < lasts {
+                let token = key.token(json!({"kid": format!("{:?}", Instant::now())}), json!({}));
+                let response = read(gateway, &token);
+                is_rejected(&response, status, "an unknown key");
+                let rest = response.header("Retry-After").map_or(0, |rest| rest.parse::<u64>().unwrap());
+                assert!(status == 401 || (3000..=3601).contains(&rest), "the rest of the interval: {rest}");
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(ask);
+            }
+        });
+        began.elapsed()
+    };
+    let gateway = world.gateway("min_interval: 1h");
+    let before = world.fetches();
+    flood(&gateway, Duration::from_millis(500), 503);
+    assert_eq!(world.fetches(), before, "fetched again within the interval");
+    drop(gateway);
+    let gateway = world.gateway("min_interval: 1s");
+    let before = world.fetches();
+    let took = flood(&gateway, Duration::from_millis(2500), 401);
+    let fetches = world.fetches() - before;
+    assert!(fetches >= 1, "never fetched");
+    assert!(fetches as u64 <= took.as_secs() + 1, "{fetches} fetches in {took:?}");
+}
+
+#[test]
+fn the_last_good_keys_stay_while_the_issuer_is_ill() {
+    let key = Signer::new("one");
+    let world = World::new(&[&key]);
+    let gateway = world.gateway("min_interval: 1s");
+    let failures = || {
+        let text = gateway.metrics();
+        let mut lines = text.lines().filter(|line| line.starts_with("sessiongate_jwks_fetches_total{"));
+        let line = lines.find(|line| line.contains(r#"result="failed""#));
+        line.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let huge = format!(r#"{{"keys":[],"more":"{}"}}"#, "x".repeat(300 * 1024));
+    for (ill, response) in [
+        ("fails", json_response(500, "{}")),
+        ("is something else", json_response(200, "<html>")),
+        ("has no keys", json_response(200, r#"{"keys":[]}"#)),
+        ("has no key that is of use", json_response(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#)),
+        ("is huge", json_response(200, &huge)),
+    ] {
+        let before = failures();
+        world.publish(response);
+        wait_for("a fetch that fails", || {
+            let unknown = key.token(json!({"kid": "other"}), json!({}));
+            is_rejected(&read(&gateway, &unknown), 503, "nobody can say whether there is such a key");
+            (failures() > before).then_some(())
+        });
+        assert_eq!(read(&gateway, &key.good()).status, 200, "while the document {ill}");
+        let ready = Request::new("GET", "/readyz").send(&gateway.admin_url());
+        assert_eq!(ready.status, 200, "while the document {ill}");
+    }
+    let log = gateway.log().join("\n");
+    assert!(log.contains("cannot fetch issuer keys"), "{log}");
+}
+
+#[test]
+fn an_issuer_that_is_away_at_the_start_is_waited_for() {
+    let key = Signer::new("one");
+    let provider = Scripted::start(|_| json_response(200, "{}"));
+    let away = nobody([127, 0, 9, 2]);
+    let text = config(&provider.url(), &format!("http://{away}"), "min_interval: 1s");
+    let gateway = Gateway::start(&text);
+    let admin = gateway.admin_url();
+    assert_eq!(Request::new("GET", "/livez").send(&admin).status, 200);
+    let ready = Request::new("GET", "/readyz").send(&admin);
+    assert_eq!(ready.status, 503);
+    let reasons = ready.json()["reasons"].to_string();
+    assert!(reasons.contains("upstreams.auth0") && reasons.contains("keys"), "{reasons}");
+    let rejected = read(&gateway, &key.good());
+    is_rejected(&rejected, 503, "no keys yet");
+    assert!(rejected.header("Retry-After").is_some());
+    let passed = Request::new("GET", "/api/v2/anything").send(&gateway.url());
+    assert_eq!(passed.status, 200, "what is not governed needs no keys");
+    assert_eq!(provider.received().len(), 1);
+    let jwk = key.jwk();
+    let _back = Scripted::start_at(away, move |_| json_response(200, &json!({ "keys": [jwk] }).to_string()));
+    gateway.ready();
+    assert_eq!(read(&gateway, &key.good()).status, 200);
+}
+
+#[test]
+fn an_issuer_that_hangs_does_not_hang_the_gateway() {
+    let key = Signer::new("one");
+    let provider = Scripted::start(|_| json_response(200, "{}"));
+    // Accepts connections, since the system does so, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}", silent.local_addr().unwrap());
+    let mut gateway = Gateway::start(&config(&provider.url(), &issuer, "fetch_timeout: 3s"));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| is_rejected(&read(&gateway, &key.good()), 503, "no keys yet"));
+        }
+    });
+    gateway.terminate();
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
+#[test]
+fn keys_that_are_too_old_are_no_longer_believed() {
+    if !long() {
+        return skipped("keys that are too old (takes 15 s; --long)");
+    }
+    let key = Signer::new("one");
+    let world = World::new(&[&key]);
+    let gateway = world.gateway("refresh: 10s\n      max_stale: 10s\n      min_interval: 1s");
+    world.publish(json_response(500, "{}"));
+    wait_for("old keys to be no longer believed", || (read(&gateway, &key.good()).status == 503).then_some(()));
+    world.publish(document(&[&key]));
+    wait_for("new keys to be believed", || (read(&gateway, &key.good()).status == 200).then_some(()));
+}
+
+/// An issuer over TLS whose discovery document sends to `jwks`, or to itself where that is empty.
+fn issuer_over_tls(config: ServerConfig, keys: &Answer, jwks: &str) -> Scripted {
+    let (keys, jwks) = (keys.clone(), jwks.to_owned());
+    Scripted::start_tls(Arc::new(config), move |request| match request.path.as_str() {
+        "/keys" => keys.clone(),
+        "/.well-known/openid-configuration" => {
+            let own = format!("https://{}/keys", request.header("Host").unwrap());
+            let jwks = if jwks.is_empty() { &own } else { &jwks };
+            json_response(200, &json!({ "jwks_uri": jwks }).to_string())
+        }
+        _ => json_response(404, "{}"),
+    })
+}
+
+#[test]
+fn keys_come_over_tls_from_the_right_issuer_only() {
+    let key = Signer::new("one");
+    let keys = document(&[&key]);
+    let authority = Authority::new("ours");
+    let trusted = format!("ca_file: {}", authority.file.display());
+    let certified = |name: &str| authority.certify(&[name], |_| {});
+    let provider = Scripted::start(|_| json_response(200, "{}"));
+    let name = |issuer: &Scripted| format!("https://localhost:{}/", issuer.port());
+    let start = |issuer: &Scripted, trusted: &str| {
+        Gateway::start(&format!(
+            "upstreams:
+  auth0:
+    dialect: auth0
+    url: {}
+    auth:
+      issuer: {}
+      audience: here
+      algorithms: [EdDSA]
+      {trusted}
+",
+            provider.url(),
+            name(issuer)
+        ))
+    };
+    let token = |issuer: &Scripted| key.token(json!({}), json!({"iss": name(issuer), "aud": "here"}));
+    let good = issuer_over_tls(certified("localhost"), &keys, "");
+    let gateway = start(&good, &trusted);
+    gateway.ready();
+    assert_eq!(read(&gateway, &token(&good)).status, 200);
+    let plain = Scripted::start({
+        let keys = keys.clone();
+        move |_| keys.clone()
+    });
+    for (why, issuer, trusted) in [
+        ("unknown authority", issuer_over_tls(certified("localhost"), &keys, ""), ""),
+        ("another name", issuer_over_tls(certified("other.example"), &keys, ""), &*trusted),
+        ("keys in the clear", issuer_over_tls(certified("localhost"), &keys, &plain.url()), &trusted),
+    ] {
+        let gateway = start(&issuer, trusted);
+        gateway.wait_for_log(|line| line.contains("cannot fetch issuer keys"));
+        is_rejected(&read(&gateway, &token(&issuer)), 503, why);
+        let ready = Request::new("GET", "/readyz").send(&gateway.admin_url());
+        assert_eq!(ready.status, 503, "{why}");
+    }
+    assert_eq!(plain.received().len(), 0, "keys in the clear are not even asked for");
+}
+
+#[test]
+fn keys_that_are_of_no_use_are_named_in_the_log_and_not_counted() {
+    let (good, same_name) = (Signer::new("one"), Signer::new("one"));
+    let world = World::new(&[&good]);
+    let wrong = json!({"kty": "OKP", "crv": "Ed25519", "kid": "wrong", "x": "Ag".repeat(16)});
+    let unread = json!({"kty": "RSA", "kid": "unread", "n": 5, "e": "AQAB"});
+    let encrypts = json!({"kty": "RSA", "kid": "encrypts", "use": "enc", "n": "AQAB", "e": "AQAB"});
+    let keys = json!([wrong, unread, encrypts, same_name.jwk(), good.jwk()]);
+    world.publish(json_response(200, &json!({ "keys": keys }).to_string()));
+    let gateway = world.gateway("");
+    let line = gateway.wait_for_log(|line| line.contains("issuer keys not usable"));
+    assert!(line.contains("key `wrong`: its `x`") && line.contains("key `unread`: it cannot be parsed"), "{line}");
+    assert!(!line.contains("encrypts"), "{line}");
+    gateway.wait_for_log(|line| line.contains("other uses") && line.contains("key `encrypts`: its `use` is `enc`"));
+    assert!(gateway.metrics().contains("sessiongate_jwks_keys{upstream=\"auth0\"} 2"), "those that are usable");
+    assert_eq!(read(&gateway, &good.good()).status, 200, "the second of its name");
+    assert_eq!(read(&gateway, &same_name.good()).status, 200, "and the first");
+}

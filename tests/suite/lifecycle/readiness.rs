@@ -1,0 +1,80 @@
+//! When a gateway says that it is ready: at its start with all that it can serve, and from then on to its end.
+
+use crate::harness::recorder::SESSION;
+use crate::harness::{
+    DnsServer, Gateway, Request, Scripted, addresses, finish, json_response, nobody, sessiongate, wait_for,
+};
+use serde_json::Value;
+
+/// Two upstreams, of which one has a name that nobody knows.
+fn config(dns: &DnsServer, provider: &Scripted, timeout: &str) -> String {
+    let port = provider.port();
+    format!(
+        "readiness_timeout: {timeout}
+dns: {{ servers: ['{}'] }}
+upstreams:
+  good: {{ dialect: auth0, url: http://good.test:{port}, auth: none, match: {{ host: good }}, cache: {{}} }}
+  lost: {{ dialect: auth0, url: http://lost.test:{port}, auth: none, match: {{ host: lost }} }}
+",
+        dns.address()
+    )
+}
+
+fn probe(gateway: &Gateway) -> (u16, Value) {
+    let response = Request::new("GET", "/readyz").send(&gateway.admin_url());
+    (response.status, response.json())
+}
+
+fn read(gateway: &Gateway, host: &str) -> u16 {
+    let request = Request::new("GET", &format!("/api/v2/sessions/{SESSION}")).header("Host", host);
+    request.send(&gateway.url()).status
+}
+
+fn ready_command(gateway: &Gateway) -> (Option<i32>, String) {
+    let admin = gateway.admin_url();
+    let finished = finish(sessiongate(&["ready", "--admin", admin.trim_start_matches("http://")]));
+    (finished.code, finished.stdout + &finished.stderr)
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_waited_for_and_then_does_without() {
+    let provider = Scripted::start(|_| json_response(200, "{}"));
+    let dns = DnsServer::start(&[("good.test", addresses(&["127.0.0.1"], 60))]);
+    let gateway = Gateway::start(&config(&dns, &provider, "1h"));
+    wait_for("the good one to serve", || (read(&gateway, "good") == 200).then_some(()));
+    let (status, body) = probe(&gateway);
+    assert_eq!((status, &body["ready"]), (503, &Value::Bool(false)), "{body}");
+    assert_eq!(body["reasons"].to_string(), r#"["upstreams.lost: cannot resolve the host name"]"#);
+    assert_eq!((&body["checks"]["upstreams.good.name"], &body["checks"]["store"]), (&"ok".into(), &"ok".into()));
+    let (code, said) = ready_command(&gateway);
+    assert!(code == Some(1) && said.contains("upstreams.lost"), "{code:?}: {said}");
+    // Once it is known, nothing is missing; once it was ready, it stays so.
+    dns.say("lost.test", addresses(&["127.0.0.1"], 60));
+    gateway.ready();
+    assert_eq!(ready_command(&gateway).0, Some(0));
+
+    let gateway = Gateway::start(&config(&DnsServer::start(&[]), &provider, "0s"));
+    assert_eq!(probe(&gateway).0, 503, "where none serves, time alone makes nothing ready");
+    let dns = DnsServer::start(&[("good.test", addresses(&["127.0.0.1"], 60))]);
+    let gateway = Gateway::start(&config(&dns, &provider, "0s"));
+    gateway.ready();
+    let (_, body) = probe(&gateway);
+    assert_eq!(body["checks"]["upstreams.lost.name"], "cannot resolve the host name", "{body}");
+    assert_eq!((read(&gateway, "good"), read(&gateway, "lost")), (200, 503));
+    gateway.wait_for_log(|line| line.contains("ready, although not all upstreams can be served"));
+}
+
+#[test]
+fn what_fails_later_is_named_and_makes_nothing_unready() {
+    let away = nobody([127, 0, 9, 3]);
+    let text = format!("upstreams:\n  a: {{ dialect: auth0, url: http://{away}, auth: none, cache: {{}} }}\n");
+    let gateway = Gateway::start_with(&text, &[("HTTPS_PROXY", "http://user:secret@proxy.example:3128")]);
+    gateway.ready();
+    assert_eq!(probe(&gateway).1["checks"]["upstreams.a.provider"], "ok");
+    assert_eq!(read(&gateway, "any"), 502);
+    let (status, body) = probe(&gateway);
+    assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)), "{body}");
+    assert_eq!(body["checks"]["upstreams.a.provider"], "requests to the provider fail", "{body}");
+    let line = gateway.wait_for_log(|line| line.contains("proxy environment variables are ignored"));
+    assert!(line.contains("HTTPS_PROXY") && !line.contains("secret"), "{line}");
+}

@@ -1,0 +1,826 @@
+//! ZITADEL's session service through the gateway, on every carrier, byte by byte, against a provider that records what
+//! reaches it.
+
+use crate::harness::recorder::{Call, Recorder, Then};
+use crate::harness::{Gateway, Request, Sandbox, TIMEOUT};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use std::io;
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+const SET: &str = "/zitadel.session.v2.SessionService/SetSession";
+const GET: &str = "/zitadel.session.v2.SessionService/GetSession";
+const POLICY: &str = "policies:
+  strict:
+    keys: { allowed: [team, plan] }
+    lifetime: { max: 1h, outside: clamp }
+    challenges: { return_code: reject, url_template: { hosts: [login.example.com] } }
+";
+
+pub fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    assert!(length < 128);
+    [&[number << 3 | 2, length][..], content].concat()
+}
+
+pub fn frame(message: &[u8]) -> Vec<u8> {
+    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+/// `SetSessionRequest` of session `s1` with one entry of metadata.
+fn set(key: &str) -> Vec<u8> {
+    [field(1, b"s1"), field(4, &[field(1, key.as_bytes()), field(2, b"blue")].concat())].concat()
+}
+
+fn set_json(key: &str) -> String {
+    json!({"sessionId": "s1", "metadata": {key: "Ymx1ZQ=="}}).to_string()
+}
+
+/// `GetSessionResponse` of session `s1`.
+fn session(sequence: u8) -> Vec<u8> {
+    field(1, &[field(1, b"s1"), vec![4 << 3, sequence]].concat())
+}
+
+/// A provider that speaks gRPC, and what reached it: the path, the headers and the body.
+pub struct Grpc {
+    pub runtime: Runtime,
+    pub address: std::net::SocketAddr,
+    pub seen: Seen,
+}
+
+type Seen = Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>;
+
+impl Grpc {
+    pub fn start() -> Grpc {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let seen = Seen::default();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let all = seen.clone();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, all.clone()));
+            }
+        });
+        Grpc { runtime, address, seen }
+    }
+
+    fn gateway(&self, more: &str) -> Gateway {
+        let address = self.address;
+        let upstream =
+            format!("upstreams:\n  idp:\n    dialect: zitadel\n    url: http://{address}\n    auth: forward\n");
+        let gateway = Gateway::start(&format!("{upstream}    policy: strict\n{more}{POLICY}"));
+        gateway.ready();
+        gateway
+    }
+
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    fn call(&self, gateway: &Gateway, path: &str, body: &[u8]) -> Answer {
+        self.call_with(gateway, path, body, &[("content-type", "application/grpc"), ("te", "trailers")])
+    }
+
+    pub fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+        let address = gateway.address();
+        let mut request = http::Request::post(format!("http://{address}{path}")).header("authorization", "Bearer pat");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (request, body) = (request.body(()).unwrap(), Bytes::copy_from_slice(body));
+        self.runtime.block_on(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let (response, mut sender) = client.send_request(request, false).unwrap();
+            // Who is refused for its head may have its answer, and no stream any more, before the body is sent.
+            let _ = sender.send_data(body, true);
+            let response = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap();
+            let (head, mut incoming) = response.into_parts();
+            let mut body = Vec::new();
+            while let Some(part) = incoming.data().await {
+                body.extend_from_slice(&part.unwrap());
+            }
+            let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
+            connection.abort();
+            Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
+        })
+    }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    trailers: HeaderMap,
+}
+
+impl Answer {
+    /// What stands behind a body, or in the head where that is all.
+    pub fn trailer(&self, name: &str) -> &str {
+        let said = self.trailers.get(name).or(self.headers.get(name));
+        said.unwrap_or_else(|| panic!("no {name} in {:?}", self.trailers)).to_str().unwrap()
+    }
+
+    fn cache(&self) -> &str {
+        self.headers["cache-status"].to_str().unwrap()
+    }
+}
+
+/// Answers each call as its path wants it; `sequence` grows with each.
+async fn serve(stream: TcpStream, seen: Seen) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let seen = seen.clone();
+        tokio::spawn(async move {
+            let (head, mut incoming) = request.into_parts();
+            let mut body = Vec::new();
+            while let Some(part) = incoming.data().await {
+                body.extend_from_slice(&part.unwrap());
+            }
+            let path = head.uri.path().to_owned();
+            let sequence = {
+                let mut all = seen.lock().unwrap();
+                all.push((path.clone(), head.headers, body));
+                u8::try_from(all.len()).unwrap()
+            };
+            let message = match path.as_str() {
+                GET => session(sequence),
+                _ => field(1, &[1 << 3, sequence]),
+            };
+            let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let mut stream = respond.send_response(head, false).unwrap();
+            stream.send_data(frame(&message).into(), false).unwrap();
+            let trailers = [("grpc-status", "0")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            stream.send_trailers(trailers.into_iter().collect()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn grpc_is_checked_and_forwarded_byte_by_byte() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    // A field that nobody knows stays.
+    let good = frame(&[set("team"), field(15, b"unknown")].concat());
+    let response = provider.call(&gateway, SET, &good);
+    assert_eq!((response.status, response.trailer("grpc-status")), (200, "0"));
+    assert_eq!(response.body, frame(&field(1, &[8, 1])));
+    let seen = provider.seen.lock().unwrap().remove(0);
+    assert_eq!((seen.0.as_str(), seen.2), (SET, good));
+    assert_eq!(seen.1["te"], "trailers");
+    assert_eq!(seen.1["x-forwarded-for"], "127.0.0.1");
+
+    let response = provider.call(&gateway, SET, &frame(&set("role")));
+    assert_eq!((response.status, response.body.len()), (200, 0));
+    assert_eq!(response.headers["content-type"], "application/grpc+proto");
+    assert_eq!(response.trailer("grpc-status"), "3");
+    assert!(response.trailer("grpc-message").contains("metadata.role"), "{}", response.trailer("grpc-message"));
+    assert!(response.headers.contains_key("grpc-status-details-bin"));
+    assert_eq!(provider.count(), 0);
+}
+
+#[test]
+fn a_read_over_grpc_is_a_hit_with_trailers_until_a_write() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("    cache: {}\n");
+    let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));
+    let first = read();
+    assert_eq!((first.cache(), first.trailer("grpc-status")), ("sessiongate; fwd=miss; stored", "0"));
+    let hit = read();
+    assert!(hit.cache().starts_with("sessiongate; hit"), "{}", hit.cache());
+    assert_eq!((hit.body.as_slice(), hit.trailer("grpc-status")), (frame(&session(1)).as_slice(), "0"));
+    assert_eq!(provider.count(), 1);
+    // Another credential, another token: other answers.
+    let other = frame(&[field(1, b"s1"), field(2, b"token")].concat());
+    assert_eq!(provider.call(&gateway, GET, &other).cache(), "sessiongate; fwd=miss; stored");
+    provider.call(&gateway, SET, &frame(&set("team")));
+    let fresh = read();
+    assert_eq!(fresh.cache(), "sessiongate; fwd=miss; stored");
+    assert_eq!(fresh.body, frame(&session(4)));
+}
+
+#[test]
+fn a_response_older_than_an_acknowledged_write_is_not_stored() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("    cache: {}\n");
+    let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));
+    for _ in 0..3 {
+        provider.call(&gateway, SET, &frame(&set("team")));
+    }
+    // The provider counts anew: a replica of it that lags behind.
+    provider.seen.lock().unwrap().clear();
+    assert_eq!((read().cache(), read().cache()), ("sessiongate; fwd=miss", "sessiongate; fwd=miss"));
+    assert_eq!(read().cache(), "sessiongate; fwd=miss; stored", "as new as the last write");
+}
+
+#[test]
+fn other_calls_of_grpc_are_passed_with_their_trailers() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    let path = "/zitadel.user.v2.UserService/GetUserByID";
+    let hidden = [
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("grpc-metadata-authorization", "Bearer other"),
+        ("x-zitadel-instance-host", "evil.example"),
+        ("x-forwarded-host", "evil.example"),
+    ];
+    let response = provider.call_with(&gateway, path, &frame(b"\x0a\x01x"), &hidden);
+    assert_eq!((response.status, response.trailer("grpc-status")), (200, "0"));
+    let seen = provider.seen.lock().unwrap().remove(0);
+    assert_eq!((seen.0.as_str(), seen.2.as_slice()), (path, frame(b"\x0a\x01x").as_slice()));
+    assert_eq!(seen.1["te"], "trailers");
+    assert_eq!(seen.1["x-forwarded-host"], provider.address.to_string());
+    for name in ["grpc-metadata-authorization", "x-zitadel-instance-host"] {
+        assert!(!seen.1.contains_key(name), "{name}");
+    }
+}
+
+/// What a client says of others: for whom it asks, as what, and from where.
+const FOR_OTHERS: [(&str, &str); 8] = [
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+    ("x-zitadel-instance-host", "one.example"),
+    ("x-zitadel-public-host", "login.example"),
+    ("x-forwarded-host", "one.example"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-for", "192.0.2.7"),
+    ("grpc-metadata-x-zitadel-orgid", "1"),
+];
+
+#[test]
+fn only_trusted_peers_speak_for_others() {
+    let provider = Grpc::start();
+    let own = provider.address.to_string();
+    for (trusted, host, proto, client) in [
+        ("[127.0.0.0/8, \"::1\"]", "one.example", "https", "192.0.2.7, 127.0.0.1"),
+        ("[10.0.0.0/8]", own.as_str(), "http", "127.0.0.1"),
+    ] {
+        let gateway = provider.gateway(&format!("    cache: {{}}\nclients: {{ trusted_peers: {trusted} }}\n"));
+        for path in [SET, "/zitadel.user.v2.UserService/GetUserByID"] {
+            let response = provider.call_with(&gateway, path, &frame(&set("team")), &FOR_OTHERS);
+            assert_eq!(response.trailer("grpc-status"), "0");
+            let seen = provider.seen.lock().unwrap().remove(0).1;
+            let all = |name: &str| seen.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+            assert_eq!(all("x-forwarded-host"), [host], "{path}");
+            assert_eq!(all("x-forwarded-proto"), [proto], "{path}");
+            assert_eq!(all("x-forwarded-for"), [client], "{path}");
+            let names = if trusted.starts_with("[127") { vec!["one.example"] } else { vec![] };
+            assert_eq!(all("x-zitadel-instance-host"), names, "{path}");
+            assert!(!seen.contains_key("grpc-metadata-x-zitadel-orgid"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_is_cached_for_one_instance_is_not_for_another() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("    cache: {}\nclients: { trusted_peers: [127.0.0.1] }\n");
+    let read = |instance: &str| {
+        let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("x-zitadel-instance-host", instance)];
+        let response = provider.call_with(&gateway, GET, &frame(&field(1, b"s1")), &headers);
+        (response.cache().split(';').nth(1).unwrap().trim().to_owned(), response.body)
+    };
+    let (first, one) = read("one.example");
+    let (second, other) = read("two.example");
+    assert_eq!((first.as_str(), second.as_str()), ("fwd=miss", "fwd=miss"));
+    assert_ne!(one, other);
+    assert_eq!(read("one.example"), ("hit".into(), one));
+}
+
+/// A name, a path, a body, headers, and the code of the rejection.
+type Row = (&'static str, &'static str, Vec<u8>, Vec<(&'static str, &'static str)>, &'static str);
+
+#[test]
+fn what_the_gateway_does_not_read_of_a_call_is_rejected() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    let grpc = [("content-type", "application/grpc")];
+    let good = frame(&set("team"));
+    let with = |more: (&'static str, &'static str)| vec![grpc[0], more];
+    let rows: Vec<Row> = vec![
+        ("two messages", SET, [good.clone(), good.clone()].concat(), grpc.to_vec(), "3"),
+        ("no message", SET, Vec::new(), grpc.to_vec(), "3"),
+        ("half a message", SET, good[..9].to_vec(), grpc.to_vec(), "3"),
+        ("a compressed message", SET, [&[1], &good[1..]].concat(), grpc.to_vec(), "12"),
+        ("a coding", SET, good.clone(), with(("grpc-encoding", "gzip")), "12"),
+        ("a session twice", SET, frame(&[field(1, b"s1"), set("team")].concat()), grpc.to_vec(), "3"),
+        ("an override", SET, good.clone(), with(("x-http-method-override", "GET")), "3"),
+        ("a query", "/zitadel.session.v2.SessionService/SetSession?a=b", good.clone(), grpc.to_vec(), "3"),
+        ("a dot in the path", "/zitadel.session%2Ev2.SessionService/SetSession", good.clone(), grpc.to_vec(), "3"),
+        ("another case", "/zitadel.session.v2.sessionservice/SetSession", good.clone(), grpc.to_vec(), "3"),
+        ("an older version", "/zitadel.session.v2alpha.SessionService/SetSession", good.clone(), grpc.to_vec(), "5"),
+        ("an unknown procedure", "/zitadel.session.v2.SessionService/DropSession", good.clone(), grpc.to_vec(), "5"),
+        ("a session of other characters", SET, frame(&field(1, b"s/1")), grpc.to_vec(), "3"),
+        ("no session", SET, frame(&field(4, b"")), grpc.to_vec(), "3"),
+    ];
+    for (name, path, body, headers, code) in rows {
+        let response = provider.call_with(&gateway, path, &body, &headers);
+        assert_eq!((response.status, response.trailer("grpc-status")), (200, code), "{name}");
+        assert_eq!(provider.count(), 0, "{name}");
+    }
+}
+
+/// v2beta's own definition calls the token of a write deprecated: the provider takes the write without it.
+#[test]
+fn the_token_of_a_session_is_asked_for_where_a_policy_says_so() {
+    let provider = Grpc::start();
+    let beta = SET.replace("v2", "v2beta");
+    let body = frame(&set("team"));
+    let grpc = [("content-type", "application/grpc")];
+    let response = provider.call_with(&provider.gateway(""), &beta, &body, &grpc);
+    assert_eq!((response.trailer("grpc-status"), provider.count()), ("0", 1));
+    let strict = POLICY.replace("  strict:\n", "  strict:\n    session_token: required\n");
+    let upstream = format!("    dialect: zitadel\n    url: http://{}\n    auth: forward\n", provider.address);
+    let strict = Gateway::start(&format!("upstreams:\n  idp:\n{upstream}    policy: strict\n{strict}"));
+    strict.ready();
+    let response = provider.call_with(&strict, &beta, &body, &grpc);
+    assert!(response.trailer("grpc-message").contains("session_token"), "{}", response.trailer("grpc-message"));
+    assert_eq!(provider.call_with(&strict, SET, &body, &grpc).trailer("grpc-status"), "0", "v2 does not look at it");
+    assert_eq!(provider.count(), 2);
+}
+
+/// A provider that records REST, Connect and gRPC-web.
+fn recorded(act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static, more: &str) -> (Recorder, Gateway) {
+    let recorder = Recorder::start(act);
+    let upstream = recorder.upstream_as("forward", &format!("policy: strict\n{more}"));
+    let gateway = Gateway::start(&(upstream.replace("dialect: auth0", "dialect: zitadel") + POLICY));
+    gateway.ready();
+    (recorder, gateway)
+}
+
+/// The same change on every carrier that goes over HTTP/1: the name, and the request.
+fn carriers(key: &str) -> Vec<(&'static str, Request)> {
+    let call = |content_type: &str, body: Vec<u8>| {
+        Request::new("POST", SET).header("Content-Type", content_type).bearer("pat").body(body)
+    };
+    vec![
+        ("rest", Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(&set_json(key))),
+        ("connect", call("application/json", set_json(key).into_bytes())),
+        ("connect proto", call("application/proto", set(key))),
+        ("grpc-web", call("application/grpc-web+proto", frame(&set(key)))),
+        ("grpc-web json", call("application/grpc-web+json", frame(set_json(key).as_bytes()))),
+    ]
+}
+
+/// Spellings of one path are one request: writes, reads and the searches that are passed on.
+#[test]
+fn spellings_of_a_path_reach_zitadel_as_its_canonical_form() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"},"sessions":[]}"#;
+    let act = move |call: &mut Call| {
+        call.body()?;
+        call.response(200, "", body)
+    };
+    let (recorder, gateway) = recorded(act, "match: { path_prefix: /idp, strip_prefix: true }\n");
+    const LISTS: &str = "/zitadel.session.v2.SessionService/ListSessions";
+    let rows = [
+        ("PATCH", "/v2/sess%69ons/%731", "/v2/sessions/s1"),
+        ("GET", "/v2beta/sessions/s%31?sessionToken=t", "/v2beta/sessions/s1?sessionToken=t"),
+        ("POST", "/v2/sess%69ons/se%61rch", "/v2/sessions/search"),
+        ("POST", "/zitadel.session.v2.SessionService/%53etSession", SET),
+        ("POST", "/zitadel.session.v2.SessionService/ListSession%73", LISTS),
+    ];
+    for (method, sent, expected) in rows {
+        let text = if expected == SET || method == "PATCH" { set_json("team") } else { "{}".into() };
+        let text = if method == "PATCH" { text.replace(r#""sessionId":"s1","#, "") } else { text };
+        let request = Request::new(method, &format!("/idp{sent}")).bearer("pat");
+        let request = if method == "GET" { request } else { request.json(&text) };
+        let before = recorder.count();
+        assert_eq!(request.send(&gateway.url()).status, 200, "{sent}");
+        let reached: Vec<String> = recorder.seen()[before..].iter().map(|seen| seen.target.clone()).collect();
+        assert_eq!(reached, [expected], "{sent}");
+    }
+}
+
+/// What a client of HTTP/2 ends with an empty part becomes one request to a provider of HTTP/1, with one end.
+#[test]
+fn empty_parts_of_http2_do_not_end_a_body_twice() {
+    let client = Grpc::start();
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    let path = "/zitadel.user.v2.UserService/GetUserByID";
+    for count in 1..4 {
+        let response = client.call_with(&gateway, path, b"", &[("content-type", "application/proto")]);
+        assert_eq!((response.status, recorder.count()), (202, count));
+    }
+    let connection = &recorder.seen()[0];
+    assert_eq!((connection.header("Transfer-Encoding"), connection.body.len()), (Some("chunked"), 0));
+}
+
+fn details(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+#[test]
+fn the_same_change_meets_the_same_verdict_on_every_carrier() {
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    for (name, request) in carriers("role") {
+        let response = request.send(&gateway.url());
+        let text = response.text();
+        match name {
+            "rest" => {
+                assert_eq!((response.status, details(&text)["code"].clone()), (400, json!(3)), "{text}");
+                assert_eq!(details(&text)["details"][1]["fieldViolations"][0]["field"], "metadata.role");
+            }
+            "connect" | "connect proto" => {
+                assert_eq!(
+                    (response.status, details(&text)["code"].clone()),
+                    (400, json!("invalid_argument")),
+                    "{text}"
+                );
+            }
+            _ => assert!(response.status == 200 && text.contains("grpc-status: 3\r\n"), "{name}: {text}"),
+        }
+        assert!(text.contains("metadata.role"), "{name}: {text}");
+        assert_eq!(recorder.count(), 0, "{name}");
+    }
+    for (name, request) in carriers("team") {
+        let sent = request.clone().header("Connection", "close").bytes(gateway.address());
+        request.send(&gateway.url());
+        let seen = recorder.seen().pop().unwrap();
+        assert!(sent.ends_with(&seen.body) && !seen.body.is_empty(), "{name}: the very same bytes");
+    }
+    assert_eq!(recorder.count(), 5);
+}
+
+#[test]
+fn lifetimes_are_clamped_in_place() {
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    let send = |body: &str| {
+        Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(body).send(&gateway.url());
+        recorder.seen().pop().unwrap().text()
+    };
+    assert_eq!(send(r#"{ "lifetime": "18000s", "x": 1 }"#), r#"{ "lifetime": "3600s", "x": 1 }"#);
+    assert_eq!(send(r#"{ "lifetime": "60s", "x": 1 }"#), r#"{ "lifetime": "60s", "x": 1 }"#);
+    let create = Request::new("POST", "/v2/sessions").bearer("pat").json("{}");
+    create.send(&gateway.url());
+    assert_eq!(recorder.seen().pop().unwrap().text(), r#"{"lifetime":"3600s"}"#);
+    // SetSession{s1, lifetime 18000s}: 3600 is 0x90 0x1c as a varint.
+    let body = [field(1, b"s1"), field(6, b"\x08\xd0\x8c\x01")].concat();
+    let call = Request::new("POST", SET).header("Content-Type", "application/proto").bearer("pat").body(body);
+    call.send(&gateway.url());
+    assert_eq!(recorder.seen().pop().unwrap().body, [field(1, b"s1"), field(6, b"\x08\x90\x1c")].concat());
+}
+
+#[test]
+fn nothing_gets_around_the_policy() {
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    let rest = || Request::new("PATCH", "/v2/sessions/s1").bearer("pat");
+    let call = |content_type: &str| Request::new("POST", SET).header("Content-Type", content_type).bearer("pat");
+    let evil = set_json("role");
+    let form = "application/x-www-form-urlencoded";
+    let rows: Vec<(&str, Request)> = vec![
+        ("no content type", rest().body(evil.clone())),
+        ("text", rest().header("Content-Type", "text/plain").body(evil.clone())),
+        ("a form", rest().header("Content-Type", form).body("metadata=x")),
+        ("two types", rest().header("Content-Type", "text/plain").json(&evil)),
+        (
+            "an override",
+            Request::new("POST", "/v2/sessions/s1")
+                .header("X-HTTP-Method-Override", "PATCH")
+                .bearer("pat")
+                .header("Content-Type", form)
+                .body("a=b"),
+        ),
+        (
+            "an override of a search",
+            Request::new("POST", "/v2/sessions/search")
+                .header("X-HTTP-Method-Override", "PATCH")
+                .bearer("pat")
+                .json(&evil),
+        ),
+        (
+            "a form of a search",
+            Request::new("POST", "/v2/sessions/search").header("Content-Type", form).bearer("pat").body("a=b"),
+        ),
+        ("letters in the path", Request::new("PATCH", "/v2/sess%69ons/s1").bearer("pat").json(&evil)),
+        ("an encoded slash", Request::new("PATCH", "/v2/sessions%2Fs1").bearer("pat").json(&evil)),
+        ("two slashes", Request::new("PATCH", "/v2//sessions/s1").bearer("pat").json(&evil)),
+        ("dots", Request::new("PATCH", "/v2/x/../sessions/s1").bearer("pat").json(&evil)),
+        ("another case", Request::new("PATCH", "/V2/Sessions/s1").bearer("pat").json(&evil)),
+        ("a slash at the end", Request::new("PATCH", "/v2/sessions/s1/").bearer("pat").json(&evil)),
+        ("two sessions", rest().json(r#"{"sessionId":"s2"}"#)),
+        ("both spellings", rest().json(r#"{"session_token":"a","sessionToken":"a"}"#)),
+        ("a twin", rest().json(r#"{"Metadata":{"role":"YQ=="}}"#)),
+        ("a key twice", rest().json(r#"{"metadata":{},"metadata":{"role":"YQ=="}}"#)),
+        ("an escaped key twice", rest().json(r#"{"metadata":{},"met\u0061data":{"role":"YQ=="}}"#)),
+        ("a second value", rest().json(r#"{} {"metadata":{"role":"YQ=="}}"#)),
+        ("two members of a oneof", rest().json(r#"{"challenges":{"otpEmail":{"sendCode":{},"returnCode":{}}}}"#)),
+        ("a code for the caller", rest().json(r#"{"challenges":{"otpSms":{"returnCode":true}}}"#)),
+        (
+            "a link elsewhere",
+            rest().json(r#"{"challenges":{"otpEmail":{"sendCode":{"urlTemplate":"https://evil.example/"}}}}"#),
+        ),
+        ("a coding", rest().header("Content-Encoding", "gzip").json(&evil)),
+        ("a query", Request::new("PATCH", "/v2/sessions/s1?a=b").bearer("pat").json(&evil)),
+        ("two credentials", rest().bearer("other").json(&set_json("team"))),
+        ("no credential", Request::new("PATCH", "/v2/sessions/s1").json(&set_json("team"))),
+        ("grpc over HTTP/1", call("application/grpc").body(frame(&set("team")))),
+        ("grpc-web as text", call("application/grpc-web-text").body("AAAA")),
+        ("another codec", call("application/cbor").body("x")),
+        ("a streaming call of connect", call("application/connect+proto").body(frame(&set("team")))),
+        ("connect with GET", Request::new("GET", &format!("{SET}?message=x")).bearer("pat")),
+        ("an empty body of connect", call("application/json")),
+        ("version 3", Request::new("PATCH", "/v3alpha/sessions/s1").bearer("pat").json(&evil)),
+    ];
+    let count = rows.len();
+    for (name, request) in rows {
+        let response = request.send(&gateway.url());
+        let rejected = response.status >= 400
+            || response.text().contains("grpc-status: ")
+            || response.header("grpc-status").is_some();
+        assert!(rejected && response.status < 500, "{name}: {} {}", response.status, response.text());
+        assert_eq!(recorder.count(), 0, "{name}");
+    }
+    assert!(count > 30);
+}
+
+#[test]
+fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let (recorder, gateway) = recorded(
+        move |call| {
+            call.body()?;
+            call.response(200, "", body)
+        },
+        "cache: {}",
+    );
+    let read = |token: &str| Request::new("GET", &format!("/v2/sessions/s1{token}")).bearer("pat").send(&gateway.url());
+    let status = |response: &crate::harness::Answer| response.header("Cache-Status").unwrap().to_owned();
+    assert_eq!(status(&read("?sessionToken=secret-token")), "sessiongate; fwd=miss; stored");
+    assert!(status(&read("?session_token=secret-token")).starts_with("sessiongate; hit"));
+    assert_eq!(status(&read("")), "sessiongate; fwd=miss; stored");
+    assert_eq!(recorder.seen()[0].target, "/v2/sessions/s1?sessionToken=secret-token");
+    let end = Request::new("DELETE", "/v2/sessions/s1").bearer("pat").json(r#"{"sessionToken":"secret-token"}"#);
+    assert_eq!(end.send(&gateway.url()).status, 200);
+    assert_eq!(recorder.seen().pop().unwrap().text(), r#"{"sessionToken":"secret-token"}"#);
+    let listed = Request::new("POST", "/v2/sessions/search").bearer("pat").json("{}").send(&gateway.url());
+    assert_eq!((listed.status, listed.header("Cache-Status")), (200, None));
+    let preflight =
+        Request::new("OPTIONS", "/v2/sessions/s1").header("Origin", "https://a.example").send(&gateway.url());
+    assert_eq!(preflight.status, 200);
+    assert!(!gateway.log().join("\n").contains("secret-token"));
+}
+
+/// How long a caller waits is said in the headers of its carrier, and in no other's. Time that is over begins nothing.
+#[test]
+fn deadlines_count_in_the_carriers_that_have_them() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let (recorder, gateway) = recorded(
+        move |call| {
+            call.body()?;
+            call.response(200, "", body)
+        },
+        "",
+    );
+    let both = |request: Request, deadline: &str| {
+        let request = request.header("Connect-Timeout-Ms", deadline).header("Grpc-Timeout", &format!("{deadline}m"));
+        request.bearer("pat").send(&gateway.url())
+    };
+    let rest =
+        || [Request::new("GET", "/v2/sessions/s1"), Request::new("PATCH", "/v2/sessions/s1").json(&set_json("team"))];
+    for request in rest() {
+        assert_eq!(both(request, "0").status, 200);
+    }
+    assert_eq!(recorder.count(), 2);
+    let call = |path: &str, content_type: &str, body: Vec<u8>| {
+        both(Request::new("POST", path).header("Content-Type", content_type).body(body), "0")
+    };
+    for (path, message) in [(GET, field(1, b"s1")), (SET, set("team"))] {
+        let response = call(path, "application/proto", message.clone());
+        assert_eq!((response.status, response.json()["code"].as_str()), (504, Some("deadline_exceeded")), "{path}");
+        let response = call(path, "application/grpc-web+proto", frame(&message));
+        assert!(response.text().contains("grpc-status: 4"), "{path}: {}", response.text());
+    }
+    assert_eq!(recorder.count(), 2, "nothing was begun");
+}
+
+/// The simulated ZITADEL, which was built from the published definitions alone, understands what the gateway sends it.
+#[test]
+fn the_sandbox_responses_the_same_through_the_gateway() {
+    let sandbox = crate::harness::Sandbox::start(&[]);
+    let said = |name: &str| sandbox.zitadel[name].as_str().unwrap().to_owned();
+    let (id, upstream) = (said("session_id"), said("upstream"));
+    for token in [said("token"), said("jwt")] {
+        let call = |name: &str, body: Value| {
+            let path = format!("/zitadel.session.v2.SessionService/{name}");
+            Request::new("POST", &path).bearer(&token).json(&body.to_string())
+        };
+        let read = call("GetSession", json!({"sessionId": id}));
+        let (direct, through) = (read.send(&upstream), read.send(&sandbox.gateway));
+        assert_eq!((direct.status, direct.text()), (200, through.text()));
+        let hit = read.send(&sandbox.gateway);
+        assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));
+        let good = call("SetSession", json!({"sessionId": id, "metadata": {"tier": "cHJv"}})).send(&sandbox.gateway);
+        assert_eq!(good.status, 200, "{}", good.text());
+        assert!(!details(&good.text())["sessionToken"].as_str().unwrap().is_empty());
+        let fresh = details(&read.send(&sandbox.gateway).text());
+        assert_eq!(fresh["session"]["metadata"]["tier"], "cHJv");
+        assert_eq!(fresh["session"]["sequence"], details(&good.text())["details"]["sequence"]);
+        let gold = json!({"metadata": {"tier": "Z29sZA=="}});
+        let rest = Request::new("PATCH", &format!("/v2/sessions/{id}")).bearer(&token).json(&gold.to_string());
+        assert_eq!(rest.send(&sandbox.gateway).status, 400);
+        let named = json!({"sessionId": id, "metadata": {"tier": "Z29sZA=="}});
+        assert_eq!(call("SetSession", named).send(&sandbox.gateway).status, 400);
+        let made = call("CreateSession", json!({})).send(&sandbox.gateway);
+        let made = details(&made.text())["sessionId"].as_str().unwrap().to_owned();
+        let made = Request::new("GET", &format!("/v2/sessions/{made}")).bearer(&token).send(&upstream);
+        assert!(details(&made.text())["session"]["expirationDate"].is_string(), "a new session has an end");
+    }
+}
+
+/// What the provider's validation refuses is refused in its own words before it gets there.
+#[test]
+fn rejections_of_the_providers_own_rules_have_its_words() {
+    let sandbox = crate::harness::Sandbox::start(&[]);
+    let token = sandbox.zitadel["token"].as_str().unwrap();
+    let upstream = sandbox.zitadel["upstream"].as_str().unwrap();
+    let id = sandbox.zitadel["session_id"].as_str().unwrap();
+    for body in [
+        json!({"checks": {"totp": {"code": "12"}}}),
+        json!({"lifetime": "0s"}),
+        json!({"lifetime": "-1.5s"}),
+        json!({"checks": {"user": {}}}),
+        json!({"checks": {"user": {"userId": ""}}}),
+        json!({"checks": {"password": {"password": "x".repeat(201)}}}),
+        json!({"checks": {"otpSms": {"code": ""}}}),
+        json!({"challenges": {"otpEmail": {"sendCode": {"urlTemplate": ""}}}}),
+    ] {
+        let mut named = body.clone();
+        named["sessionId"] = id.into();
+        for (path, method, body) in [
+            (format!("/v2/sessions/{id}"), "PATCH", &body),
+            ("/zitadel.session.v2.SessionService/SetSession".to_owned(), "POST", &named),
+        ] {
+            let request = Request::new(method, &path).bearer(token).json(&body.to_string());
+            let (direct, through) = (request.send(upstream), request.send(&sandbox.gateway));
+            let (direct, through) = (details(&direct.text()), details(&through.text()));
+            assert_eq!((&direct["code"], &direct["message"]), (&through["code"], &through["message"]), "{body}");
+        }
+    }
+}
+
+#[test]
+fn what_ends_the_sessions_of_a_user_makes_cached_responses_stale() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let act = move |call: &mut Call| {
+        call.body()?;
+        call.response(200, "", body)
+    };
+    let (_recorder, gateway) = recorded(act, "cache: {}");
+    let read = || {
+        let response = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
+        response.header("Cache-Status").unwrap().to_owned()
+    };
+    for (method, path, stale) in [
+        ("DELETE", "/v2/users/u1", true),
+        ("POST", "/v2/users/u1/password", true),
+        ("POST", "/zitadel.user.v2.UserService/LockUser", true),
+        ("POST", "/zitadel.management.v1.ManagementService/RemoveUser", true),
+        ("GET", "/v2/users/u1", false),
+        ("POST", "/v2/users", false),
+        ("POST", "/zitadel.user.v2.UserService/GetUserByID", false),
+        ("DELETE", "/auth/v1/users/me", true),
+        ("PUT", "/auth/v1/users/me/password", true),
+        ("POST", "/zitadel.auth.v1.AuthService/RemoveMyUser", true),
+        ("DELETE", "/management/v1/orgs/me", true),
+        ("POST", "/management/v1/orgs/me/_deactivate", true),
+        ("POST", "/management/v1/users/_search", false),
+        ("POST", "/admin/v1/orgs/_search", false),
+        ("DELETE", "/system/v1/instances/1", true),
+        ("PATCH", "/scim/v2/1/Users/1", true),
+        ("POST", "/oauth/v2/token", false),
+        ("GET", "/oidc/v1/end_session", false),
+    ] {
+        read();
+        assert!(read().starts_with("sessiongate; hit"));
+        let sent = Request::new(method, path).bearer("pat").json("{}").send(&gateway.url());
+        assert_eq!(sent.status, 200, "{path}");
+        assert_eq!(read() == "sessiongate; fwd=miss; stored", stale, "{method} {path}");
+    }
+}
+
+#[test]
+fn pages_may_read_hits_and_rejections() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let (_recorder, gateway) = recorded(move |call| call.response(200, "", body), "cache: {}");
+    let shared = |response: &crate::harness::Answer| {
+        let all = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"];
+        all.map(|name| response.header(name).unwrap_or("").to_owned())
+    };
+    let read = |origin: &str| Request::new("GET", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
+    // As ZITADEL does: it names the origin, and allows credentials. Each page is told its own.
+    for (turn, origin) in
+        ["https://a.example", "https://b.example", "null", "https://a.example"].into_iter().enumerate()
+    {
+        let response = read(origin).send(&gateway.url());
+        assert_eq!(response.header("Cache-Status").unwrap().starts_with("sessiongate; hit"), turn > 0);
+        assert_eq!(shared(&response), [origin, "true", "Origin"]);
+        assert!(response.header("Access-Control-Expose-Headers").unwrap().contains("grpc-status"));
+        let rejected = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
+        let rejected = rejected.json(r#"{"metadata":{"role":"YQ=="}}"#).send(&gateway.url());
+        assert_eq!((rejected.status, shared(&rejected)), (400, [origin, "true", "Origin"].map(str::to_owned)));
+    }
+    let plain = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
+    assert_eq!(shared(&plain), ["", "", "Origin"], "only who asks is told");
+}
+
+/// Whoever compresses is told what would be read, so that it can send the call anew.
+#[test]
+fn compressed_calls_learn_what_is_read() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    let good = frame(&set("team"));
+    let coded = [&[1], &good[1..]].concat();
+    let json = set_json("team");
+    let rows: Vec<(&str, &[u8], &str, &str, &str)> = vec![
+        ("application/grpc", &good, "grpc-encoding", "gzip", "grpc-accept-encoding"),
+        ("application/grpc", &coded, "grpc-encoding", "identity", "grpc-accept-encoding"),
+        ("application/grpc-web", &good, "grpc-encoding", "gzip", "grpc-accept-encoding"),
+        ("application/grpc-web", &coded, "x-own", "1", "grpc-accept-encoding"),
+        ("application/proto", b"x", "content-encoding", "gzip", "accept-encoding"),
+        ("application/json", json.as_bytes(), "content-encoding", "br", "accept-encoding"),
+    ];
+    for (content_type, body, name, value, told) in rows {
+        let headers = [("content-type", content_type), (name, value)];
+        let response = provider.call_with(&gateway, SET, body, &headers);
+        assert_eq!(
+            response.headers.get(told).map(|value| value.to_str().unwrap()),
+            Some("identity"),
+            "{content_type} {name}"
+        );
+        if content_type == "application/grpc" {
+            assert_eq!(response.trailer("grpc-status"), "12", "{name}");
+        }
+    }
+    let rest = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Content-Encoding", "gzip").json("{}");
+    let response = rest.send(&gateway.url());
+    assert_eq!((response.status, response.header("Accept-Encoding")), (415, Some("identity")));
+}
+
+#[test]
+fn codes_are_taken_out_of_responses() {
+    let body = r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{"otpEmail":"123456"}}"#;
+    let recorder = Recorder::start(move |call| call.response(200, "", body));
+    let policy = "policies:\n  strip: { challenges: { return_code: strip } }\n";
+    let upstream = recorder.upstream_as("forward", "policy: strip").replace("dialect: auth0", "dialect: zitadel");
+    let gateway = Gateway::start(&(upstream + policy));
+    gateway.ready();
+    let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
+    let response = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
+    assert_eq!(response.text(), r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{}}"#);
+}
+
+/// Callers of an instance: the gateway verifies JWTs that the instance issued, and leaves other tokens to it where it
+/// is told to.
+#[test]
+fn jwts_of_an_instance_are_verified_and_other_tokens_left_to_it() {
+    let sandbox = Sandbox::start(&[]);
+    let text = |name: &str| sandbox.zitadel[name].as_str().unwrap();
+    let (instance, jwt, pat) = (text("upstream"), text("jwt"), text("token"));
+    let (signed, signature) = jwt.rsplit_once('.').unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.').unwrap().1).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let audience = claims["aud"][1].as_str().unwrap();
+    let gateway = |more: &str| {
+        let auth = format!("{{ issuer: \"{instance}\", audience: \"{audience}\", algorithms: [ES256]{more} }}");
+        let upstream = format!("    dialect: zitadel\n    url: {instance}\n    auth: {auth}\n    cache: {{}}\n");
+        let gateway = Gateway::start(&format!("upstreams:\n  idp:\n{upstream}"));
+        gateway.ready();
+        gateway
+    };
+    let path = format!("/v2/sessions/{}", text("session_id"));
+    let read = |gateway: &Gateway, token: &str| {
+        let response = Request::new("GET", &path).bearer(token).send(&gateway.url());
+        let cache = response.header("cache-status").unwrap_or_default().split(';').nth(1).unwrap_or_default().trim();
+        (response.status, cache.to_owned(), response.json()["code"].as_u64())
+    };
+    let (miss, hit) = ((200, "fwd=miss".to_owned(), None), (200, "hit".to_owned(), None));
+    let rejected = (401, String::new(), Some(16));
+
+    let strict = gateway("");
+    assert_eq!(read(&strict, jwt), miss);
+    assert_eq!(read(&strict, jwt), hit);
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    assert_eq!(read(&strict, &format!("{signed}.{first}{}", &signature[1..])), rejected);
+    assert_eq!(read(&strict, pat), rejected);
+
+    let mixed = gateway(", opaque: forward");
+    for token in [jwt, pat] {
+        assert_eq!(read(&mixed, token), miss, "each credential has its own");
+        assert_eq!(read(&mixed, token), hit);
+    }
+    assert_eq!(read(&mixed, &format!("{signed}.{first}{}", &signature[1..])), rejected);
+    assert_eq!(read(&mixed, "nobody's"), (401, "fwd=miss".to_owned(), Some(16)), "the provider's word");
+    let change = Request::new("PATCH", &path).bearer(jwt).json(r#"{"metadata":{"tier":"cHJv"}}"#);
+    assert_eq!(change.send(&mixed.url()).status, 200);
+    assert_eq!((read(&mixed, jwt), read(&mixed, pat)), (miss.clone(), miss));
+}

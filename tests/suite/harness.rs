@@ -13,6 +13,7 @@ mod provider;
 mod random;
 pub mod recorder;
 mod redis;
+mod rejections;
 
 pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};
 pub use dns::{DnsServer, Said, addresses};
@@ -23,6 +24,7 @@ pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish
 pub use provider::{Scripted, Tenant, json_response};
 pub use random::{Random, seed};
 pub use redis::{RedisCluster, RedisServer, Sentinels, redis_installed};
+pub use rejections::rejections;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -1,5 +1,7 @@
 //! The reference documentation says what the tables in the source say: it is rendered from them.
 
+mod rejections;
+
 use crate::harness::generated_part;
 use sessiongate::dialect::DIALECTS;
 

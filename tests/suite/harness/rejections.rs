@@ -1,0 +1,55 @@
+//! One rejection of each reason.
+
+use sessiongate::model::{Rejection, Rule, Violation, Violations};
+use std::time::Duration;
+
+/// One rejection of each reason, in the order of declaration.
+pub fn rejections() -> Vec<Rejection> {
+    let mut violations = Violations::new();
+    let path = "session_metadata.team".to_owned();
+    violations.push(Violation { path, rule: Rule::Type, message: "is a number; expected a string".into() });
+    let all = vec![
+        Rejection::Framing("a header has no name".into()),
+        Rejection::HeadTooLarge("more than 100 headers".into()),
+        Rejection::TargetTooLong(8192),
+        Rejection::Path,
+        Rejection::UnknownOperation,
+        Rejection::Method("GET, PATCH".into()),
+        Rejection::Query(&["from", "take"]),
+        Rejection::Header("Upgrade", "is not allowed"),
+        Rejection::SessionId,
+        Rejection::RefreshTokenId,
+        Rejection::UserId,
+        Rejection::NoUpstream,
+        Rejection::CredentialMissing,
+        Rejection::CredentialMalformed,
+        Rejection::TokenExpired,
+        Rejection::TokenSignature,
+        Rejection::TokenAudience("https://tenant.test/api/v2/".into()),
+        Rejection::TokenInvalid("it is not valid yet"),
+        Rejection::Scope("read:sessions"),
+        Rejection::KeysUnavailable,
+        Rejection::KeyPending(Duration::from_millis(7500)),
+        Rejection::UnexpectedBody,
+        Rejection::LengthRequired(65_536),
+        Rejection::TooLarge(1_048_576),
+        Rejection::ContentType,
+        Rejection::ContentCoding,
+        Rejection::BodyTimeout(Duration::from_secs(30)),
+        Rejection::Malformed("duplicate key `a` at 1:9".into()),
+        Rejection::Violations(violations),
+        Rejection::Deleted,
+        Rejection::TooManyWrites,
+        Rejection::StoreUnavailable,
+        Rejection::UpstreamFailed,
+        Rejection::UpstreamTimeout(Duration::from_millis(2500)),
+        Rejection::Unavailable,
+        Rejection::UpstreamBusy,
+        Rejection::SourceBusy,
+        Rejection::Overloaded,
+        Rejection::ResponseTooLarge(4_194_304),
+    ];
+    let names: Vec<_> = all.iter().map(Rejection::name).collect();
+    assert_eq!(names, Rejection::names(), "one rejection of each reason");
+    all
+}

@@ -1,0 +1,113 @@
+//! Every rejection, as each dialect renders it in each of its carriers: `tests/cases/rejections/DIALECT.txt`.
+
+use crate::harness::{generated_file, rejections};
+use http::header::CONTENT_TYPE;
+use sessiongate::dialect::{DIALECTS, Dialect};
+use sessiongate::model::{Rejection, Rule, Violation, Violations};
+use sessiongate::wire::OwnResponse;
+use sessiongate::wire::carrier::Carrier;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Lines with more characters are shown in part.
+const MAX_SHOWN: usize = 1000;
+
+/// Rejections whose parameters change more than the words of the response.
+fn special() -> Vec<Rejection> {
+    let violations = |rule: Rule, count: usize, length: usize| {
+        let one = |n: usize| Violation { path: format!("metadata.k{n}"), rule, message: "ä".repeat(length) };
+        Rejection::Violations((0..count).map(one).collect())
+    };
+    vec![
+        Rejection::Query(&[]),
+        Rejection::Query(&["include_totals"]),
+        Rejection::Method("GET\n".into()),
+        Rejection::TokenAudience("https://tenänt.test/100%".into()),
+        Rejection::TokenAudience("two\nlines".into()),
+        Rejection::KeyPending(Duration::ZERO),
+        Rejection::BodyTimeout(Duration::from_millis(1500)),
+        Rejection::Framing("ö".repeat(600)),
+        Rejection::Malformed("ö".repeat(600)),
+        Rejection::Malformed("{what} `{limit}`".into()),
+        Rejection::Violations(Violations::new()),
+        violations(Rule::Type, 3, 10),
+        violations(Rule::Type, 25, 3),
+        violations(Rule::Type, 8, 150),
+        violations(Rule::OneOf, 20, 2000),
+        violations(Rule::Provider, 2, 10),
+        violations(Rule::Provider, 2, 2000),
+    ]
+}
+
+#[test]
+fn responses() {
+    for dialect in DIALECTS {
+        let mut text = String::from(
+            "# Every rejection in this dialect. `tests/run --write` writes this file anew; then look at the difference.\n",
+        );
+        for rejection in rejections().iter().chain(&special()) {
+            let _ = write!(text, "\n=== {}{}\n", rejection.name(), parameters(rejection));
+            let mut shown: Vec<(String, Vec<String>)> = Vec::new();
+            for carrier in carriers(dialect) {
+                let response = (dialect.reply)(rejection, *carrier);
+                let (content_type, response) = self::shown(&response);
+                let carrier = format!("{} ({content_type})", carrier.name());
+                match shown.iter_mut().find(|(same, _)| *same == response) {
+                    Some((_, carriers)) => carriers.push(carrier),
+                    None => shown.push((response, vec![carrier])),
+                }
+            }
+            for (response, carriers) in shown {
+                let _ = write!(text, "--- {}\n{response}", carriers.join(", "));
+            }
+        }
+        generated_file(&format!("tests/cases/rejections/{}.txt", dialect.name), &text);
+    }
+}
+
+/// The parameters in the source's words.
+fn parameters(rejection: &Rejection) -> String {
+    let debug = format!("{rejection:?}");
+    let parameters = debug.find('(').map(|start| debug.split_at(start).1);
+    match (rejection, parameters) {
+        (Rejection::Violations(all), _) => format!(": {} with {:?}", all.count(), all.rules()),
+        (_, Some(parameters)) => format!(" {}", cut(parameters)),
+        (_, None) => String::new(),
+    }
+}
+
+/// The carriers in which the gateway renders rejections of this dialect.
+fn carriers(dialect: &Dialect) -> &'static [Carrier] {
+    if dialect.has_grpc { &Carrier::ALL } else { &[Carrier::Rest] }
+}
+
+/// The content type of a response, and the rest as text: byte for byte but for the middle of long lines.
+fn shown(response: &OwnResponse) -> (&str, String) {
+    let mut text = format!("{}\n", response.status.as_u16());
+    let ((first, content_type), headers) = response.headers.split_first().unwrap();
+    assert_eq!(first, CONTENT_TYPE);
+    for (name, value) in headers {
+        let _ = writeln!(text, "{name}: {}", cut(&value.as_bytes().escape_ascii().to_string()));
+    }
+    if !response.body.is_empty() {
+        let plain = std::str::from_utf8(&response.body).ok().filter(|body| !body.contains(char::is_control));
+        let body = plain.map_or_else(|| response.body.escape_ascii().to_string(), str::to_owned);
+        let _ = writeln!(text, "\n{}", cut(&body));
+    }
+    for (name, value) in response.trailers.iter().flatten() {
+        let _ = writeln!(text, "trailer {name}: {}", cut(&value.as_bytes().escape_ascii().to_string()));
+    }
+    (content_type.to_str().unwrap(), text)
+}
+
+/// A line without the middle if it is long: with its length and its FNV-1a hash instead.
+fn cut(line: &str) -> String {
+    if line.chars().count() <= MAX_SHOWN {
+        return line.to_owned();
+    }
+    let hash = line
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let head: String = line.chars().take(200).collect();
+    format!("{head}… ({} bytes, hash {hash:016x})", line.len())
+}

@@ -1,7 +1,6 @@
 //! The documentation names what exists: files, headings, metrics, labels, values and rejections.
 
-use crate::harness::project;
-use crate::observability::metrics::series;
+use crate::harness::{project, series};
 use regex::Regex;
 use serde_json::Value;
 use sessiongate::dialect::{AUTH0, ZITADEL};

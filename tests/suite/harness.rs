@@ -2,29 +2,45 @@
 //!
 //! Nothing waits without a deadline, so that what hangs fails a test instead of blocking it.
 
+mod authority;
 mod dns;
+mod fleet;
 mod fronts;
+mod gate;
 mod generated;
+pub mod grpc;
 mod h2;
 mod http;
+mod http2_client;
 pub mod issuer;
+mod path_readers;
 mod process;
 mod provider;
 mod random;
 pub mod recorder;
 mod redis;
 mod rejections;
+pub mod replica;
+mod series;
+mod tls_client;
 
 pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};
+pub use authority::{Authority, server_config};
 pub use dns::{DnsServer, Said, addresses};
+pub use fleet::{Fleet, Known, LoadReport, SESSIONS};
 pub use fronts::{Front, Kind};
+pub use gate::Gate;
 pub use generated::{generated_file, generated_part};
 pub use http::{Answer, Connection, Request, address, nobody, raw};
+pub use http2_client::Http2Client;
+pub use path_readers::{decoded, path_readers};
 pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, write_config};
 pub use provider::{Scripted, Tenant, json_response};
-pub use random::{Random, seed};
+pub use random::{Random, proptest_cases, seed};
 pub use redis::{RedisCluster, RedisServer, Sentinels, redis_installed};
 pub use rejections::rejections;
+pub use series::{Series, series};
+pub use tls_client::{TlsClient, on_runtime};
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -44,6 +60,20 @@ pub fn skipped(what: &str) {
         let file = OpenOptions::new().append(true).create(true).open(path);
         file.unwrap().write_all(format!("{what}\n").as_bytes()).unwrap();
     }
+}
+
+/// Whether the SDKs are there; fails where they are not, unless they may be left out.
+pub fn sdks_installed() -> bool {
+    if std::env::var("SESSIONGATE_SKIP_SDK").is_ok_and(|value| value == "1") {
+        skipped("the official SDKs (SESSIONGATE_SKIP_SDK=1)");
+        return false;
+    }
+    let installed = project().join("tests/.tools/stamp").exists();
+    assert!(
+        installed,
+        "the official SDKs are not installed: run tests/setup, or set SESSIONGATE_SKIP_SDK=1 to leave them out"
+    );
+    true
 }
 
 /// Whether tests may take minutes: `tests/run --long`.

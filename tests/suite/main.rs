@@ -18,7 +18,7 @@ mod harness;
 
 /// Auth0's sessions API, and what its official SDKs make of the gateway.
 mod auth0 {
-    pub mod official_sdks;
+    mod official_sdks;
     mod policy_bypass;
     mod refresh_tokens_and_lists;
 }
@@ -33,7 +33,7 @@ mod cache {
     mod model;
     mod purge;
     mod redis_scripts;
-    pub mod redis_store;
+    mod redis_store;
     mod redis_topologies;
     mod session_cache;
     mod sharing_between_callers;
@@ -56,7 +56,7 @@ mod connections {
     mod content_codings;
     mod hop_by_hop_headers;
     mod host_and_address_forms;
-    pub mod listeners;
+    mod listeners;
     mod malformed_http2;
     mod memory_pressure;
     mod misbehaving_providers;
@@ -66,11 +66,11 @@ mod connections {
     mod protocol_detection;
     mod provider_host;
     mod provider_http2;
-    pub mod provider_tls;
+    mod provider_tls;
     mod requests_in_flight;
     mod slow_clients;
     mod smuggling_corpora;
-    pub mod strict_http1;
+    mod strict_http1;
     mod unix_sockets;
     mod unreachable_addresses;
     mod upgrade_offers;
@@ -92,7 +92,7 @@ mod lifecycle {
 /// Log, metrics and traces.
 mod observability {
     mod log;
-    pub mod metrics;
+    mod metrics;
     mod traces;
 }
 
@@ -100,7 +100,7 @@ mod observability {
 mod policy {
     mod bypass_by_carrier;
     mod golden_cases;
-    pub mod properties;
+    mod properties;
     mod rejection_size;
 }
 
@@ -109,5 +109,5 @@ mod zitadel {
     mod carrier_agreement;
     mod grpc_behind_proxies;
     mod official_clients;
-    pub mod sessions;
+    mod sessions;
 }

@@ -1,7 +1,7 @@
 //! Auth0's official SDKs: what they make of the gateway's answers is what they make of the tenant's.
 
 use crate::harness::recorder::Recorder;
-use crate::harness::{Gateway, Request, Tenant, finish, project, skipped};
+use crate::harness::{Gateway, Request, Tenant, finish, project, sdks_installed, skipped};
 use regex::Regex;
 use serde_json::{Value, json};
 use sessiongate::sandbox::auth0::Options;
@@ -41,7 +41,7 @@ impl Sdk {
     /// Whether it is there: of Go and Java, which `tests/setup` leaves out where they are missing.
     fn is_built(self) -> bool {
         let (file, what) = match self {
-            Sdk::Node | Sdk::Python => return installed(),
+            Sdk::Node | Sdk::Python => return sdks_installed(),
             Sdk::Go(_) => ("go/auth0", "go-auth0, versions 1 and 2 (there is no Go 1.24, or tests/setup has not run)"),
             Sdk::Java => ("java/auth0.jar", "auth0-java (there is no JDK 11 with Maven, or tests/setup has not run)"),
         };
@@ -49,7 +49,7 @@ impl Sdk {
         if !built {
             skipped(what);
         }
-        built && installed()
+        built && sdks_installed()
     }
 
     /// Runs all cases: their names, and what came of them.
@@ -109,20 +109,6 @@ fn listed(tenant: &Tenant, what: &str, member: &str) -> Vec<String> {
     let response = Request::new("GET", &path).bearer(&tenant.token()).send(&tenant.url());
     let items = response.json()[member].as_array().unwrap().clone();
     items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
-}
-
-/// Whether the SDKs are there; fails where they are not, unless they may be left out.
-pub fn installed() -> bool {
-    if std::env::var("SESSIONGATE_SKIP_SDK").is_ok_and(|value| value == "1") {
-        skipped("the official SDKs (SESSIONGATE_SKIP_SDK=1)");
-        return false;
-    }
-    let installed = project().join("tests/.tools/stamp").exists();
-    assert!(
-        installed,
-        "the official SDKs are not installed: run tests/setup, or set SESSIONGATE_SKIP_SDK=1 to leave them out"
-    );
-    true
 }
 
 /// A value without what moves with the clock, and with one spelling of times.
@@ -278,7 +264,7 @@ policies:
 /// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own rejections of
 /// bodies.
 fn understands_rejections_of_the_policy(sdk: Sdk) {
-    if !installed() {
+    if !sdks_installed() {
         return;
     }
     let tenant = tenant();

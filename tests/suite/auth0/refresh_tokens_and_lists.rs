@@ -1,7 +1,7 @@
 //! Refresh tokens, what users have, and lists: the rest of Auth0's session surface, on real sockets.
 
-use crate::cache::redis_store::Replica;
 use crate::harness::recorder::{Call, Recorder, Then, session};
+use crate::harness::replica::Replica;
 use crate::harness::{Answer, Gateway, RedisServer, Request, Tenant, redis_installed};
 use serde_json::{Value, json};
 use sessiongate::sandbox::auth0::Options;

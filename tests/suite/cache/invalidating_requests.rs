@@ -1,7 +1,7 @@
 //! Which requests may change sessions: row by row over everything that the providers publish.
 
+use crate::harness::grpc::{field, frame};
 use crate::harness::{Gateway, Request};
-use crate::zitadel::sessions::{field, frame};
 use http::Method;
 use serde_json::{Value, json};
 use sessiongate::dialect::{AUTH0, Dialect, RouteMatch, ZITADEL};

@@ -1,6 +1,6 @@
 //! Steps of deletions that are lost on their way to Redis: what a reader is shown once the deletion is acknowledged.
 
-use crate::cache::redis_store::{Provider, Replica, path};
+use crate::harness::replica::{Provider, Replica, path};
 use crate::harness::{RedisServer, Request, redis_installed, wait_for};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

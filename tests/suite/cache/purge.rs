@@ -1,8 +1,8 @@
 //! Purges by hand: what they drop and where, who may ask for them, and the command for them. And what is not to be
 //! deployed.
 
-use crate::cache::redis_store::{Provider, Replica, path, status};
 use crate::harness::recorder::{Recorder, SESSION};
+use crate::harness::replica::{Provider, Replica, path, status};
 use crate::harness::{
     Answer, Gateway, RedisCluster, RedisServer, Request, finish, project, redis_installed, sessiongate, wait_for,
 };

@@ -2,181 +2,13 @@
 //! store, and what becomes of requests when it fails.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
-use crate::harness::{Answer, Gateway, RedisServer, Request, TIMEOUT, redis_installed, wait_for};
+use crate::harness::replica::{Provider, Replica, STORE_TIMEOUTS, path, status, version};
+use crate::harness::{Answer, Gate, RedisServer, Request, redis_installed, wait_for};
 use serde_json::json;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-const HASH_KEY: &str = "a-hash-key-of-all-replicas";
-pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-answers";
-/// Machines that run tests are slow at times, and what is left out of the cache then is not what is counted.
-pub const PATIENT: &str = "{ connect: 2s, read: 400ms, write: 400ms }";
-const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-answers";
-
-/// A provider of one session, whose metadata say how often it was changed.
-pub struct Provider {
-    pub recorder: Recorder,
-    version: Arc<AtomicU64>,
-    /// What every request for the session is answered with instead; 0 for nothing.
-    fault: Arc<AtomicU64>,
-    pub gate: Gate,
-}
-
-/// Where answers to reads wait while it is closed.
-#[derive(Clone)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    pub fn closed() -> Gate {
-        Gate(Arc::new((Mutex::new(false), Condvar::new())))
-    }
-
-    pub fn set(&self, open: bool) {
-        *self.0.0.lock().unwrap() = open;
-        self.0.1.notify_all();
-    }
-
-    pub fn pass(&self) {
-        let open = self.0.0.lock().unwrap();
-        let (_open, waited) = self.0.1.wait_timeout_while(open, TIMEOUT, |open| !*open).unwrap();
-        assert!(!waited.timed_out(), "nobody opens the gate");
-    }
-}
-
-impl Provider {
-    pub fn start() -> Provider {
-        let (version, fault) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let gate = Gate::closed();
-        gate.set(true);
-        let (own, own_fault, own_gate) = (version.clone(), fault.clone(), gate.clone());
-        let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
-            call.body()?;
-            match (own_fault.load(Ordering::SeqCst), call.seen.method.as_str()) {
-                (0, "PATCH") => {
-                    let version = own.fetch_add(1, Ordering::SeqCst) + 1;
-                    call.json(200, &session(&json!({ "v": version.to_string() })))
-                }
-                (0, _) => {
-                    let version = own.load(Ordering::SeqCst);
-                    own_gate.pass();
-                    call.json(200, &session(&json!({ "v": version.to_string() })))
-                }
-                (status, method) => {
-                    if method == "GET" {
-                        own_gate.pass();
-                    }
-                    call.json(status as u16, &json!({ "statusCode": status }))
-                }
-            }
-        });
-        Provider { recorder, version, fault, gate }
-    }
-
-    /// The part of a configuration that every replica has.
-    pub fn config(&self, cache: &str, store: &str) -> String {
-        format!(
-            "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, {store} }} }}\n{}",
-            self.recorder.upstream(&format!("cache: {cache}"))
-        )
-    }
-
-    /// A replica, ready and connected to the store.
-    pub fn replica(&self, server: &RedisServer, cache: &str) -> Replica {
-        let store = format!("url: \"{}\", seal_keys: [{{ env: SEAL }}]", server.url());
-        Replica::start(&self.config(cache, &store), &self.recorder.token())
-    }
-
-    pub fn replica_of(&self, config: &str) -> Replica {
-        Replica::start_unconnected(config, &self.recorder.token())
-    }
-
-    pub fn reads(&self) -> usize {
-        self.recorder.count_of("GET")
-    }
-
-    pub fn writes(&self) -> usize {
-        self.recorder.count_of("PATCH")
-    }
-}
-
-/// A gateway before the provider.
-pub struct Replica {
-    pub gateway: Gateway,
-    pub token: String,
-}
-
-impl Replica {
-    /// A replica, ready and connected to the store.
-    pub fn start(config: &str, token: &str) -> Replica {
-        let replica = Replica::start_unconnected(config, token);
-        replica.wait_connected();
-        replica
-    }
-
-    fn start_unconnected(config: &str, token: &str) -> Replica {
-        let variables = [("HASH", HASH_KEY), ("SEAL", SEAL_KEY), ("NEXT", NEXT_SEAL_KEY), ("PASSWORD", "open-sesame")];
-        let gateway = Gateway::start_with(config, &variables);
-        gateway.ready();
-        Replica { gateway, token: token.to_owned() }
-    }
-
-    pub fn get(&self) -> Answer {
-        self.get_with(&[])
-    }
-
-    fn get_with(&self, headers: &[(&str, &str)]) -> Answer {
-        let request = Request::new("GET", &path()).bearer(&self.token);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
-        request.send(&self.gateway.url())
-    }
-
-    pub fn patch(&self) -> Answer {
-        let request = Request::new("PATCH", &path()).bearer(&self.token);
-        request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&self.gateway.url())
-    }
-
-    /// A metric without labels, or with these.
-    pub fn metric(&self, name: &str) -> u64 {
-        let text = self.gateway.metrics();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-        line.map_or(0, |value| value.parse().unwrap())
-    }
-
-    pub fn event(&self, name: &str) -> u64 {
-        self.metric(&format!("sessiongate_cache_events_total{{event=\"{name}\"}}"))
-    }
-
-    pub fn wait_connected(&self) {
-        wait_for("a connection to the store", || (self.metric("sessiongate_store_connections") > 0).then_some(()));
-    }
-
-    pub fn wait_disconnected(&self) {
-        wait_for("the connection to the store to end", || {
-            (self.metric("sessiongate_store_connections") == 0).then_some(())
-        });
-    }
-
-    /// Reads until the answer comes from the cache: fills go on behind the answers that they are of.
-    pub fn wait_hit(&self) -> Answer {
-        wait_for("a hit", || Some(self.get()).filter(|response| status(response).contains("; hit")))
-    }
-}
-
-pub fn path() -> String {
-    format!("/api/v2/sessions/{SESSION}")
-}
-
-pub fn status(response: &Answer) -> &str {
-    response.header("Cache-Status").unwrap_or("none")
-}
-
-pub fn version(response: &Answer) -> u64 {
-    assert_eq!(response.status, 200, "{}", response.text());
-    response.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
-}
 
 /// What the tests of one server begin with; none where there is no server.
 fn fleet<const REPLICAS: usize>(cache: &str) -> Option<(RedisServer, Provider, [Replica; REPLICAS])> {
@@ -298,7 +130,7 @@ fn a_reader_whose_time_is_over_leaves_nothing_to_wait_for() {
     let recorder =
         Recorder::start(|call: &mut Call| call.json(200, &json!({ "session": { "id": "s1", "sequence": "5" } })));
     let config = format!(
-        "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, url: \"{}\", seal_keys: [{{ env: SEAL }}] }} }}\n{}",
+        "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ settle: 0s, timeouts: {STORE_TIMEOUTS}, url: \"{}\", seal_keys: [{{ env: SEAL }}] }} }}\n{}",
         server.url(),
         recorder.upstream_as("forward", "cache: {}").replace("dialect: auth0", "dialect: zitadel")
     );
@@ -694,7 +526,7 @@ fn rotating(keys: [&str; 2], shown: [u64; 2]) -> (RedisServer, Gate, Recorder, [
     let replicas = keys.map(|keys| {
         let config = format!(
             "hash_key: {{ env: HASH }}\n\
-             store: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, url: \"{}\", seal_keys: [{keys}] }} }}\n{}",
+             store: {{ redis: {{ settle: 0s, timeouts: {STORE_TIMEOUTS}, url: \"{}\", seal_keys: [{keys}] }} }}\n{}",
             server.url(),
             recorder.upstream("cache: { ttl: 5m }")
         );

@@ -1,10 +1,11 @@
 //! The ways to a store in Redis: through sentinels, in a cluster, over TLS. Servers are lost under load, and keys move;
 //! no client sees an error, nothing is stale, and the cache works again afterwards.
 
-use crate::cache::fleet::{Fleet, LoadReport, SESSIONS};
-use crate::cache::redis_store::{PATIENT, Provider, Replica, path, status, version};
-use crate::connections::provider_tls::Authority;
-use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
+use crate::harness::replica::{Provider, Replica, STORE_TIMEOUTS, path, status, version};
+use crate::harness::{
+    Authority, Fleet, LoadReport, RedisCluster, RedisServer, Request, SESSIONS, Sandbox, Sentinels, redis_installed,
+    wait_for,
+};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -20,7 +21,7 @@ fn wait_hits(found: &LoadReport, count: u64) {
 }
 
 fn assert_good(what: &str, found: LoadReport) {
-    found.tell(what);
+    found.print(what);
     assert_eq!((found.stale.into_inner(), found.others_deleted.into_inner()), (0, 0));
 }
 
@@ -299,7 +300,7 @@ fn a_deletion_is_recorded_although_the_server_of_the_epoch_hangs() {
     let provider = Provider::start();
     let store = format!("cluster: [\"{}\"], seal_keys: [{{ env: SEAL }}]", cluster.primaries[0].url());
     let config = provider.config("{ ttl: 5m }", &store);
-    let replica = provider.replica_of(&config.replace(PATIENT, "{ connect: 2s, read: 400ms, write: 600ms }"));
+    let replica = provider.replica_of(&config.replace(STORE_TIMEOUTS, "{ connect: 2s, read: 400ms, write: 600ms }"));
     wait_for("all servers to be connected", || (replica.metric("sessiongate_store_connections") == 3).then_some(()));
     replica.get();
     replica.wait_hit();
@@ -399,7 +400,7 @@ fn sentinels_and_what_they_name_are_reached_over_tls() {
     let replica = provider.replica_of(&provider.config("{}", &format!("{wary}, seal_keys: [{{ env: SEAL }}]")));
     replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
     assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass", "sentinels of somebody else's");
-    let fleet = Fleet::start(&format!("{}, timeouts: {PATIENT}", store(&authority.file)), 2);
+    let fleet = Fleet::start(&format!("{}, timeouts: {STORE_TIMEOUTS}", store(&authority.file)), 2);
     let found = fleet.under_load(|found| {
         wait_hits(found, 100);
         sentinels.servers[0].kill();
@@ -476,7 +477,7 @@ fn the_servers_of_a_cluster_are_reached_over_tls() {
     options.extend(["--tls-cluster", "yes"]);
     let cluster = RedisCluster::with(false, &options);
     let store = format!(
-        "cluster: [\"{}\"], timeouts: {PATIENT}, tls: {{ ca_file: \"{}\", certificate: \"{}\", key: \"{}\" }}",
+        "cluster: [\"{}\"], timeouts: {STORE_TIMEOUTS}, tls: {{ ca_file: \"{}\", certificate: \"{}\", key: \"{}\" }}",
         cluster.primaries[0].url(),
         authority.file.display(),
         own.display(),

@@ -1,8 +1,7 @@
 //! Who shares what: upstreams before one provider, callers of one fetch, and those whom nobody has verified.
 
-use crate::cache::redis_store::Gate;
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
-use crate::harness::{Answer, Connection, Gateway, Request, wait_for};
+use crate::harness::{Answer, Connection, Gate, Gateway, Request, wait_for};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,8 @@
 //! Tenants behind one address of a provider, told apart by the host that it is told and by what trusted peers say of
 //! the instance: writes end hits by every name, and what is shown of a deletion or of a version belongs to one tenant.
 
-use crate::cache::redis_store::{PATIENT, SEAL_KEY, status};
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
+use crate::harness::replica::{SEAL_KEY, STORE_TIMEOUTS, status};
 use crate::harness::{Answer, Gateway, RedisServer, Request, redis_installed, wait_for};
 use serde_json::json;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn start(redis: Option<&RedisServer>, more: &str) -> Gateway {
     let store = redis.map_or(String::new(), |server| {
         let url = server.url();
         format!(
-            "store: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, url: \"{url}\", seal_keys: [{{ env: SEAL }}] }} }}\n"
+            "store: {{ redis: {{ settle: 0s, timeouts: {STORE_TIMEOUTS}, url: \"{url}\", seal_keys: [{{ env: SEAL }}] }} }}\n"
         )
     });
     let config = format!("hash_key: {{ env: HASH }}\n{store}{more}");

@@ -1,8 +1,8 @@
 //! What an answer that cannot be stored does to what is, and in which order answers count: in the store in memory and
 //! in Redis.
 
-use crate::cache::redis_store::{SEAL_KEY, status};
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
+use crate::harness::replica::{SEAL_KEY, status};
 use crate::harness::{Answer, Connection, Gateway, RedisServer, Request, redis_installed, wait_for};
 use serde_json::{Value, json};
 use std::io;
@@ -35,7 +35,7 @@ fn each(cache: &str, act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync +
         let recorder = Recorder::start(move |call: &mut Call| own(call));
         let redis = redis.then(RedisServer::start);
         let store = redis.as_ref().map_or(String::new(), |server| {
-            let timeouts = crate::cache::redis_store::PATIENT;
+            let timeouts = crate::harness::replica::STORE_TIMEOUTS;
             let url = server.url();
             format!("store: {{ redis: {{ settle: 0s, timeouts: {timeouts}, url: \"{url}\", seal_keys: [{{ env: SEAL }}] }} }}\n")
         });

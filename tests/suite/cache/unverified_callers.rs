@@ -2,12 +2,13 @@
 //! it is in flight, unless the provider has taken it, and gets nobody else's write rejected. And pass-through requests
 //! that invalidate, as wholes.
 
-use crate::cache::redis_store::{Gate, Replica};
+use crate::harness::grpc::{field, frame};
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
+use crate::harness::replica::Replica;
 use crate::harness::{
-    Answer, Connection, Gateway, H2Provider, Part, RedisServer, Reply, Request, TIMEOUT, redis_installed, wait_for,
+    Answer, Connection, Gate, Gateway, H2Provider, Part, RedisServer, Reply, Request, TIMEOUT, redis_installed,
+    wait_for,
 };
-use crate::zitadel::sessions::{field, frame};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;

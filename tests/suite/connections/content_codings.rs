@@ -1,9 +1,9 @@
 //! Responses that come compressed although the gateway asks for none, and what it says of itself where it fetches keys.
 
+use crate::harness::grpc::{Grpc, field, frame};
 use crate::harness::issuer::{Signer, World, config, document, read};
 use crate::harness::recorder::SESSION;
 use crate::harness::{Answer, Gateway, H2Provider, Reply, Request, Scripted, json_response};
-use crate::zitadel::sessions::{Grpc, field, frame};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::json;

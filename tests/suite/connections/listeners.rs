@@ -1,71 +1,11 @@
 //! Listeners: TLS with clients, sockets in the file system, and upstreams that are told apart by them.
 
-use crate::connections::provider_tls::Authority;
 use crate::harness::recorder::Recorder;
-use crate::harness::{Gateway, Request, finish, sessiongate, wait_for, write_config};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use crate::harness::{Authority, Gateway, Request, TlsClient, finish, on_runtime, sessiongate, wait_for, write_config};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-
-/// A client that trusts an authority.
-pub struct Client<'a> {
-    authority: &'a Authority,
-    versions: &'a [&'static SupportedProtocolVersion],
-    alpn: &'a [&'a str],
-    shows: Option<&'a (PathBuf, PathBuf)>,
-}
-
-impl<'a> Client<'a> {
-    pub fn new(authority: &'a Authority) -> Client<'a> {
-        Client { authority, versions: rustls::ALL_VERSIONS, alpn: &[], shows: None }
-    }
-
-    pub async fn connect(&self, gateway: &Gateway, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&self.authority.file).unwrap()).unwrap();
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(self.versions).unwrap();
-        let builder = builder.with_root_certificates(roots);
-        let mut config = match self.shows {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
-                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
-            }
-        };
-        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(gateway.address()).await?;
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
-    }
-
-    /// The answer to a request, or none where the gateway ends the connection.
-    pub fn ask(&self, gateway: &Gateway, name: &str) -> Option<String> {
-        on_runtime(async {
-            let mut stream = self.connect(gateway, name).await.ok()?;
-            stream
-                .write_all(format!("GET /x HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n").as_bytes())
-                .await
-                .ok()?;
-            let mut response = String::new();
-            let _ = stream.read_to_string(&mut response).await;
-            Some(response).filter(|response| !response.is_empty())
-        })
-    }
-}
-
-fn on_runtime<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
 
 fn certificate((certificate, key): &(PathBuf, PathBuf)) -> String {
     format!("{{ certificate: {}, key: {} }}", certificate.display(), key.display())
@@ -91,7 +31,7 @@ fn certificates_are_chosen_by_name_and_the_first_is_for_all_others() {
     let second = authority.certify_in_files("second", &["two.example", "*.three.example"]);
     let recorder = here();
     let gateway = encrypted(&recorder, &[&first, &second], "");
-    let client = Client::new(&authority);
+    let client = TlsClient::new(&authority);
     for name in ["one.example", "two.example", "x.three.example"] {
         assert!(client.ask(&gateway, name).is_some_and(|response| response.ends_with("here")), "{name}");
     }
@@ -108,7 +48,7 @@ fn http2_and_http1_are_agreed_on() {
     let own = authority.certify_in_files("own", &["one.example"]);
     let recorder = here();
     let gateway = encrypted(&recorder, &[&own], "");
-    let client = Client { alpn: &["h2", "http/1.1"], ..Client::new(&authority) };
+    let client = TlsClient { alpn: &["h2", "http/1.1"], ..TlsClient::new(&authority) };
     let status = on_runtime(async {
         let stream = client.connect(&gateway, "one.example").await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -118,13 +58,13 @@ fn http2_and_http1_are_agreed_on() {
         requests.send_request(request, true).unwrap().0.await.unwrap().status()
     });
     assert_eq!(status, 200);
-    let client = Client { alpn: &["http/1.1"], ..Client::new(&authority) };
+    let client = TlsClient { alpn: &["http/1.1"], ..TlsClient::new(&authority) };
     assert!(client.ask(&gateway, "one.example").is_some());
     assert_eq!(recorder.seen().len(), 2);
     // What agrees on nothing speaks HTTP/1.1, and a protocol that nobody speaks is refused.
-    assert!(Client::new(&authority).ask(&gateway, "one.example").is_some());
+    assert!(TlsClient::new(&authority).ask(&gateway, "one.example").is_some());
     for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
-        let other = Client { alpn: &["spdy/3", "h3"], versions, ..Client::new(&authority) };
+        let other = TlsClient { alpn: &["spdy/3", "h3"], versions, ..TlsClient::new(&authority) };
         let error = on_runtime(other.connect(&gateway, "one.example")).unwrap_err();
         let told = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
         let alert = rustls::AlertDescription::NoApplicationProtocol;
@@ -138,11 +78,11 @@ fn old_versions_of_tls_are_rejected_where_that_is_declared() {
     let own = authority.certify_in_files("own", &["one.example"]);
     let recorder = here();
     let old = [&rustls::version::TLS12];
-    let client = Client { versions: &old, ..Client::new(&authority) };
+    let client = TlsClient { versions: &old, ..TlsClient::new(&authority) };
     assert!(client.ask(&encrypted(&recorder, &[&own], ""), "one.example").is_some());
     let strict = encrypted(&recorder, &[&own], ", min_version: \"1.3\"");
     assert_eq!(client.ask(&strict, "one.example"), None);
-    assert!(Client::new(&authority).ask(&strict, "one.example").is_some());
+    assert!(TlsClient::new(&authority).ask(&strict, "one.example").is_some());
 }
 
 #[test]
@@ -155,7 +95,7 @@ fn certificates_of_clients_are_asked_for_and_checked() {
         let file = staff.file.display();
         encrypted(&recorder, &[&own], &format!(", client_certificates: {{ ca_file: {file}, required: {required} }}"))
     };
-    let with = |shows| Client { shows, ..Client::new(&authority) };
+    let with = |shows| TlsClient { shows, ..TlsClient::new(&authority) };
     let (required, optional) = (asked(true), asked(false));
     assert!(with(Some(&good)).ask(&required, "one.example").is_some());
     assert!(with(Some(&good)).ask(&optional, "one.example").is_some());
@@ -179,7 +119,7 @@ fn a_client_that_speaks_no_tls_gets_no_response_and_providers_hear_of_tls() {
     ));
     assert!(Request::new("GET", "/x").try_send(&gateway.url()).is_err());
     assert!(recorder.seen().is_empty());
-    assert!(Client::new(&authority).ask(&gateway, "one.example").is_some());
+    assert!(TlsClient::new(&authority).ask(&gateway, "one.example").is_some());
     assert_eq!(recorder.seen()[0].header("x-forwarded-proto"), Some("https"));
 }
 

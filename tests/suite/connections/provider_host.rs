@@ -1,8 +1,7 @@
 //! Providers that are reached by another name than their own, such as that of a service in a cluster.
 
-use crate::connections::provider_tls::Authority;
 use crate::harness::issuer::{AUDIENCE, ISSUER, Signer, read};
-use crate::harness::{Gateway, Request, Scripted, json_response};
+use crate::harness::{Authority, Gateway, Request, Scripted, json_response};
 use serde_json::json;
 use std::sync::Arc;
 

@@ -3,10 +3,9 @@
 //! provider says that it has not looked at it.
 
 use crate::connections::misbehaving_providers;
-use crate::connections::provider_tls::Authority;
 use crate::harness::recorder::{Recorder, SESSION, session};
 use crate::harness::{
-    Answer, Connection, FrameProvider, Frames, Gateway, H2Provider, Part, Reply, Request, TIMEOUT, wait_for,
+    Answer, Authority, Connection, FrameProvider, Frames, Gateway, H2Provider, Part, Reply, Request, TIMEOUT, wait_for,
 };
 use bytes::Bytes;
 use http::{HeaderMap, Version};

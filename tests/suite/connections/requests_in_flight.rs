@@ -1,8 +1,7 @@
 //! What may be in flight at a provider: how much, for whom, and for how long.
 
-use crate::cache::redis_store::Gate;
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
-use crate::harness::{Answer, Connection, Gateway, Request, TIMEOUT, wait_for};
+use crate::harness::{Answer, Connection, Gate, Gateway, Request, TIMEOUT, wait_for};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use std::io::{Read, Write};

@@ -2,10 +2,8 @@
 //! limits of its head, for one host. What is not is refused before anything reaches the provider, with an answer, a
 //! line in the log and a metric, and its connection ends with it. What is goes on once.
 
-use crate::cache::redis_store::Gate;
 use crate::harness::recorder::{Call, Recorder, SESSION, Seen, Then};
-use crate::harness::{Answer, Connection, Gateway, Request, TIMEOUT, wait_for};
-use bytes::Bytes;
+use crate::harness::{Answer, Connection, Gate, Gateway, Http2Client, Request, TIMEOUT, wait_for};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -457,7 +455,7 @@ fn limits_of_a_head_hold_at_the_byte() {
     let limits = "clients: { limits: { header_block: 4KiB, headers: 20, header: 1KiB, uri: 512B } }\n";
     for (clients, block, count, single, uri) in [(limits, 4096, 20, 1024, 512), ("", 32 << 10, 100, 8 << 10, 8 << 10)] {
         let place = Place::before(Recorder::auth0(), clients);
-        let client = Http2::of(&place.gateway);
+        let client = Http2Client::of(&place.gateway);
         for path in ["/x".to_owned(), format!("/api/v2/sessions/{SESSION}")] {
             let base = [
                 ("host".to_owned(), place.host()),
@@ -512,47 +510,6 @@ fn http1(place: &Place, path: &str, fields: &[(String, String)]) -> u16 {
     response.status
 }
 
-/// A client of HTTP/2.
-pub struct Http2 {
-    runtime: tokio::runtime::Runtime,
-    address: std::net::SocketAddr,
-}
-
-impl Http2 {
-    pub fn of(gateway: &Gateway) -> Http2 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Http2 { runtime, address: gateway.address() }
-    }
-
-    /// The status of the answer; 0 where the stream or the connection ends without one.
-    pub fn get(&self, path: &str, fields: &[(String, String)]) -> u16 {
-        let host = fields.iter().find(|(name, _)| name == "host").map_or("a", |(_, value)| value);
-        let mut request = http::Request::get(format!("http://{host}{path}"));
-        for (name, value) in fields {
-            request = request.header(name, value);
-        }
-        self.send(request.body(()).unwrap(), None)
-    }
-
-    pub fn send(&self, request: http::Request<()>, body: Option<Bytes>) -> u16 {
-        self.runtime.block_on(async {
-            let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
-            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-            let connection = tokio::spawn(connection);
-            let exchange = async {
-                let (response, mut sender) = client.send_request(request, body.is_none()).ok()?;
-                if let Some(body) = body {
-                    sender.send_data(body, true).ok()?;
-                }
-                Some(response.await.ok()?.status().as_u16())
-            };
-            let status = tokio::time::timeout(TIMEOUT, exchange).await.unwrap();
-            connection.abort();
-            status.unwrap_or(0)
-        })
-    }
-}
-
 /// A head beyond all bounds is answered while it still comes, and the answer gets through.
 #[test]
 fn a_client_that_sends_too_much_gets_to_read_why() {
@@ -584,7 +541,7 @@ fn a_client_that_sends_too_much_gets_to_read_why() {
 #[test]
 fn heads_of_http2_are_checked_as_those_of_http1() {
     let place = Place::start();
-    let client = Http2::of(&place.gateway);
+    let client = Http2Client::of(&place.gateway);
     let host = place.host();
     let request = |method: &str, uri: &str| http::Request::builder().method(method).uri(uri).body(()).unwrap();
     let with = |mut request: http::Request<()>, name: &'static str, value: &str| {
@@ -622,7 +579,7 @@ fn heads_of_http2_are_checked_as_those_of_http1() {
 #[test]
 fn crumbs_of_a_cookie_become_one_header() {
     let place = Place::start();
-    let client = Http2::of(&place.gateway);
+    let client = Http2Client::of(&place.gateway);
     for path in ["/x".to_owned(), format!("/api/v2/sessions/{SESSION}")] {
         let fields = |cookies: &[&str]| -> Vec<(String, String)> {
             let base = [("authorization".to_owned(), format!("Bearer {}", place.recorder.token()))];

@@ -1,9 +1,8 @@
 //! Requests over a socket in the file system, whose clients may send its path where a host belongs.
 
-use crate::auth0::official_sdks::installed;
+use crate::harness::grpc::{Grpc, field};
 use crate::harness::recorder::{Recorder, SESSION, session};
-use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, finish, project, skipped};
-use crate::zitadel::sessions::{Grpc, field};
+use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, finish, project, sdks_installed, skipped};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -67,7 +66,7 @@ const HOSTS: [(&str, Option<&str>); 9] = [
 
 #[test]
 fn grpcio_calls_over_a_socket() {
-    if !installed() {
+    if !sdks_installed() {
         return;
     }
     let python = project().join("tests/.tools/python/bin/python");

@@ -1,9 +1,10 @@
 //! Names with several addresses, of which some are dead: governed and passed requests go on to one that lives, and a
 //! dead address does not cost each request.
 
-use crate::connections::provider_tls::Authority;
 use crate::harness::recorder::SESSION;
-use crate::harness::{DnsServer, FrameProvider, Gateway, Request, Scripted, addresses, json_response, wait_for};
+use crate::harness::{
+    Authority, DnsServer, FrameProvider, Gateway, Request, Scripted, addresses, json_response, wait_for,
+};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,6 @@
 //! Numbers for runs that should differ, and can be repeated.
 
+use proptest::prelude::ProptestConfig;
 use std::time::SystemTime;
 
 /// xorshift64*.
@@ -25,4 +26,14 @@ pub fn seed() -> u64 {
     let seed = given.unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1);
     println!("SESSIONGATE_SEED={seed}");
     seed
+}
+
+/// Ten times as many where `SESSIONGATE_LONG` is set.
+pub fn proptest_cases(count: u32) -> ProptestConfig {
+    let long = std::env::var_os("SESSIONGATE_LONG").is_some();
+    ProptestConfig {
+        // A failure is printed with its input; nothing is written beside the sources.
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(if long { count * 10 } else { count })
+    }
 }

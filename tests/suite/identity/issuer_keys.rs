@@ -1,8 +1,7 @@
 //! The keys of issuers: what happens when they change, or cannot be fetched.
 
-use crate::connections::provider_tls::Authority;
 use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
-use crate::harness::{Answer, Gateway, Request, Scripted, json_response, long, nobody, skipped, wait_for};
+use crate::harness::{Answer, Authority, Gateway, Request, Scripted, json_response, long, nobody, skipped, wait_for};
 use rustls::ServerConfig;
 use serde_json::json;
 use std::net::TcpListener;

@@ -1,6 +1,6 @@
 //! The metrics: that they are there, that they count, and that nothing a caller sends can become a label.
 
-use crate::harness::{Gateway, Request, Tenant, raw, wait_for};
+use crate::harness::{Gateway, Request, Series, Tenant, raw, series, wait_for};
 use regex::Regex;
 use sessiongate::metrics::Metrics;
 use sessiongate::model::Rejection;
@@ -45,31 +45,6 @@ const FAMILIES: [(&str, &str); 30] = [
     ("sessiongate_upstream_waits_total", "counter"),
     ("sessiongate_violations_total", "counter"),
 ];
-
-/// One line of the text.
-pub struct Series {
-    pub name: String,
-    pub labels: BTreeMap<String, String>,
-    value: f64,
-}
-
-pub fn series(text: &str) -> Vec<Series> {
-    let line = Regex::new(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$").unwrap();
-    let label = Regex::new(r#"([a-z_]+)="((?:[^"\\]|\\.)*)""#).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|text| {
-            let found = line.captures(text).unwrap_or_else(|| panic!("no metric: {text}"));
-            let labels = found.get(2).map_or("", |labels| labels.as_str());
-            let labels = label.captures_iter(labels);
-            Series {
-                name: found[1].to_owned(),
-                labels: labels.map(|found| (found[1].to_owned(), found[2].to_owned())).collect(),
-                value: found[3].parse().unwrap(),
-            }
-        })
-        .collect()
-}
 
 /// The sum of all series of this name with these labels.
 fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {

@@ -1,10 +1,9 @@
 //! Where a request stands in a trace, and what it is called: what comes in, what the provider gets, and what the log
 //! says.
 
-use crate::connections::strict_http1::Http2;
+use crate::harness::grpc::{Grpc, field, frame};
 use crate::harness::recorder::{Call, Recorder, SESSION};
-use crate::harness::{Connection, Gateway, Request, wait_for};
-use crate::zitadel::sessions::{Grpc, field, frame};
+use crate::harness::{Connection, Gateway, Http2Client, Request, wait_for};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -90,7 +89,7 @@ fn ways<'a>(
         ("gRPC", set, frame(&message)),
         ("a passed call", "/zitadel.org.v2.OrganizationService/AddOrganization", frame(b"")),
     ] {
-        let client = Http2::of(calls);
+        let client = Http2Client::of(calls);
         ways.push(Way {
             name,
             gateway: calls,

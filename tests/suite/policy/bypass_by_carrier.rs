@@ -10,9 +10,9 @@
 mod call;
 mod rows;
 
+use crate::harness::grpc::Grpc;
 use crate::harness::recorder::{Recorder, SESSION, Seen};
 use crate::harness::{Connection, Gateway, TIMEOUT};
-use crate::zitadel::sessions::Grpc;
 use bytes::Bytes;
 use call::{Call, Case, Column, Framing};
 use rows::{Good, Row, rows};

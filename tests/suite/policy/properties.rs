@@ -1,5 +1,6 @@
 //! What holds for every document, policy, body and path, as far as chance finds them.
 
+use crate::harness::{decoded, path_readers, proptest_cases};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -242,18 +243,8 @@ fn fault(policy: &Policy, text: &[u8]) -> Option<String> {
     })
 }
 
-/// Ten times as many where `SESSIONGATE_LONG` is set.
-pub fn cases(count: u32) -> ProptestConfig {
-    let long = std::env::var_os("SESSIONGATE_LONG").is_some();
-    ProptestConfig {
-        // A failure is printed with its input; nothing is written beside the sources.
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(if long { count * 10 } else { count })
-    }
-}
-
 proptest! {
-    #![proptest_config(cases(500))]
+    #![proptest_config(proptest_cases(500))]
 
     /// What was judged is exactly what is forwarded: another parser finds nothing in it that the policy forbids,
     /// judging it again finds nothing more to edit, and what nobody knows stands in it to the letter and in its order.
@@ -327,100 +318,6 @@ proptest! {
             prop_assert_eq!(fault(&policy, &out), None);
             prop_assert_eq!(forwarded(&gateway, &out), Ok(out), "judged again");
         }
-    }
-}
-
-/// A server's way to read a path.
-#[derive(Debug, Clone, Copy)]
-pub struct Server {
-    /// How often it decodes before it looks at anything.
-    decodes: usize,
-    /// Whether `\` is a slash.
-    backslash: bool,
-    /// Whether `;` begins parameters.
-    parameters: bool,
-    /// Whether several slashes are one.
-    merges: bool,
-    /// Whether what stands behind an encoded `?` or `#` is cut off.
-    cuts: bool,
-    /// Whether it resolves dot segments at all.
-    dots: bool,
-    /// Whether parts are decoded once more when the dot segments are gone.
-    decodes_parts: bool,
-}
-
-pub fn servers() -> impl Iterator<Item = Server> {
-    (0..3usize).flat_map(|decodes| {
-        (0..64u8).map(move |bits| Server {
-            decodes,
-            backslash: bits & 1 > 0,
-            parameters: bits & 2 > 0,
-            merges: bits & 4 > 0,
-            cuts: bits & 8 > 0,
-            dots: bits & 16 > 0,
-            decodes_parts: bits & 32 > 0,
-        })
-    })
-}
-
-fn decoded(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-        match hex.filter(|_| *first == b'%') {
-            Some(byte) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-impl Server {
-    /// The parts of a path, when all is done.
-    fn parts(self, path: &str) -> Vec<String> {
-        let mut text = (0..self.decodes).fold(path.to_owned(), |text, _| decoded(&text));
-        if self.cuts {
-            text.truncate(text.find(['?', '#', '\0']).unwrap_or(text.len()));
-        }
-        if self.backslash {
-            text = text.replace('\\', "/");
-        }
-        let mut parts: Vec<String> = Vec::new();
-        for part in text.strip_prefix('/').unwrap_or(&text).split('/') {
-            let part = if self.parameters { part.split(';').next().unwrap_or_default() } else { part };
-            // URL parsers take an encoded dot for a dot.
-            match part.to_lowercase().replace("%2e", ".").as_str() {
-                "" if self.merges => {}
-                "." if self.dots => {}
-                ".." if self.dots => drop(parts.pop()),
-                _ => parts.push(part.to_owned()),
-            }
-        }
-        if self.decodes_parts {
-            parts.iter_mut().for_each(|part| *part = decoded(part));
-        }
-        parts
-    }
-
-    /// Whether it finds a session, a refresh token, or what a user has of them.
-    pub fn finds_something(self, path: &str) -> bool {
-        let parts = self.parts(path);
-        let named = |at: usize, name: &str| parts.get(at).is_some_and(|part| part.eq_ignore_ascii_case(name));
-        let id = parts.get(3).is_some_and(|id| !id.is_empty());
-        let of_a_user = ["sessions", "refresh-tokens", "revoke-access"].iter().any(|name| named(4, name));
-        let found = match () {
-            () if named(2, "sessions") => id,
-            () if named(2, "users") => id && of_a_user,
-            () => named(2, "refresh-tokens"),
-        };
-        named(0, "api") && named(1, "v2") && found
     }
 }
 
@@ -500,13 +397,13 @@ fn is_passed(gateway: &Gateway, path: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(cases(1000))]
+    #![proptest_config(proptest_cases(1000))]
 
     /// No path is passed in which any of many kinds of servers finds a session, or anything else that is governed.
     #[test]
     fn no_server_finds_a_session_in_a_path_that_is_passed(path in any_path()) {
         if is_passed(&gateway(Policy::default()), &path) {
-            let found = servers().find(|server| server.finds_something(&path));
+            let found = path_readers().find(|server| server.finds_something(&path));
             prop_assert!(found.is_none(), "{} is passed, and is {:?} to {:?}", path, found.unwrap().parts(&path), found.unwrap());
         }
     }
@@ -525,7 +422,7 @@ fn parts_by_the_book(path: &str) -> Option<Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(cases(3000))]
+    #![proptest_config(proptest_cases(3000))]
 
     /// What is forwarded of a governed path says what was sent, is read alike by all servers, and has no other
     /// spelling.
@@ -540,7 +437,7 @@ proptest! {
             let same = matches!(&again, Ok(RouteMatch::Governed { path, .. }) if *path == forwarded);
             prop_assert!(same, "{} is canonical, and becomes {:?}", forwarded, again);
             let expected = parts_by_the_book(&forwarded);
-            for server in servers() {
+            for server in path_readers() {
                 let parts = server.parts(&forwarded).iter().map(|part| decoded(part)).collect();
                 prop_assert_eq!(Some(parts), expected.clone(), "{} to {:?}", forwarded, server);
             }
@@ -575,7 +472,7 @@ fn any_spelling() -> impl Strategy<Value = (String, String)> {
 }
 
 proptest! {
-    #![proptest_config(cases(1000))]
+    #![proptest_config(proptest_cases(1000))]
 
     #[test]
     fn every_spelling_of_a_user_is_forwarded_as_one((sent, expected) in any_spelling()) {
@@ -613,11 +510,11 @@ fn some_server_finds_a_session_in_each_of_these() {
         "/api/v2/users//x/refresh-tokens",
         "/api/v2/users/x/roles/..\\sessions",
     ] {
-        assert!(servers().any(|server| server.finds_something(path)), "{path}");
+        assert!(path_readers().any(|server| server.finds_something(path)), "{path}");
         let canonical = ["/api/v2/sessions/id", "/api/v2/refresh-tokens/id"].contains(&path);
         assert!(canonical || !is_passed(&gateway(Policy::default()), path), "{path} is passed");
     }
-    assert!(!servers().any(|server| server.finds_something("/api/v2/users/sessions/id")));
+    assert!(!path_readers().any(|server| server.finds_something("/api/v2/users/sessions/id")));
 }
 
 /// Nothing that clients really send is taken for an odd spelling.
@@ -751,7 +648,7 @@ fn message_fault(bytes: &[u8]) -> Option<&'static str> {
 }
 
 proptest! {
-    #![proptest_config(cases(5000))]
+    #![proptest_config(proptest_cases(5000))]
 
     /// A request ends at one place, however its bytes come, and what was taken is plain to everybody else as well.
     #[test]

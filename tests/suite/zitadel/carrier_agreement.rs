@@ -1,7 +1,7 @@
 //! The same call of ZITADEL meets the same verdict on every carrier, as far as chance finds calls. What is compared was
 //! encoded and decoded here, by none of the product's code.
 
-use crate::policy::properties::cases;
+use crate::harness::proptest_cases;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -455,7 +455,7 @@ fn any_call() -> impl Strategy<Value = Asked> {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(proptest_cases(300))]
 
     /// The same call is refused for the same reasons, or forwarded with the same edits, whatever carries it.
     #[test]
@@ -516,7 +516,7 @@ fn any_stranger() -> impl Strategy<Value = (Asked, &'static str)> {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(proptest_cases(300))]
 
     /// What a policy lists is all that there is, on every carrier and in both versions; where it lists nothing, what is
     /// not known goes on.

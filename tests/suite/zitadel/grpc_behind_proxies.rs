@@ -1,8 +1,8 @@
 //! Calls of gRPC through proxies that others run in front of the gateway: whatever answers a call, its status and its
 //! message reach the client as the gateway gave them.
 
+use crate::harness::grpc::{field, frame};
 use crate::harness::{Front, Gateway, H2Provider, Kind, Part, Reply, TIMEOUT, nobody};
-use crate::zitadel::sessions::{field, frame};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::net::SocketAddr;

@@ -5,8 +5,7 @@
 //! Programs in `tests/sdk` and `tests/clients` make the calls and print what came of them; this is what has to come of
 //! them.
 
-use crate::auth0::official_sdks::installed;
-use crate::harness::{Front, Kind, Sandbox, address, finish, project};
+use crate::harness::{Front, Kind, Sandbox, address, finish, project, sdks_installed};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde_json::{Value, json};
@@ -171,7 +170,7 @@ fn lifetime(session: &Value) -> u64 {
 
 /// Runs a client's program, and every test of what came of it.
 fn calls(program: &str, script: Option<&str>, class: &str, carriers: &[&str]) {
-    if !installed() {
+    if !sdks_installed() {
         return;
     }
     let sandbox = Sandbox::start(&[]);
@@ -224,7 +223,7 @@ fn zitadels_rust_client_does_well() {
 
 /// Every call of the official client, and every error with its details, through a proxy that carries gRPC.
 fn zitadels_rust_client_does_well_behind(kind: Kind, host: [u8; 4]) {
-    if !installed() {
+    if !sdks_installed() {
         return;
     }
     let sandbox = Sandbox::start(&[]);
@@ -301,7 +300,7 @@ impl Curl {
 }
 
 fn curls_the_rest_api(version: &'static str) {
-    if !installed() {
+    if !sdks_installed() {
         return;
     }
     let sandbox = Sandbox::start(&[]);

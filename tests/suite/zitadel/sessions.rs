@@ -1,36 +1,16 @@
 //! ZITADEL's session service through the gateway, on every carrier, byte by byte, against a provider that records what
 //! reaches it.
 
+use crate::harness::grpc::{Grpc, POLICY, field, frame, session};
 use crate::harness::recorder::{Call, Recorder, Then};
-use crate::harness::{Gateway, Request, Sandbox, TIMEOUT};
+use crate::harness::{Gateway, Request, Sandbox};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use http::HeaderMap;
 use serde_json::{Value, json};
 use std::io;
-use std::sync::{Arc, Mutex};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
 
 const SET: &str = "/zitadel.session.v2.SessionService/SetSession";
 const GET: &str = "/zitadel.session.v2.SessionService/GetSession";
-const POLICY: &str = "policies:
-  strict:
-    keys: { allowed: [team, plan] }
-    lifetime: { max: 1h, outside: clamp }
-    challenges: { return_code: reject, url_template: { hosts: [login.example.com] } }
-";
-
-pub fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).unwrap();
-    assert!(length < 128);
-    [&[number << 3 | 2, length][..], content].concat()
-}
-
-pub fn frame(message: &[u8]) -> Vec<u8> {
-    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
-}
 
 /// `SetSessionRequest` of session `s1` with one entry of metadata.
 fn set(key: &str) -> Vec<u8> {
@@ -39,130 +19,6 @@ fn set(key: &str) -> Vec<u8> {
 
 fn set_json(key: &str) -> String {
     json!({"sessionId": "s1", "metadata": {key: "Ymx1ZQ=="}}).to_string()
-}
-
-/// `GetSessionResponse` of session `s1`.
-fn session(sequence: u8) -> Vec<u8> {
-    field(1, &[field(1, b"s1"), vec![4 << 3, sequence]].concat())
-}
-
-/// A provider that speaks gRPC, and what reached it: the path, the headers and the body.
-pub struct Grpc {
-    pub runtime: Runtime,
-    pub address: std::net::SocketAddr,
-    pub seen: Seen,
-}
-
-type Seen = Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>;
-
-impl Grpc {
-    pub fn start() -> Grpc {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let seen = Seen::default();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        let all = seen.clone();
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, all.clone()));
-            }
-        });
-        Grpc { runtime, address, seen }
-    }
-
-    fn gateway(&self, more: &str) -> Gateway {
-        let address = self.address;
-        let upstream =
-            format!("upstreams:\n  idp:\n    dialect: zitadel\n    url: http://{address}\n    auth: forward\n");
-        let gateway = Gateway::start(&format!("{upstream}    policy: strict\n{more}{POLICY}"));
-        gateway.ready();
-        gateway
-    }
-
-    pub fn count(&self) -> usize {
-        self.seen.lock().unwrap().len()
-    }
-
-    fn call(&self, gateway: &Gateway, path: &str, body: &[u8]) -> Answer {
-        self.call_with(gateway, path, body, &[("content-type", "application/grpc"), ("te", "trailers")])
-    }
-
-    pub fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
-        let address = gateway.address();
-        let mut request = http::Request::post(format!("http://{address}{path}")).header("authorization", "Bearer pat");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (request, body) = (request.body(()).unwrap(), Bytes::copy_from_slice(body));
-        self.runtime.block_on(async move {
-            let stream = TcpStream::connect(address).await.unwrap();
-            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-            let connection = tokio::spawn(connection);
-            let (response, mut sender) = client.send_request(request, false).unwrap();
-            // Who is refused for its head may have its answer, and no stream any more, before the body is sent.
-            let _ = sender.send_data(body, true);
-            let response = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap();
-            let (head, mut incoming) = response.into_parts();
-            let mut body = Vec::new();
-            while let Some(part) = incoming.data().await {
-                body.extend_from_slice(&part.unwrap());
-            }
-            let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
-            connection.abort();
-            Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
-        })
-    }
-}
-
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    trailers: HeaderMap,
-}
-
-impl Answer {
-    /// What stands behind a body, or in the head where that is all.
-    pub fn trailer(&self, name: &str) -> &str {
-        let said = self.trailers.get(name).or(self.headers.get(name));
-        said.unwrap_or_else(|| panic!("no {name} in {:?}", self.trailers)).to_str().unwrap()
-    }
-
-    fn cache(&self) -> &str {
-        self.headers["cache-status"].to_str().unwrap()
-    }
-}
-
-/// Answers each call as its path wants it; `sequence` grows with each.
-async fn serve(stream: TcpStream, seen: Seen) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else {
-        return;
-    };
-    while let Some(Ok((request, mut respond))) = connection.accept().await {
-        let seen = seen.clone();
-        tokio::spawn(async move {
-            let (head, mut incoming) = request.into_parts();
-            let mut body = Vec::new();
-            while let Some(part) = incoming.data().await {
-                body.extend_from_slice(&part.unwrap());
-            }
-            let path = head.uri.path().to_owned();
-            let sequence = {
-                let mut all = seen.lock().unwrap();
-                all.push((path.clone(), head.headers, body));
-                u8::try_from(all.len()).unwrap()
-            };
-            let message = match path.as_str() {
-                GET => session(sequence),
-                _ => field(1, &[1 << 3, sequence]),
-            };
-            let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
-            let mut stream = respond.send_response(head, false).unwrap();
-            stream.send_data(frame(&message).into(), false).unwrap();
-            let trailers = [("grpc-status", "0")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            stream.send_trailers(trailers.into_iter().collect()).unwrap();
-        });
-    }
 }
 
 #[test]

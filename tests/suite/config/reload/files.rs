@@ -1,10 +1,8 @@
 //! Files that change, in whatever way, without a signal.
 
 use super::{BLUE, GREEN, details, metric, read, reloads, write};
-use crate::connections::listeners::Client;
-use crate::connections::provider_tls::Authority;
 use crate::harness::recorder::Recorder;
-use crate::harness::{Gateway, Request, Scripted, json_response, wait_for, write_config};
+use crate::harness::{Authority, Gateway, Request, Scripted, TlsClient, json_response, wait_for, write_config};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -193,7 +191,7 @@ listeners:
 {}",
         recorder.upstream("")
     ));
-    let client = Client::new(&authority);
+    let client = TlsClient::new(&authority);
     let good = |name: &str| client.ask(&gateway, name).is_some_and(|response| response.ends_with("here"));
     assert!(good("one.test") && !good("two.test"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -364,9 +364,9 @@ fn replicas_name_sessions_alike_before_and_after() {
     let store = format!(
         "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ url: \"{}\", seal_keys: [{{ env: SEAL }}], settle: 0s, timeouts: {} }} }}\n",
         server.url(),
-        crate::cache::redis_store::PATIENT
+        crate::harness::replica::STORE_TIMEOUTS
     );
-    let variables = [("HASH", "a-hash-key-of-all-replicas"), ("SEAL", crate::cache::redis_store::SEAL_KEY)];
+    let variables = [("HASH", "a-hash-key-of-all-replicas"), ("SEAL", crate::harness::replica::SEAL_KEY)];
     let start = || Gateway::start_with(&before(&[a(), b()], &store), &variables);
     let (old, new) = (start(), start());
     for gateway in [&old, &new] {

@@ -1,9 +1,8 @@
 //! Targets: URLs that parsers read differently, and ways to leave a folder.
 
 use super::{EVIL, Guarded, at_all, corpus, is_rejection};
-use crate::connections::strict_http1::Http2;
 use crate::harness::recorder::SESSION;
-use crate::policy::properties::servers;
+use crate::harness::{Http2Client, path_readers};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -63,7 +62,7 @@ fn fault(guarded: &Guarded, target: &str, before: usize, statuses: &[u16]) -> Op
             let path = if path.is_empty() { "/" } else { path };
             let canonical = path.split('#').next() == Some(one.target.as_str());
             let plain = one.target.split('?').next().unwrap_or_default();
-            let session = servers().any(|server| server.finds_something(plain));
+            let session = path_readers().any(|server| server.finds_something(plain));
             (!canonical || session).then(|| format!("{target:?}: forwarded as {:?}, answered {statuses:?}", one.target))
         }
         more => Some(format!("{target:?}: forwarded {} times", more.len())),
@@ -113,8 +112,8 @@ fn no_target_of_http2_hides_a_session() {
             .header("authorization", format!("Bearer {}", guarded.token))
             .header("content-type", "application/json");
         let before = guarded.recorder.count();
-        let status =
-            Http2::of(&guarded.gateway).send(request.body(()).unwrap(), Some(Bytes::from_static(EVIL.as_bytes())));
+        let status = Http2Client::of(&guarded.gateway)
+            .send(request.body(()).unwrap(), Some(Bytes::from_static(EVIL.as_bytes())));
         let statuses = if status == 0 { vec![] } else { vec![status] };
         match fault(guarded, target, before, &statuses) {
             Some(fault) => Err(fault),

@@ -1,7 +1,7 @@
 //! A change of a session as each carrier says it, and how it is spoiled.
 
 use super::path;
-use crate::zitadel::sessions::{field, frame};
+use crate::harness::grpc::{field, frame};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io::{Read, Write};

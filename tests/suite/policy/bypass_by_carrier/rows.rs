@@ -1,7 +1,7 @@
 //! The rows of the matrix.
 
 use super::call::{Call, Case, Column, Framing};
-use crate::zitadel::sessions::{field, frame};
+use crate::harness::grpc::{field, frame};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use std::io::Write;

@@ -2,6 +2,7 @@
 
 pub mod auth0;
 mod clock;
+pub mod okta;
 pub mod zitadel;
 
 use auth0::{Options, Rate, Tenant, Tokens};

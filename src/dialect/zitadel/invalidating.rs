@@ -98,7 +98,7 @@ pub(super) const RULES: &[InvalidationRule] = &[
     InvalidationRule::changes(&[V2, Any, Rest]),
     InvalidationRule::changes(&[OneOf(&["auth", "management", "admin", "system"]), V1, Rest]),
     InvalidationRule::changes(&[Word("scim"), Word("v2"), Rest]),
-    InvalidationRule::changes(&[Word("resources"), V2, Rest]),
+    InvalidationRule::changes(&[Word("resources"), StartsWith(&["v3"]), Rest]),
 ];
 
 const MANAGEMENT_SERVICE: PathPart = Word("zitadel.management.v1.managementservice");

@@ -82,6 +82,12 @@ mod identity {
     mod tokens;
 }
 
+/// What holds for each dialect.
+mod dialects {
+    mod contract;
+    mod rejections;
+}
+
 /// Start, stop and replacement of the process.
 mod lifecycle {
     mod readiness;

@@ -60,7 +60,7 @@ impl PathReadings {
     /// Whether the path is ambiguous and contains the last word of the prefix, so that some order of resolving may lead
     /// there.
     pub fn may_reach(&self, prefix: &str) -> bool {
-        let word = folded(prefix.rsplit('/').next().unwrap_or_default());
+        let word = folded(prefix.rsplit('/').find(|part| *part != ANY).unwrap_or_default());
         self.is_ambiguous() && self.texts.iter().any(|text| text.contains(&word))
     }
 
@@ -135,7 +135,7 @@ fn is_canonical_below(path: &str, prefix: &str) -> bool {
     let rest = match prefix.split_once(ANY) {
         None => path.strip_prefix(prefix),
         Some((before, after)) => path.strip_prefix(before).and_then(|rest| {
-            let (any, rest) = rest.split_at_checked(rest.find('/')?)?;
+            let (any, rest) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
             rest.strip_prefix(after).filter(|_| decoded_part(any).is_some())
         }),
     };
@@ -206,4 +206,26 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
         rest = tail;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_may_end_with_any_segment() {
+        let below = |path| canonical_below(path, &["/api/sessions/{}"]).is_some();
+        for path in ["/api/sessions/1", "/api/sessions/1/refresh", "/api/%73essions/1"] {
+            assert!(below(path), "{path}");
+        }
+        for path in ["/api/sessions", "/api/sessions/", "/api/sessions//", "/api/sessions/./x", "/api/other/1"] {
+            assert!(!below(path), "{path}");
+        }
+        let reaches = |path| {
+            let readings = PathReadings::of(path);
+            readings.reaches("/api/sessions/{}") || readings.may_reach("/api/sessions/{}")
+        };
+        assert!(reaches("/api/x/../sessions/1") && reaches("/api/..;/sessions") && reaches("/API/Sessions/1;v=1"));
+        assert!(!reaches("/api/sessions") && !reaches("/api/x;v=1/1"));
+    }
 }

@@ -2,9 +2,12 @@
 
 mod auth0;
 mod call;
+mod credential;
+mod names;
 pub mod path;
 mod pattern;
 mod provider_api;
+mod provider_headers;
 mod resource;
 mod response_facts;
 mod revocation;
@@ -15,12 +18,15 @@ mod zitadel;
 
 pub use auth0::AUTH0;
 pub use call::DecodedBody;
+pub use credential::{BEARER, CredentialPlace, ReadOnlyScopes, Scopes};
+pub use names::{Challenges, Checks, Names, Version};
 pub use pattern::{InvalidationRule, PathPart};
-pub use provider_api::{Dialect, JsonMembers, NotFoundMeaning};
+pub use provider_api::{Dialect, Logout, NotFoundMeaning};
+pub use provider_headers::{Cors, ProviderHeaders, TrustedHeader, TrustedValue};
 pub use response_facts::ResponseFacts;
 pub use revocation::Revocation;
 pub use revocation_body::{MemberType, RevocationBody, RevocationMember};
-pub use route::{BodyKind, Call, Route, RouteMatch};
+pub use route::{BodyKind, Call, Effect, Query, Route, RouteMatch};
 pub use session_list::SessionList;
 pub use zitadel::ZITADEL;
 

@@ -25,7 +25,7 @@ pub use compiled_gateway::{Gateway, UnknownPurgeTarget};
 pub use credential::Credential;
 pub use decoded::{Changes, DecodedRequest, Read, Write, WriteDecision};
 pub use governed::Governed;
-pub use head::{BodySize, RequestHead, bearer};
+pub use head::{BodySize, RequestHead};
 pub use invalidating_request::InvalidatingRequest;
 pub use listing::Listing;
 pub use outcome::Outcome;

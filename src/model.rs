@@ -3,6 +3,7 @@
 //! Nothing here knows an encoding, a provider or the outside world.
 
 mod caller;
+mod claim;
 mod field_path;
 mod operation;
 mod patch;
@@ -12,6 +13,8 @@ mod violation;
 mod violations;
 
 pub use caller::Caller;
+pub use claim::Claim;
+pub(crate) use claim::claim;
 pub use field_path::field_path;
 pub use operation::Operation;
 pub use patch::{

@@ -4,7 +4,6 @@
 //! it needs of the provider.
 
 pub mod clock;
-mod deadline;
 mod directives;
 mod lockouts;
 mod read;

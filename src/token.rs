@@ -11,7 +11,7 @@ pub use algorithm::algorithm;
 pub use keyset::{Key, KeySet, UnusedKey, describe_unused};
 pub use ring_provider::install as install_crypto_provider;
 
-use crate::model::{Caller, Rejection};
+use crate::model::{Caller, Claim, Rejection, claim};
 use crate::wire::json::{Document, Kind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,6 +21,9 @@ use ring::digest::{SHA256, digest};
 
 /// The maximum length of a token, in bytes.
 pub const MAX_TOKEN: usize = 8 * 1024;
+
+/// The claim of scopes in most access tokens (RFC 9068, section 2.2.3).
+pub const SCOPE: Claim = claim!("scope");
 
 /// What a token must contain to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct Expectations {
     pub algorithms: Vec<Algorithm>,
     /// The allowed clock skew, in seconds.
     pub leeway: u64,
+    /// The claim that lists the scopes.
+    pub scope: Claim,
 }
 
 /// The proof that a token was verified. Only [`verify`] creates it.
@@ -85,7 +90,7 @@ struct Header {
 /// Verifies a token at `now` (seconds since the epoch).
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
     let claims = verified_payload(token, keys, expected)?;
-    let caller = check(Claims::parse(&claims)?, expected, now)?;
+    let caller = check(Claims::parse(&claims, &expected.scope)?, expected, now)?;
     Ok(Verified { caller, fingerprint: fingerprint(token) })
 }
 

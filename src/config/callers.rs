@@ -6,8 +6,9 @@ use super::section::{Entry, Section, Spanned};
 use super::url::{Url, authority};
 use super::value::{self, choice, duration, minutes, seconds, whole_seconds};
 use super::variables::Text;
+use crate::dialect::Dialect;
 use crate::gateway::{CallerCheck, KeySource, Target};
-use crate::token::Expectations;
+use crate::token::{Expectations, SCOPE};
 use http::Uri;
 use http::uri::Authority;
 use jsonwebtoken::Algorithm;
@@ -65,7 +66,7 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
         let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
-        let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway };
+        let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway, scope: SCOPE };
         let opaque = section.read("opaque", false, choice(&[("reject", false), ("forward", true)]));
         CallerCheck::Token { expected, keys, opaque }
     })
@@ -89,6 +90,13 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
         section.context.reject(&location, Problem::new(found).expected(allowed));
     }
     source
+}
+
+/// The claim of the dialect lists the scopes.
+pub(super) fn use_scopes(check: &mut CallerCheck, dialect: &Dialect) {
+    if let CallerCheck::Token { expected, .. } = check {
+        expected.scope = dialect.scopes.claim;
+    }
 }
 
 /// If the JWKS document has the upstream's own address, it is fetched with the upstream's `host` too.

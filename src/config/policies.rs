@@ -49,7 +49,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
-    for location in declared.session_rules.iter().filter(|_| !upstream.dialect.has_session_rules) {
+    for location in declared.session_rules.iter().filter(|_| !upstream.dialect.has_session_rules()) {
         let found = format!("has no effect on upstream `{}`", upstream.name);
         let why = format!("dialect `{}` does not support it", upstream.dialect.name);
         context.warn(location, Problem::new(found).expected(why));

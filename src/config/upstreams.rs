@@ -14,7 +14,6 @@ use crate::dialect::{DIALECTS, Dialect};
 use crate::gateway::{
     BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
 };
-use crate::model::Operation;
 use crate::policy::Policy;
 use std::time::Duration;
 
@@ -121,6 +120,7 @@ fn upstream(
     }
     let (dialect, target, mut check) = (dialect?, target?, check?);
     callers::inherit_host(&mut check, &target);
+    callers::use_scopes(&mut check, dialect);
     check_paths(section, dialect, &matcher, &target);
     warn_of_protocol(section, &target, allow_http);
     let mut upstream = Upstream {
@@ -163,7 +163,7 @@ fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Polici
         upstream.refresh_token_policy = policy;
     }
     let location = section.location_of(REFRESH_TOKEN_POLICY);
-    if section.has(REFRESH_TOKEN_POLICY) && upstream.dialect.read_route(Operation::UpdateRefreshToken).is_none() {
+    if section.has(REFRESH_TOKEN_POLICY) && !upstream.dialect.has_refresh_tokens() {
         let why = format!("dialect `{}` has no refresh tokens", upstream.dialect.name);
         section.context.warn(&location, Problem::new("has no effect").expected(why));
     }

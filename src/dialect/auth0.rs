@@ -8,9 +8,10 @@ mod reply;
 
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
-    BodyKind, Dialect, JsonMembers, MemberType, NotFoundMeaning, PathPart, RevocationBody, RevocationMember, Route,
+    BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
+    ReadOnlyScopes, RevocationBody, RevocationMember, Route, Scopes, Version,
 };
-use crate::model::Operation;
+use crate::model::{Operation, claim};
 use crate::policy::Limits;
 
 const API: [PathPart; 2] = [Word("api"), Word("v2")];
@@ -35,42 +36,64 @@ const DELETE_BOTH: &[&str] = &["delete:sessions", "delete:refresh_tokens"];
 /// send them, and Auth0 responds with 200 (recordings of go-auth0, `TestUserManager_ListRefreshTokens`).
 const PAGE: &[&str] = &["include_totals", "from", "take", "page", "per_page"];
 
+const READS_TOKENS: Effect = Effect::Reads("a refresh token is not a session");
+const KEEPS_SESSIONS: Effect = Effect::Nothing("a session contains nothing of its refresh tokens");
+
 const fn row(
     method: &'static str,
     path: &'static [PathPart],
     operation: Operation,
+    effect: Effect,
     scopes: &'static [&'static str],
 ) -> Route {
-    Route { method, path, operation, scopes, query: &[], body: BodyKind::Nothing, call: None }
+    Route {
+        method,
+        path,
+        operation,
+        effect,
+        scopes,
+        query: Query::Parameters(&[]),
+        body: BodyKind::Nothing,
+        call: None,
+    }
 }
 
 static ROUTES: &[Route] = &[
-    row("GET", SESSION, Operation::ReadSession, READ),
+    row("GET", SESSION, Operation::ReadSession, Effect::ReadsSession, READ),
     Route {
         body: BodyKind::Metadata("session_metadata"),
-        ..row("PATCH", SESSION, Operation::UpdateSession, &["update:sessions"])
+        ..row("PATCH", SESSION, Operation::UpdateSession, Effect::ChangesSession, &["update:sessions"])
     },
-    row("DELETE", SESSION, Operation::DeleteSession, DELETE),
-    row("POST", REVOKE, Operation::RevokeSession, DELETE),
-    Route { query: PAGE, ..row("GET", USER_SESSIONS, Operation::ListSessions, READ) },
-    row("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, DELETE),
-    Route { body: BodyKind::Revocation(&ACCESS), ..row("POST", REVOKE_ACCESS, Operation::RevokeAccess, DELETE_BOTH) },
+    row("DELETE", SESSION, Operation::DeleteSession, Effect::EndsSession, DELETE),
+    row("POST", REVOKE, Operation::RevokeSession, Effect::EndsSession, DELETE),
+    Route {
+        query: Query::Parameters(PAGE),
+        ..row("GET", USER_SESSIONS, Operation::ListSessions, Effect::ListsSessions, READ)
+    },
+    row("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, Effect::EndsUserSessions, DELETE),
+    Route {
+        body: BodyKind::Revocation(&ACCESS),
+        ..row("POST", REVOKE_ACCESS, Operation::RevokeAccess, Effect::EndsUserSessions, DELETE_BOTH)
+    },
     Route {
         body: BodyKind::Revocation(&BULK),
-        ..row("POST", REVOKE_TOKENS, Operation::RevokeRefreshTokens, DELETE_TOKENS)
+        ..row("POST", REVOKE_TOKENS, Operation::RevokeRefreshTokens, Effect::EndsUserSessions, DELETE_TOKENS)
     },
-    row("GET", TOKEN, Operation::ReadRefreshToken, READ_TOKENS),
+    row("GET", TOKEN, Operation::ReadRefreshToken, READS_TOKENS, READ_TOKENS),
     Route {
         body: BodyKind::Metadata("refresh_token_metadata"),
-        ..row("PATCH", TOKEN, Operation::UpdateRefreshToken, &["update:refresh_tokens"])
+        ..row("PATCH", TOKEN, Operation::UpdateRefreshToken, KEEPS_SESSIONS, &["update:refresh_tokens"])
     },
-    row("DELETE", TOKEN, Operation::DeleteRefreshToken, DELETE_TOKENS),
+    row("DELETE", TOKEN, Operation::DeleteRefreshToken, KEEPS_SESSIONS, DELETE_TOKENS),
     Route {
-        query: &["user_id", "client_id", "from", "take", "fields", "include_fields"],
-        ..row("GET", TOKENS, Operation::ListRefreshTokens, READ_TOKENS)
+        query: Query::Parameters(&["user_id", "client_id", "from", "take", "fields", "include_fields"]),
+        ..row("GET", TOKENS, Operation::ListRefreshTokens, READS_TOKENS, READ_TOKENS)
     },
-    Route { query: PAGE, ..row("GET", USER_TOKENS, Operation::ListRefreshTokens, READ_TOKENS) },
-    row("DELETE", USER_TOKENS, Operation::DeleteUserRefreshTokens, DELETE_TOKENS),
+    Route {
+        query: Query::Parameters(PAGE),
+        ..row("GET", USER_TOKENS, Operation::ListRefreshTokens, READS_TOKENS, READ_TOKENS)
+    },
+    row("DELETE", USER_TOKENS, Operation::DeleteUserRefreshTokens, Effect::EndsUserSessions, DELETE_TOKENS),
 ];
 
 /// The body of `POST /users/{id}/revoke-access`. Without a body, or without a session, all access of the user is
@@ -98,6 +121,7 @@ static BULK: RevocationBody = RevocationBody {
 pub static AUTH0: Dialect = Dialect {
     name: "auth0",
     title: "Auth0: sessions and refresh tokens of the Management API v2",
+    preview: false,
     roots: &["/api/v2"],
     protected_paths: &[
         "/api/v2/sessions",
@@ -106,30 +130,43 @@ pub static AUTH0: Dialect = Dialect {
         "/api/v2/users/{}/refresh-tokens",
         "/api/v2/users/{}/revoke-access",
     ],
+    unprotected_paths: &[],
     routes: ROUTES,
     invalidating: invalidating::RULES,
-    logouts: &["/oidc/logout"],
-    has_scopes: true,
-    json: JsonMembers {
+    logouts: &[Logout { path: "/oidc/logout", token: "id_token_hint" }],
+    credentials: &[BEARER],
+    scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Prefix("read:"), decide: true },
+    headers: ProviderHeaders {
+        reads_forwarded: false,
+        stripped: &[],
+        trusted_peer: &[],
+        cache_key: &[],
+        software: &["auth0-client"],
+        cors: None,
+    },
+    names: Names {
+        session: None,
         id: "id",
-        metadata: "session_metadata",
-        sessions: "sessions",
+        metadata: Some("session_metadata"),
         expiries: &["idle_expires_at", "expires_at"],
-        changed_at: "updated_at",
+        version: Some(Version::Time("updated_at")),
+        write_details: None,
+        sessions: Some("sessions"),
+        session_id: None,
+        session_token: None,
+        lifetime: None,
+        checks: None,
+        challenges: None,
+        error: "message",
     },
     session_id_length: 50,
     refresh_token_id_length: 30,
     user_id_length: 300,
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
-    reads_forwarded_headers: false,
     has_grpc: false,
-    stripped_headers: &[],
-    trusted_peer_headers: &[],
-    cache_key_headers: &[],
     is_shared_between_callers: true,
     not_found: NotFoundMeaning::Any,
     empty_map_clears: true,
-    has_session_rules: false,
     bad_request_has_effects: false,
     lockout_ids: &[],
     reply: reply::reply,

@@ -1,19 +1,17 @@
 //! Decoding of request bodies and responses: a JSON document, or a message with a schema.
 
 use super::resource::current_metadata;
-use super::{BodyKind, Call, Dialect, ResponseFacts, Revocation, Route};
+use super::{BodyKind, Call, Challenges, Checks, Dialect, Effect, ResponseFacts, Revocation, Route, Version};
 use crate::model::{
-    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Lifetime, MetadataChange, Operation, Rejection, Rule,
-    SessionId, SessionPatch, SessionTokenPresence, SignedDuration, Value, Violation, field_path,
+    Challenge, ChallengeKind, Check, Edit, Field, Lifetime, MetadataChange, Rejection, Rule, SessionId, SessionPatch,
+    SessionTokenPresence, SignedDuration, Value, Violation, field_path,
 };
-use crate::telemetry::Label;
 use crate::wire::carrier::Carrier;
 use crate::wire::json::Document;
 use crate::wire::message::{
     Codec, Edit as MessageEdit, Entry, Item, Object, Parsed, SecondsNanos, Value as FieldValue,
 };
 use bytes::Bytes;
-use strum::VariantArray;
 
 /// A decoded request body.
 #[derive(Debug, Clone)]
@@ -29,18 +27,10 @@ pub enum DecodedBody {
 }
 
 impl DecodedBody {
-    fn text(&self, name: &str) -> Option<&str> {
+    fn text(&self, name: Option<&str>) -> Option<&str> {
         match self {
-            DecodedBody::Message(parsed) => parsed.root().text(name),
+            DecodedBody::Message(parsed) => parsed.root().text(name?),
             DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Revocation(_) => None,
-        }
-    }
-
-    /// The session that the body names.
-    pub fn session(&self) -> Option<&str> {
-        match self {
-            DecodedBody::Revocation(revocation) => revocation.session.as_ref().map(SessionId::as_str),
-            DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Message(_) => self.text("session_id"),
         }
     }
 
@@ -51,20 +41,28 @@ impl DecodedBody {
             DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Message(_) => false,
         }
     }
-
-    /// The session's token in the body; `None` if empty.
-    pub fn token(&self) -> Option<&str> {
-        self.text("session_token").filter(|token| !token.is_empty())
-    }
 }
 
 impl Dialect {
+    /// The session that a body names.
+    pub fn session_in<'b>(&self, body: &'b DecodedBody) -> Option<&'b str> {
+        match body {
+            DecodedBody::Revocation(revocation) => revocation.session.as_ref().map(SessionId::as_str),
+            DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Message(_) => body.text(self.names.session_id),
+        }
+    }
+
+    /// The session's token in a body; `None` if empty.
+    pub fn session_token_in<'b>(&self, body: &'b DecodedBody) -> Option<&'b str> {
+        body.text(self.names.session_token).filter(|token| !token.is_empty())
+    }
+
     /// Decodes a request body that its carrier has unwrapped.
     pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<DecodedBody, Rejection> {
         let malformed = |what: String| Rejection::Malformed(what);
         match (route.call, route.body) {
             (Some(call), _) => {
-                // ZITADEL's REST gateway accepts no body as an empty message.
+                // Gateways from REST to gRPC accept no body as an empty message.
                 let empty = body.is_empty() && carrier == Carrier::Rest;
                 let read =
                     Parsed::read(call.request, carrier.codec(), if empty { Bytes::from_static(b"{}") } else { body });
@@ -96,36 +94,34 @@ impl Dialect {
             DecodedBody::None | DecodedBody::Revocation(_) => None,
             DecodedBody::Document(document, name) => Some(self.apply(name, document, edits)),
             DecodedBody::Message(parsed) => {
-                let changes: Vec<MessageEdit> = edits.iter().cloned().map(change).collect();
-                Some(parsed.edited(self.json.metadata, &changes))
+                let changes: Vec<MessageEdit> = edits.iter().cloned().filter_map(|edit| self.change(edit)).collect();
+                Some(parsed.edited(self.names.metadata.unwrap_or_default(), &changes))
             }
         }
     }
 
     fn view(&self, route: &Route, call: &Call, parsed: &Parsed) -> SessionPatch {
         let root = parsed.root();
-        let name = self.json.metadata;
+        let name = self.names.metadata.unwrap_or_default();
         let metadata = match root.entries(name) {
             Some(entries) if !entries.is_empty() => MetadataChange::Replace(entries.iter().map(field).collect()),
             Some(_) | None => MetadataChange::Absent,
         };
         // On a resource, the path names the session, and the path is already validated.
-        let (checks, unknown_checks) = checks(root);
-        let (challenges, unknown_challenges) = challenges(root);
-        let in_path = |path: &str| !call.is_rpc && matches!(path, "session_id" | "sessionId");
+        let in_path = |path: &str| !call.is_rpc && self.names.session_id.is_some_and(|id| call.request.names(id, path));
+        let (checks, unknown_checks) =
+            self.names.checks.as_ref().map_or_else(Default::default, |own| checks(own, root));
+        let challenges = self.names.challenges.as_ref();
+        let (challenges, unknown_challenges) = challenges.map_or_else(Default::default, |own| challenges_of(own, root));
         let constraint_violations = parsed.constraint_violations().into_iter().filter(|breach| !in_path(&breach.path));
         SessionPatch {
             name,
             empty: false,
             metadata,
-            creates: route.operation == Operation::CreateSession,
+            creates: route.effect == Effect::CreatesSession,
             empty_map_clears: self.empty_map_clears,
-            lifetime: lifetime(call, parsed),
-            token: match root.text("session_token") {
-                _ if !call.takes_session_token => SessionTokenPresence::NotRequested,
-                Some(token) if !token.is_empty() => SessionTokenPresence::Given,
-                Some(_) | None => SessionTokenPresence::Absent(parsed.spelling("session_token").to_owned()),
-            },
+            lifetime: self.names.lifetime.map_or(Lifetime::NotOffered, |name| lifetime(name, call, parsed)),
+            token: self.names.session_token.map_or_else(Default::default, |name| token(name, call, parsed)),
             checks,
             unknown_checks,
             challenges,
@@ -140,14 +136,14 @@ impl Dialect {
     pub fn metadata_in_response(&self, route: &Route, response: &Bytes) -> Option<Vec<Field>> {
         let name = match route.body {
             BodyKind::Metadata(name) => name,
-            BodyKind::Nothing | BodyKind::Revocation(_) => self.json.metadata,
+            BodyKind::Nothing | BodyKind::Revocation(_) => self.names.metadata?,
         };
-        match self.read_route(route.operation)?.call {
+        match self.read_route(route)?.call {
             None => current_metadata(name, &Document::parse(response.clone()).ok()?),
             Some(call) => {
                 let parsed = Parsed::read(call.response, Codec::Json, response.clone()).ok()?;
-                let session = parsed.root().message("session")?;
-                Some(session.entries(self.json.metadata).unwrap_or_default().iter().map(field).collect())
+                let session = self.session_message(parsed.root())?;
+                Some(session.entries(name).unwrap_or_default().iter().map(field).collect())
             }
         }
     }
@@ -167,24 +163,49 @@ impl Dialect {
         let parsed = Parsed::read(call.response, carrier.codec(), response.clone()).ok()?;
         let root = parsed.root();
         let Some(requested) = requested else {
-            return Some(ResponseFacts { expires_at: None, version: root.message("details")?.number("sequence") });
+            let details = self.names.write_details.map_or(Some(root), |name| root.message(name))?;
+            return Some(ResponseFacts { expires_at: None, version: self.version_in(details) });
         };
-        let session = root.message("session").filter(|session| session.text("id") == Some(requested.as_str()))?;
-        let expires = match session.item("expiration_date").map(|item| &item.value) {
-            Some(FieldValue::Timestamp(SecondsNanos { seconds, nanos })) => {
-                let millis = seconds.saturating_mul(1000).saturating_add(i64::from(*nanos) / 1_000_000);
-                Some(u64::try_from(millis).unwrap_or(0))
-            }
-            Some(_) | None => None,
-        };
-        Some(ResponseFacts { expires_at: expires, version: session.number("sequence") })
+        let session = self.session_message(root)?;
+        if session.text(self.names.id) != Some(requested.as_str()) {
+            return None;
+        }
+        let expires_at = self.names.expiries.iter().filter_map(|name| timestamp(session, name)).min();
+        Some(ResponseFacts { expires_at, version: self.version_in(session) })
+    }
+
+    /// The session in a response to a read.
+    fn session_message<'m>(&self, response: &'m Object) -> Option<&'m Object> {
+        self.names.session.map_or(Some(response), |name| response.message(name))
+    }
+
+    fn version_in(&self, message: &Object) -> Option<u64> {
+        match self.names.version? {
+            Version::Time(name) => timestamp(message, name),
+            Version::Number(name) => message.number(name),
+        }
     }
 
     /// The response without one-time codes. `None` if it cannot be parsed: it must not reach the caller then.
     pub fn without_codes(&self, route: &Route, carrier: Carrier, response: &Bytes) -> Option<Bytes> {
         let call = route.call?;
         let parsed = Parsed::read(call.response, carrier.codec(), response.clone()).ok()?;
-        Some(parsed.without("challenges", &["otp_sms", "otp_email"]))
+        match &self.names.challenges {
+            Some(names) => Some(parsed.without(names.field, &[names.otp_sms, names.otp_email])),
+            None => Some(response.clone()),
+        }
+    }
+
+    fn change(&self, edit: Edit) -> Option<MessageEdit> {
+        match edit {
+            Edit::Rename { field, key } => Some(MessageEdit::Key(field, key)),
+            Edit::Set { field, value } => Some(MessageEdit::Value(field, value.into_bytes())),
+            Edit::Remove { field } => Some(MessageEdit::Remove(field)),
+            Edit::Insert { key, value } => Some(MessageEdit::Add(key, value.into_bytes())),
+            Edit::Lifetime(SignedDuration { seconds, nanos }) => {
+                Some(MessageEdit::Duration(self.names.lifetime?, SecondsNanos { seconds, nanos }))
+            }
+        }
     }
 }
 
@@ -196,29 +217,48 @@ fn field(entry: &Entry) -> Field {
     Field { key: entry.key.clone(), value }
 }
 
-fn lifetime(call: &Call, parsed: &Parsed) -> Lifetime {
-    if call.request.field("lifetime").is_none() {
+/// A time, in milliseconds since the epoch.
+fn timestamp(message: &Object, name: &str) -> Option<u64> {
+    match message.item(name).map(|item| &item.value) {
+        Some(FieldValue::Timestamp(SecondsNanos { seconds, nanos })) => {
+            let millis = seconds.saturating_mul(1000).saturating_add(i64::from(*nanos) / 1_000_000);
+            Some(u64::try_from(millis).unwrap_or(0))
+        }
+        Some(_) | None => None,
+    }
+}
+
+fn token(name: &'static str, call: &Call, parsed: &Parsed) -> SessionTokenPresence {
+    match parsed.root().text(name) {
+        _ if !call.takes_session_token => SessionTokenPresence::NotRequested,
+        Some(token) if !token.is_empty() => SessionTokenPresence::Given,
+        Some(_) | None => SessionTokenPresence::Absent(parsed.spelling(name).to_owned()),
+    }
+}
+
+fn lifetime(name: &'static str, call: &Call, parsed: &Parsed) -> Lifetime {
+    if call.request.field(name).is_none() {
         return Lifetime::NotOffered;
     }
-    match parsed.root().item("lifetime") {
+    match parsed.root().item(name) {
         Some(Item { value: FieldValue::Duration(SecondsNanos { seconds, nanos }), spelling, .. }) => {
             let length = SignedDuration { seconds: *seconds, nanos: *nanos };
             Lifetime::Given { path: spelling.clone(), length }
         }
-        Some(_) | None => Lifetime::Absent(parsed.spelling("lifetime").to_owned()),
+        Some(_) | None => Lifetime::Absent(parsed.spelling(name).to_owned()),
     }
 }
 
 /// The requested checks, and the paths of unknown fields in them.
-fn checks(root: &Object) -> (Vec<Check>, Vec<String>) {
-    let Some((requested, object)) = root.item("checks").zip(root.message("checks")) else {
+fn checks(names: &Checks, root: &Object) -> (Vec<Check>, Vec<String>) {
+    let Some((requested, object)) = root.item(names.field).zip(root.message(names.field)) else {
         return Default::default();
     };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for item in &object.items {
         let path = format!("{}.{}", requested.spelling, item.spelling);
-        match CheckKind::VARIANTS.iter().copied().find(|kind| kind.name() == item.field.name) {
-            Some(kind) => known.push(Check { path, kind }),
+        match names.kinds.iter().find(|(name, _)| *name == item.field.name) {
+            Some((_, kind)) => known.push(Check { path, kind: *kind }),
             None => unknown.push(path),
         }
     }
@@ -237,8 +277,8 @@ fn collect_unknown(path: &str, object: &Object, found: &mut Vec<String>) {
 }
 
 /// The requested challenges, and the paths of unknown fields in them.
-fn challenges(root: &Object) -> (Vec<Challenge>, Vec<String>) {
-    let Some((requested, object)) = root.item("challenges").zip(root.message("challenges")) else {
+fn challenges_of(names: &Challenges, root: &Object) -> (Vec<Challenge>, Vec<String>) {
+    let Some((requested, object)) = root.item(names.field).zip(root.message(names.field)) else {
         return Default::default();
     };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -248,12 +288,14 @@ fn challenges(root: &Object) -> (Vec<Challenge>, Vec<String>) {
             return None;
         };
         // For SMS the field is a boolean and may be false; for email it is a message and counts if present.
-        let returned = inner.item("return_code").filter(|item| !matches!(item.value, FieldValue::Bool(false)));
+        let returned = inner.item(names.return_code).filter(|item| !matches!(item.value, FieldValue::Bool(false)));
         let returns_code = returned.is_some();
         let kind = match item.field.name {
-            "web_auth_n" => ChallengeKind::WebAuthN,
-            "otp_sms" => ChallengeKind::OtpSms { returns_code },
-            "otp_email" => ChallengeKind::OtpEmail { returns_code, url_template: link(inner, &path) },
+            name if name == names.web_auth_n => ChallengeKind::WebAuthN,
+            name if name == names.otp_sms => ChallengeKind::OtpSms { returns_code },
+            name if name == names.otp_email => {
+                ChallengeKind::OtpEmail { returns_code, url_template: link(names, inner, &path) }
+            }
             _ => return None,
         };
         Some(Challenge { path: returned.map_or(path.clone(), |item| format!("{path}.{}", item.spelling)), kind })
@@ -269,20 +311,8 @@ fn challenges(root: &Object) -> (Vec<Challenge>, Vec<String>) {
 }
 
 /// The path and the text of the link template in an email challenge.
-fn link(mail: &Object, path: &str) -> Option<(String, String)> {
-    let (send, message) = mail.item("send_code").zip(mail.message("send_code"))?;
-    let (link, template) = message.item("url_template").zip(message.text("url_template"))?;
+fn link(names: &Challenges, mail: &Object, path: &str) -> Option<(String, String)> {
+    let (send, message) = mail.item(names.send_code).zip(mail.message(names.send_code))?;
+    let (link, template) = message.item(names.url_template).zip(message.text(names.url_template))?;
     Some((format!("{path}.{}.{}", send.spelling, link.spelling), template.to_owned()))
-}
-
-fn change(edit: Edit) -> MessageEdit {
-    match edit {
-        Edit::Rename { field, key } => MessageEdit::Key(field, key),
-        Edit::Set { field, value } => MessageEdit::Value(field, value.into_bytes()),
-        Edit::Remove { field } => MessageEdit::Remove(field),
-        Edit::Insert { key, value } => MessageEdit::Add(key, value.into_bytes()),
-        Edit::Lifetime(SignedDuration { seconds, nanos }) => {
-            MessageEdit::Duration("lifetime", SecondsNanos { seconds, nanos })
-        }
-    }
 }

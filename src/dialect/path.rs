@@ -125,7 +125,12 @@ fn canonicalized<'a>(text: &'a str, raw: &[u8], odd: &[u8]) -> Option<Cow<'a, st
 /// The canonical form of a path, if all servers read it as at or below one of these prefixes.
 pub fn canonical_below<'a>(path: &'a str, prefixes: &[&str]) -> Option<Cow<'a, str>> {
     let path = canonical(path)?;
-    prefixes.iter().any(|prefix| is_canonical_below(&path, prefix)).then_some(path)
+    is_below_any(&path, prefixes).then_some(path)
+}
+
+/// Whether a canonical path is at or below one of these prefixes.
+pub fn is_below_any(path: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| is_canonical_below(path, prefix))
 }
 
 /// Whether a canonical path is at or below the prefix: the same characters, one plain segment for [`ANY`], then

@@ -11,6 +11,8 @@ pub enum PathPart {
     RefreshToken,
     /// A user ID.
     User,
+    /// The name of a tenant, such as a realm.
+    Tenant,
     /// Any one segment.
     Any,
     /// One of these words.
@@ -65,6 +67,7 @@ pub(super) fn matches<S: AsRef<str>>(pattern: &[PathPart], parts: &[S]) -> bool 
                 PathPart::Session
                 | PathPart::RefreshToken
                 | PathPart::User
+                | PathPart::Tenant
                 | PathPart::Any
                 | PathPart::Rest
                 | PathPart::EndsWith(_) => !first.as_ref().is_empty(),

@@ -1,13 +1,16 @@
 //! A provider's API, as a table.
 
+use super::credential::{self, CredentialPlace, Scopes};
+use super::names::Names;
 use super::path;
 use super::pattern::{InvalidationRule, PathPart, matches};
-use super::route::{Route, RouteMatch};
-use crate::model::{Caller, Operation, Rejection, SessionId};
+use super::provider_headers::ProviderHeaders;
+use super::route::{Effect, Route, RouteMatch};
+use crate::model::{Caller, Rejection, SessionId};
 use crate::policy::Limits;
 use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
-use http::Method;
+use http::{HeaderMap, Method};
 use std::borrow::Cow;
 
 /// A provider's API.
@@ -17,21 +20,28 @@ pub struct Dialect {
     pub name: &'static str,
     /// What it is the API of, for the documentation.
     pub title: &'static str,
+    /// Whether it is a preview: its table may still change, and it has not been used against the provider itself.
+    pub preview: bool,
     /// Prefixes of every path of the API, in lower case.
     pub roots: &'static [&'static str],
     /// Path prefixes (see [`path`]) below which every request must match one of `routes`.
     pub protected_paths: &'static [&'static str],
+    /// Path prefixes below those that are not governed. Only their canonical spelling is forwarded.
+    pub unprotected_paths: &'static [&'static str],
     /// The governed operations.
     pub routes: &'static [Route],
     /// Which other requests may change sessions. The first matching row applies.
     pub invalidating: &'static [InvalidationRule],
-    /// Paths where users log out without a credential: a token in the request names the session (OpenID Connect
-    /// RP-Initiated Logout 1.0).
-    pub logouts: &'static [&'static str],
-    /// Whether access tokens carry scopes that limit what the caller may change.
-    pub has_scopes: bool,
-    /// The members of JSON messages.
-    pub json: JsonMembers,
+    /// Where users log out without a credential.
+    pub logouts: &'static [Logout],
+    /// Where requests show their credential. The first place that has one applies.
+    pub credentials: &'static [CredentialPlace],
+    /// The scopes of access tokens.
+    pub scopes: Scopes,
+    /// The headers that the provider reads.
+    pub headers: ProviderHeaders,
+    /// The names of fields in messages.
+    pub names: Names,
     /// The maximum length of a session ID.
     pub session_id_length: usize,
     /// The maximum length of a refresh token ID.
@@ -40,24 +50,14 @@ pub struct Dialect {
     pub user_id_length: usize,
     /// The provider's own limits of metadata.
     pub limits: Limits,
-    /// Whether the provider uses `X-Forwarded-For`, `-Proto` and `-Host`. If not, they are not sent.
-    pub reads_forwarded_headers: bool,
     /// Whether the provider accepts gRPC calls.
     pub has_grpc: bool,
-    /// Prefixes of headers that are removed from client requests, in addition to those that every proxy removes.
-    pub stripped_headers: &'static [&'static str],
-    /// Headers that select the client, host or instance of a request: accepted from trusted peers only.
-    pub trusted_peer_headers: &'static [&'static str],
-    /// Headers of the caller that change the provider's response, so they are part of the cache key.
-    pub cache_key_headers: &'static [&'static str],
     /// Whether verified callers may share cached responses: the provider's response does not depend on the caller.
     pub is_shared_between_callers: bool,
     /// Which of the provider's 404 responses are about the session.
     pub not_found: NotFoundMeaning,
     /// Whether an empty map removes all metadata; if not, it changes nothing.
     pub empty_map_clears: bool,
-    /// Whether writes have lifetimes, checks and challenges.
-    pub has_session_rules: bool,
     /// Whether a write that the provider rejects with 400 may have changed something, such as a counter of failed
     /// checks.
     pub bad_request_has_effects: bool,
@@ -67,6 +67,16 @@ pub struct Dialect {
     pub reply: fn(&Rejection, Carrier) -> OwnResponse,
 }
 
+/// A public operation that ends sessions: a token in the request, instead of a credential, names the session (OpenID
+/// Connect RP-Initiated Logout 1.0).
+#[derive(Debug)]
+pub struct Logout {
+    /// The path.
+    pub path: &'static str,
+    /// The parameter with the token, in the query or in a form.
+    pub token: &'static str,
+}
+
 /// Which 404 (or 410) responses mean that the session does not exist, rather than that the caller may not see it.
 #[derive(Debug, Clone, Copy)]
 pub enum NotFoundMeaning {
@@ -74,34 +84,22 @@ pub enum NotFoundMeaning {
     Any,
     /// Those whose message ends with this ID in parentheses.
     WithId(&'static str),
+    /// Those whose error is this one.
+    Error(&'static str),
 }
 
 impl NotFoundMeaning {
-    /// Whether a response with this message is about the session.
+    /// Whether a response with this error is about the session.
     pub fn is_about_session(self, text: &str) -> bool {
         match self {
             NotFoundMeaning::Any => true,
+            NotFoundMeaning::Error(error) => text == error,
             NotFoundMeaning::WithId(id) => text
                 .trim_end()
                 .strip_suffix(')')
                 .is_some_and(|text| text.strip_suffix(id).is_some_and(|text| text.ends_with('('))),
         }
     }
-}
-
-/// The names of members in a provider's JSON messages.
-#[derive(Debug)]
-pub struct JsonMembers {
-    /// In a response: the session's ID.
-    pub id: &'static str,
-    /// In requests and responses: the session's metadata.
-    pub metadata: &'static str,
-    /// In a response: the list of sessions.
-    pub sessions: &'static str,
-    /// In a response: the times at which it expires.
-    pub expiries: &'static [&'static str],
-    /// In a response: the time of the last change.
-    pub changed_at: &'static str,
 }
 
 impl Dialect {
@@ -117,9 +115,16 @@ impl Dialect {
         overridden: Option<&'static str>,
     ) -> Result<RouteMatch, Rejection> {
         if method != Method::OPTIONS
-            && let Some(path) = path::canonical_below(path, self.protected_paths)
+            && let Some(canonical) = path::canonical_below(path, self.protected_paths)
         {
-            return self.governed(method, path);
+            if !path::is_below_any(&canonical, self.unprotected_paths) {
+                return self.governed(method, canonical);
+            }
+            // Another API's. In another spelling, a server could read it as a governed path.
+            return match canonical {
+                Cow::Borrowed(_) => Ok(self.ungoverned(method, overridden, &path::PathReadings::of(path))),
+                Cow::Owned(_) => Err(Rejection::Path),
+            };
         }
         if self.roots.iter().all(|root| path::is_clearly_outside(path, root)) {
             return Ok(RouteMatch::Unmatched);
@@ -132,11 +137,15 @@ impl Dialect {
                 None => Err(Rejection::Path),
             };
         }
-        // A request with a method override may be executed with any method.
+        Ok(self.ungoverned(method, overridden, &spelling))
+    }
+
+    /// What a request is that is not governed. One with a method override may be executed with any method.
+    fn ungoverned(&self, method: &Method, overridden: Option<&'static str>, path: &path::PathReadings) -> RouteMatch {
         let method = Some(method).filter(|_| overridden.is_none());
         let writes = method.is_none_or(|method| !is_safe(method));
-        let related = writes && spelling.any(|parts| self.may_change(method, parts));
-        Ok(if related { RouteMatch::Invalidating } else { RouteMatch::Unmatched })
+        let related = writes && path.any(|parts| self.may_change(method, parts));
+        if related { RouteMatch::Invalidating } else { RouteMatch::Unmatched }
     }
 
     /// Whether a request with this method and path may change sessions. A method of `None` stands for any.
@@ -149,13 +158,38 @@ impl Dialect {
 
     /// Whether the caller's token allows any write at the provider.
     pub fn allows_writes(&self, caller: &Caller) -> bool {
-        !self.has_scopes || caller.scopes.iter().any(|scope| !scope.starts_with("read:"))
+        self.scopes.allow_writes(caller)
+    }
+
+    /// The token that a request shows.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a request without a credential, with several, or with a malformed one.
+    pub fn token<'h>(&self, headers: &'h HeaderMap) -> Result<&'h str, Rejection> {
+        credential::token(self.credentials, headers)
+    }
+
+    /// The credentials that a request shows, each with the header that contains it. They are not parsed.
+    pub fn shown_credentials<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = (&'static str, &'h [u8])> {
+        let places = self.credentials.iter();
+        places.flat_map(|place| place.values(headers).map(|value| (place.header(), value)))
+    }
+
+    /// Rejects a request with several credentials in one place.
+    pub fn check_credentials(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        let several = |place: &CredentialPlace| credential::check_single(*place, place.values(headers).skip(1));
+        self.credentials.iter().try_for_each(several)
+    }
+
+    /// Whether this header contains a credential.
+    pub fn has_credential(&self, name: &[u8]) -> bool {
+        self.credentials.iter().any(|place| name.eq_ignore_ascii_case(place.header().as_bytes()))
     }
 
     /// Whether this method and path match a governed operation.
     pub fn governs(&'static self, method: &Method, path: &str) -> bool {
-        let found = path::canonical_below(path, self.protected_paths).map(|path| self.governed(method, path));
-        matches!(found, Some(Ok(RouteMatch::Governed { .. })))
+        matches!(self.match_route(method, path, None), Ok(RouteMatch::Governed { .. }))
     }
 
     fn governed(&'static self, method: &Method, path: Cow<str>) -> Result<RouteMatch, Rejection> {
@@ -165,12 +199,13 @@ impl Dialect {
             return Err(Rejection::UnknownOperation);
         };
         let route = here.find(|route| route.method == method.as_str()).ok_or(Rejection::Method(self.methods(any)))?;
-        let mut session = None;
+        let (mut session, mut tenant) = (None, None);
         for (part, text) in route.path.iter().zip(parts) {
             match part {
                 PathPart::Session => session = Some(self.session_id(text)?),
                 PathPart::RefreshToken => self.check_refresh_token_id(text)?,
                 PathPart::User => self.check_user_id(text)?,
+                PathPart::Tenant => tenant = Some(path::decoded_part(text).ok_or(Rejection::Path)?),
                 PathPart::Word(_)
                 | PathPart::Any
                 | PathPart::OneOf(_)
@@ -179,7 +214,7 @@ impl Dialect {
                 | PathPart::EndsWith(_) => {}
             }
         }
-        Ok(RouteMatch::Governed { route, session, path: path.into_owned() })
+        Ok(RouteMatch::Governed { route, session, tenant, path: path.into_owned() })
     }
 
     fn check_refresh_token_id(&self, text: &str) -> Result<(), Rejection> {
@@ -210,6 +245,7 @@ impl Dialect {
             PathPart::Session => id.map_or("", SessionId::as_str),
             PathPart::RefreshToken
             | PathPart::User
+            | PathPart::Tenant
             | PathPart::Any
             | PathPart::OneOf(_)
             | PathPart::StartsWith(_)
@@ -220,28 +256,28 @@ impl Dialect {
     }
 
     /// The REST operation that reads what this operation changes.
-    pub fn read_route(&self, of: Operation) -> Option<&'static Route> {
-        let reads =
-            if of == Operation::UpdateRefreshToken { Operation::ReadRefreshToken } else { Operation::ReadSession };
-        let resource = |route: &&Route| route.call.is_none_or(|call| !call.is_rpc);
-        self.routes.iter().find(|route| route.operation == reads && resource(route))
+    pub fn read_route(&self, of: &Route) -> Option<&'static Route> {
+        let reads = |route: &&Route| match of.names_refresh_token() {
+            true => route.effect.reads() && route.names_refresh_token(),
+            false => route.effect == Effect::ReadsSession && !route.is_rpc(),
+        };
+        self.routes.iter().find(reads)
+    }
+
+    /// Whether it has operations on refresh tokens.
+    pub fn has_refresh_tokens(&self) -> bool {
+        self.routes.iter().any(Route::names_refresh_token)
+    }
+
+    /// Whether writes have lifetimes, checks and challenges.
+    pub fn has_session_rules(&self) -> bool {
+        self.names.lifetime.is_some() || self.names.checks.is_some() || self.names.challenges.is_some()
     }
 
     /// Whether an error's text means that the user is locked. The user's sessions have ended then.
     pub fn is_lockout(&self, text: &str) -> bool {
         let id = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, id)| id);
         id.is_some_and(|id| self.lockout_ids.contains(&id))
-    }
-
-    /// Whether trusted peers may send this header to the provider.
-    pub fn is_trusted_peer_header(&self, name: &str) -> bool {
-        self.trusted_peer_headers.contains(&name)
-    }
-
-    /// Whether this header is removed from client requests.
-    pub fn is_stripped_header(&self, name: &str) -> bool {
-        let hidden = |name: &str| self.stripped_headers.iter().any(|start| name.starts_with(start));
-        !self.stripped_headers.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))
     }
 }
 

@@ -1,6 +1,6 @@
-//! Messages of providers that use JSON without a schema: the members in [`super::JsonMembers`].
+//! Messages of providers that use JSON without a schema: the members in [`super::Names`].
 
-use super::{Dialect, ResponseFacts};
+use super::{Dialect, ResponseFacts, Version};
 use crate::model::{Edit, Field, MetadataChange, Rejection, SessionId, SessionPatch, Value};
 use crate::wire::is_ambiguous_spelling;
 use crate::wire::json::{Change, Document, Kind, Member, Node};
@@ -32,26 +32,42 @@ impl Dialect {
 
     /// What a response tells about its session. `None` if it does not parse, or names another session than `requested`.
     pub(super) fn read_response(&self, response: &Document, requested: Option<&SessionId>) -> Option<ResponseFacts> {
-        let members = response.members()?;
-        let named = members.iter().find(|member| member.key == self.json.id).map(|member| &member.value.kind);
+        let members = self.session_members(response.members()?, requested.is_some())?;
+        let found = |name: &str| members.iter().find(|member| member.key == name).map(|member| &member.value.kind);
+        let named = found(self.names.id);
         if let (Some(named), Some(requested)) = (named, requested)
             && !matches!(named, Kind::Text(id) if id == requested.as_str())
         {
             return None;
         }
-        let time = |name: &str| match members.iter().find(|member| member.key == name).map(|member| &member.value.kind)
-        {
+        let time = |name: &str| match found(name) {
             None | Some(Kind::Null) => Some(None),
             Some(Kind::Text(text)) => millis(text).map(Some),
             Some(Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_)) => None,
         };
         let mut expires_at: Option<u64> = None;
-        for name in self.json.expiries {
+        for name in self.names.expiries {
             if let Some(found) = time(name)? {
                 expires_at = Some(expires_at.map_or(found, |known| known.min(found)));
             }
         }
-        Some(ResponseFacts { expires_at, version: time(self.json.changed_at)? })
+        let version = match self.names.version {
+            None => None,
+            Some(Version::Time(name)) => time(name)?,
+            Some(Version::Number(name)) => number(response, &members.iter().find(|member| member.key == name)?.value),
+        };
+        Some(ResponseFacts { expires_at, version })
+    }
+
+    /// The members of the session in a response to a read, or of what tells the version in one to a write.
+    fn session_members<'m>(&self, members: &'m [Member], read: bool) -> Option<&'m [Member]> {
+        let Some(name) = (if read { self.names.session } else { self.names.write_details }) else {
+            return Some(members);
+        };
+        match &members.iter().find(|member| member.key == name)?.value.kind {
+            Kind::Object(members) => Some(members),
+            Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_) => None,
+        }
     }
 }
 
@@ -97,6 +113,15 @@ fn change(edit: Edit) -> Option<Change> {
         Edit::Insert { key, value } => Some(Change::Add(key, value)),
         // Writes of this provider have no lifetime.
         Edit::Lifetime(_) => None,
+    }
+}
+
+/// A number, also as a string.
+fn number(document: &Document, node: &Node) -> Option<u64> {
+    match &node.kind {
+        Kind::Number => document.spelling(node).parse().ok(),
+        Kind::Text(text) => text.parse().ok(),
+        Kind::Null | Kind::Bool(_) | Kind::Array(_) | Kind::Object(_) => None,
     }
 }
 

@@ -23,7 +23,10 @@ impl Dialect {
     /// expected.
     pub fn session_list(&self, response: &Bytes) -> Option<SessionList> {
         let document = Document::parse_up_to(MAX_TOKENS, response.clone()).ok()?;
-        let member = document.members().map(|_| self.json.sessions);
+        let member = match document.members() {
+            Some(_) => Some(self.names.sessions?),
+            None => None,
+        };
         let ids = match &list(&document, member)?.kind {
             Kind::Array(sessions) if sessions.len() <= MAX_SESSIONS => {
                 sessions.iter().map(|session| self.id_of(session)).collect::<Option<_>>()?
@@ -39,7 +42,7 @@ impl Dialect {
         let Kind::Object(members) = &session.kind else {
             return None;
         };
-        match members.iter().find(|member| member.key == self.json.id).map(|member| &member.value.kind) {
+        match members.iter().find(|member| member.key == self.names.id).map(|member| &member.value.kind) {
             Some(Kind::Text(id)) => Some(id.clone()),
             Some(_) | None => None,
         }

@@ -9,8 +9,11 @@ mod invalidating;
 mod reply;
 
 use super::PathPart::{Session, Word};
-use super::{BodyKind, Call, Dialect, JsonMembers, NotFoundMeaning, PathPart, Route};
-use crate::model::Operation;
+use super::{
+    BEARER, BodyKind, Call, Challenges, Checks, Cors, Dialect, Effect, Logout, Names, NotFoundMeaning, PathPart,
+    ProviderHeaders, Query, ReadOnlyScopes, Route, Scopes, TrustedHeader, TrustedValue, Version,
+};
+use crate::model::{CheckKind, Operation, claim};
 use crate::policy::Limits;
 
 const SERVICE: PathPart = Word("zitadel.session.v2.SessionService");
@@ -23,12 +26,12 @@ const SESSION_BETA: &[PathPart] = &[Word("v2beta"), Word("sessions"), Session];
 const SEARCH_BETA: &[PathPart] = &[Word("v2beta"), Word("sessions"), Word("search")];
 
 macro_rules! operations {
-    ($($method:literal $path:expr, $name:literal in $service:expr => $operation:ident, $request:ident -> $response:ident, $shows:literal;)*) => {
+    ($($method:literal $path:expr, $name:literal in $service:expr => $operation:ident, $effect:ident, $request:ident -> $response:ident, $shows:literal;)*) => {
         &[$(
-            route($method, $path, Operation::$operation, &Call {
+            route($method, $path, Operation::$operation, Effect::$effect, &Call {
                 request: &messages::$request, response: &messages::$response, is_rpc: false, takes_session_token: $shows,
             }),
-            route("POST", &[$service, Word($name)], Operation::$operation, &Call {
+            route("POST", &[$service, Word($name)], Operation::$operation, Effect::$effect, &Call {
                 request: &messages::$request, response: &messages::$response, is_rpc: true, takes_session_token: $shows,
             }),
         )*]
@@ -39,6 +42,7 @@ macro_rules! operations {
 pub static ZITADEL: Dialect = Dialect {
     name: "zitadel",
     title: "ZITADEL: session service v2 and v2beta, over REST, gRPC, gRPC-web and Connect",
+    preview: false,
     roots: &[
         "/v2",
         "/v3",
@@ -60,46 +64,60 @@ pub static ZITADEL: Dialect = Dialect {
         "/zitadel.session.v2alpha.SessionService",
         "/zitadel.session.v3alpha.SessionService",
     ],
+    unprotected_paths: &[],
     routes: operations! {
-        "POST" SEARCH, "ListSessions" in SERVICE => ListSessions, LIST -> LIST, false;
-        "POST" SEARCH_BETA, "ListSessions" in SERVICE_BETA => ListSessions, LIST -> LIST, false;
-        "GET" SESSION, "GetSession" in SERVICE => ReadSession, GET -> SESSION, false;
-        "GET" SESSION_BETA, "GetSession" in SERVICE_BETA => ReadSession, GET_BETA -> SESSION, false;
-        "PATCH" SESSION, "SetSession" in SERVICE => UpdateSession, SET -> SET_RESPONSE, false;
-        "PATCH" SESSION_BETA, "SetSession" in SERVICE_BETA => UpdateSession, SET_BETA -> SET_RESPONSE, true;
-        "DELETE" SESSION, "DeleteSession" in SERVICE => DeleteSession, DELETE -> DELETE_RESPONSE, false;
-        "DELETE" SESSION_BETA, "DeleteSession" in SERVICE_BETA => DeleteSession, DELETE -> DELETE_RESPONSE, false;
-        "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CREATE -> CREATE_RESPONSE, false;
-        "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_RESPONSE, false;
+        "POST" SEARCH, "ListSessions" in SERVICE => ListSessions, ListsSessions, LIST -> LIST, false;
+        "POST" SEARCH_BETA, "ListSessions" in SERVICE_BETA => ListSessions, ListsSessions, LIST -> LIST, false;
+        "GET" SESSION, "GetSession" in SERVICE => ReadSession, ReadsSession, GET -> SESSION, false;
+        "GET" SESSION_BETA, "GetSession" in SERVICE_BETA => ReadSession, ReadsSession, GET_BETA -> SESSION, false;
+        "PATCH" SESSION, "SetSession" in SERVICE => UpdateSession, ChangesSession, SET -> SET_RESPONSE, false;
+        "PATCH" SESSION_BETA, "SetSession" in SERVICE_BETA => UpdateSession, ChangesSession, SET_BETA -> SET_RESPONSE, true;
+        "DELETE" SESSION, "DeleteSession" in SERVICE => DeleteSession, EndsSession, DELETE -> DELETE_RESPONSE, false;
+        "DELETE" SESSION_BETA, "DeleteSession" in SERVICE_BETA => DeleteSession, EndsSession, DELETE -> DELETE_RESPONSE, false;
+        "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CreatesSession, CREATE -> CREATE_RESPONSE, false;
+        "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CreatesSession, CREATE_BETA -> CREATE_RESPONSE, false;
     },
     invalidating: invalidating::RULES,
-    logouts: &["/oidc/v1/end_session"],
+    logouts: &[Logout { path: "/oidc/v1/end_session", token: "id_token_hint" }],
+    credentials: &[BEARER],
     // Tokens have no scopes that limit writes. Roles do, but they are not in the token.
-    has_scopes: false,
-    // Used for current metadata, which is fetched over REST. The session is one level deeper than `json` reaches.
-    json: JsonMembers { id: "id", metadata: "metadata", sessions: "sessions", expiries: &[], changed_at: "changeDate" },
+    scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Unknown, decide: false },
+    headers: ProviderHeaders {
+        reads_forwarded: true,
+        stripped: &["grpc-metadata-", "x-zitadel-instance-host", "x-zitadel-public-host", "x-zitadel-forwarded"],
+        trusted_peer: TRUSTED_PEER,
+        cache_key: &["x-zitadel-orgid"],
+        software: &[],
+        // It echoes the origin and allows credentials (`internal/api/http/middleware/cors_interceptor.go`).
+        cors: Some(Cors {
+            exposed: "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, \
+                      x-request-id",
+        }),
+    },
+    names: Names {
+        session: Some("session"),
+        id: "id",
+        metadata: Some("metadata"),
+        expiries: &["expiration_date"],
+        version: Some(Version::Number("sequence")),
+        write_details: Some("details"),
+        sessions: Some("sessions"),
+        session_id: Some("session_id"),
+        session_token: Some("session_token"),
+        lifetime: Some("lifetime"),
+        checks: Some(CHECKS),
+        challenges: Some(CHALLENGES),
+        error: "message",
+    },
     session_id_length: 200,
     refresh_token_id_length: 0,
     user_id_length: 0,
     limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
-    reads_forwarded_headers: true,
     has_grpc: true,
-    stripped_headers: &["grpc-metadata-", "x-zitadel-instance-host", "x-zitadel-public-host", "x-zitadel-forwarded"],
-    trusted_peer_headers: &[
-        "x-zitadel-instance-host",
-        "x-zitadel-public-host",
-        "x-zitadel-forwarded",
-        "forwarded",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-forwarded-for",
-    ],
-    cache_key_headers: &["x-zitadel-orgid"],
     is_shared_between_callers: false,
     // Another 404 means that the caller is not a member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
     not_found: NotFoundMeaning::WithId("QUERY-SFeaa"),
     empty_map_clears: false,
-    has_session_rules: true,
     bad_request_has_effects: true,
     // The IDs of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`,
     // `internal/domain`).
@@ -115,6 +133,50 @@ pub static ZITADEL: Dialect = Dialect {
     reply: reply::reply,
 };
 
-const fn route(method: &'static str, path: &'static [PathPart], operation: Operation, call: &'static Call) -> Route {
-    Route { method, path, operation, scopes: &[], query: &[], body: BodyKind::Nothing, call: Some(call) }
+const fn route(
+    method: &'static str,
+    path: &'static [PathPart],
+    operation: Operation,
+    effect: Effect,
+    call: &'static Call,
+) -> Route {
+    let query = match effect {
+        Effect::ReadsSession if !call.is_rpc => Query::SessionToken(&["sessionToken", "session_token"]),
+        _ => Query::Parameters(&[]),
+    };
+    Route { method, path, operation, effect, scopes: &[], query, body: BodyKind::Nothing, call: Some(call) }
 }
+
+const TRUSTED_PEER: &[TrustedHeader] = &[
+    TrustedHeader { name: "x-zitadel-instance-host", value: TrustedValue::Host },
+    TrustedHeader { name: "x-zitadel-public-host", value: TrustedValue::Host },
+    TrustedHeader { name: "x-zitadel-forwarded", value: TrustedValue::Parameters },
+    TrustedHeader { name: "forwarded", value: TrustedValue::Parameters },
+    TrustedHeader { name: "x-forwarded-host", value: TrustedValue::Host },
+    TrustedHeader { name: "x-forwarded-proto", value: TrustedValue::Scheme },
+    TrustedHeader { name: "x-forwarded-for", value: TrustedValue::Address },
+];
+
+const CHECKS: Checks = Checks {
+    field: "checks",
+    kinds: &[
+        ("user", CheckKind::User),
+        ("password", CheckKind::Password),
+        ("web_auth_n", CheckKind::WebAuthN),
+        ("idp_intent", CheckKind::IdpIntent),
+        ("totp", CheckKind::Totp),
+        ("otp_sms", CheckKind::OtpSms),
+        ("otp_email", CheckKind::OtpEmail),
+        ("recovery_code", CheckKind::RecoveryCode),
+    ],
+};
+
+const CHALLENGES: Challenges = Challenges {
+    field: "challenges",
+    web_auth_n: "web_auth_n",
+    otp_sms: "otp_sms",
+    otp_email: "otp_email",
+    return_code: "return_code",
+    send_code: "send_code",
+    url_template: "url_template",
+};

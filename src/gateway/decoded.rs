@@ -2,7 +2,7 @@
 
 use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
 use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
-use crate::dialect::{DecodedBody, Route};
+use crate::dialect::{DecodedBody, Effect, Query, Route};
 use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch, Violations};
 use crate::policy::{Evaluation, Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
@@ -90,6 +90,11 @@ impl DecodedRequest {
         self.governed().route.operation
     }
 
+    /// Whether the operation only reads.
+    pub fn reads(&self) -> bool {
+        self.governed().route.effect.reads()
+    }
+
     /// The call's encoding.
     pub fn carrier(&self) -> Carrier {
         self.governed().carrier
@@ -103,11 +108,7 @@ impl DecodedRequest {
     /// The policy for this operation.
     fn policy(&self) -> &Policy {
         let upstream = self.upstream();
-        if self.operation() == Operation::UpdateRefreshToken {
-            &upstream.refresh_token_policy
-        } else {
-            &upstream.policy
-        }
+        if self.governed().route.names_refresh_token() { &upstream.refresh_token_policy } else { &upstream.policy }
     }
 
     /// The read for this caller. Verified callers share cached responses if the provider's response does not depend on
@@ -127,7 +128,11 @@ impl DecodedRequest {
         let mut path = path.clone();
         match (query, token) {
             (Some(query), _) => path += &format!("?{query}"),
-            (None, Some(token)) => path += &format!("?sessionToken={token}"),
+            (None, Some(token)) => {
+                if let Query::SessionToken([name, ..]) = route.query {
+                    path.extend(["?", name, "=", token]);
+                }
+            }
             (None, None) => {}
         }
         let shared = upstream.dialect.is_shared_between_callers;
@@ -152,9 +157,9 @@ impl DecodedRequest {
         };
         let shared = shared && matches!(self.authorized.credential, Credential::Verified(_));
         let (upstream, route, carrier, tenant) = (upstream.clone(), *route, *carrier, *tenant);
-        let body = if route.call.is_some_and(|call| call.is_rpc) { Some(self.body) } else { None };
+        let body = if route.is_rpc() { Some(self.body) } else { None };
         let (session, id) = self.session.unzip();
-        let cached = variant.filter(|_| upstream.cache.is_some() && route.operation == Operation::ReadSession);
+        let cached = variant.filter(|_| upstream.cache.is_some() && route.effect == Effect::ReadsSession);
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
         Ok(Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant })
@@ -164,7 +169,7 @@ impl DecodedRequest {
     pub fn current_metadata_path(&self) -> String {
         let Governed { upstream, route, path, .. } = self.governed();
         let id = self.session.as_ref().map(|(_, id)| id);
-        match upstream.dialect.read_route(route.operation) {
+        match upstream.dialect.read_route(route) {
             Some(reading) if reading.path == route.path => path.clone(),
             Some(reading) => upstream.target.base_path.clone() + &upstream.dialect.path(reading, id),
             None => String::new(),
@@ -201,10 +206,12 @@ impl DecodedRequest {
         let Some(patch) = self.patch()? else {
             return Ok(WriteDecision::Forward(self.write(self.body.clone(), Violations::new())));
         };
-        let ends = self.operation() == Operation::DeleteSession;
         // The policy has no rules for deletions, but the provider's constraints apply.
-        let evaluation =
-            if ends { Policy::default().evaluate(&patch, current) } else { policy.evaluate(&patch, current) };
+        let evaluation = if self.governed().route.effect.ends_session() {
+            Policy::default().evaluate(&patch, current)
+        } else {
+            policy.evaluate(&patch, current)
+        };
         match (evaluation, policy.mode) {
             (Evaluation::Need(need), _) => Ok(WriteDecision::Need(need)),
             (Evaluation::Reject(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
@@ -228,11 +235,18 @@ impl DecodedRequest {
     /// What the write changes: the named session, or else all sessions of the named user. A request without a
     /// credential cannot change a user's sessions, so it does not invalidate them.
     fn changes(&self) -> Changes {
-        let names_user = self.governed().route.names_user() || self.read.names_user();
-        match (self.session_hash(), &self.authorized.credential) {
-            (Some(session), _) => Changes::Session(session),
-            (None, Credential::Verified(_) | Credential::Forwarded(_)) if names_user => Changes::AnySession,
-            (None, Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous) => Changes::Nothing,
+        let route = self.governed().route;
+        let any = match &self.authorized.credential {
+            Credential::Verified(_) | Credential::Forwarded(_) => Changes::AnySession,
+            Credential::Anonymous => Changes::Nothing,
+        };
+        match (route.effect, self.session_hash()) {
+            (Effect::ChangesAny, _) => any,
+            (Effect::ChangesSession | Effect::EndsSession | Effect::EndsUserSessions, Some(session)) => {
+                Changes::Session(session)
+            }
+            (Effect::EndsUserSessions, None) if route.names_user() || self.read.names_user() => any,
+            _ => Changes::Nothing,
         }
     }
 
@@ -246,7 +260,7 @@ impl DecodedRequest {
             changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
             audit_violations,
-            scope_checked: self.authorized.credential.is_verified() && upstream.dialect.has_scopes,
+            scope_checked: self.authorized.credential.is_verified() && upstream.dialect.scopes.decide,
             tenant: *tenant,
         }
     }

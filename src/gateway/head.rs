@@ -3,11 +3,11 @@
 use super::Upstream;
 use super::upstream::without_port;
 use crate::dialect::path::canonical_value;
-use crate::dialect::{BodyKind, Route};
-use crate::model::{Operation, Rejection};
+use crate::dialect::{BodyKind, Dialect, Query, Route, TrustedHeader, TrustedValue};
+use crate::model::Rejection;
 use crate::wire::carrier::{Carrier, is_json};
 use crate::wire::http1::connection_options;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 
 /// Headers with which some servers override the method.
@@ -66,24 +66,22 @@ pub(super) struct CheckedHead {
 }
 
 /// Checks the head of a governed request.
-pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Rejection> {
+pub(super) fn check(dialect: &Dialect, route: &Route, head: &RequestHead) -> Result<CheckedHead, Rejection> {
     if let Some(name) = head.method_override() {
         return Err(Rejection::Header(name, "is not allowed"));
     }
     let shown = head.query.unwrap_or_default();
-    let (query, token) = match route.call {
-        None => (parameters(route.query, shown)?, None),
-        Some(_) => (None, query(route, shown)?),
+    let (query, token) = match route.query {
+        Query::Parameters(known) => (parameters(known, shown)?, None),
+        Query::SessionToken(names) => (None, session_token(names, shown)?),
     };
     if head.headers.contains_key(http::header::UPGRADE) {
         return Err(Rejection::Header("Upgrade", "is not allowed"));
     }
-    if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(Rejection::Header("Authorization", "occurs more than once"));
-    }
+    dialect.check_credentials(head.headers)?;
     let size = body_size(head.headers)?;
     let carrier = match route.call {
-        Some(call) => carrier(route, call.is_rpc, head, size)?,
+        Some(_) => carrier(route, head, size)?,
         None => {
             check_document(route, head.headers, size)?;
             Carrier::Rest
@@ -108,16 +106,14 @@ fn check_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<
 }
 
 /// The encoding of a call. Rejects encodings that are not supported.
-fn carrier(route: &Route, is_rpc: bool, head: &RequestHead, size: BodySize) -> Result<Carrier, Rejection> {
+fn carrier(route: &Route, head: &RequestHead, size: BodySize) -> Result<Carrier, Rejection> {
     check_coding(head.headers)?;
-    if !is_rpc {
-        let reads = route.operation == Operation::ReadSession;
-        if reads && matches!(size, BodySize::Declared(1..)) {
+    if !route.is_rpc() {
+        if !route.takes_body() && matches!(size, BodySize::Declared(1..)) {
             return Err(Rejection::UnexpectedBody);
         }
-        let needed = !reads && route.operation != Operation::DeleteSession;
         // A read or a deletion may have the content type of a body that it does not have.
-        check_json(head.headers, needed)?;
+        check_json(head.headers, route.needs_body())?;
         return Ok(Carrier::Rest);
     }
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
@@ -163,16 +159,14 @@ fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<Stri
     Ok(Some(all))
 }
 
-/// Accepts only the session's token in a call's query, in one of its two spellings, and only if the call reads a
-/// session.
-fn query(route: &Route, query: &str) -> Result<Option<String>, Rejection> {
+/// Accepts only the session's token, in one of its spellings.
+fn session_token(names: &[&str], query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
     }
-    let reads = route.operation == Operation::ReadSession && route.call.is_some_and(|call| !call.is_rpc);
-    let (name, token) = query.split_once('=').filter(|_| reads).ok_or(Rejection::Query(&[]))?;
+    let (name, token) = query.split_once('=').ok_or(Rejection::Query(&[]))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=%:".contains(&b);
-    let good = matches!(name, "sessionToken" | "session_token") && token.bytes().all(plain);
+    let good = names.contains(&name) && token.bytes().all(plain);
     if good { Ok(Some(token.to_owned())) } else { Err(Rejection::Query(&[])) }
 }
 
@@ -186,9 +180,11 @@ pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
     };
     part(if upstream.preserve_host { head.host.as_bytes() } else { b"" });
     // Each value follows its header name, so values of different headers cannot be confused.
-    let credential = head.headers.get_all(AUTHORIZATION).iter().map(|value| (AUTHORIZATION.as_str(), value.as_bytes()));
-    let others = trusted_peer_headers(upstream, head).filter(|(name, _)| *name != CLIENT_ADDRESS);
-    for (name, value) in credential.chain(forwarded(head, upstream.dialect.cache_key_headers)).chain(others) {
+    let dialect = upstream.dialect;
+    let credentials = dialect.shown_credentials(head.headers);
+    let keyed = forwarded(head, dialect.headers.cache_key.iter().copied());
+    let others = trusted_peer_headers(upstream, head).filter(|(header, _)| header.value != TrustedValue::Address);
+    for (name, value) in credentials.chain(keyed).chain(others.map(|(header, value)| (header.name, value))) {
         part(name.as_bytes());
         part(value);
     }
@@ -196,26 +192,29 @@ pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
 }
 
 /// The names that identify a tenant among those behind one address of a provider, which may have sessions with the same
-/// ID: the host that the provider receives, and the hosts in the headers of trusted peers. Empty for the tenant of the
-/// provider's own name. Names are normalized and without a port.
-pub(super) fn tenant(upstream: &Upstream, head: &RequestHead) -> Vec<Vec<u8>> {
+/// ID: the host that the provider receives, the hosts in the headers of trusted peers, and the name in the path. Empty
+/// for the tenant of the provider's own name. Hosts are normalized and without a port.
+pub(super) fn tenant(upstream: &Upstream, head: &RequestHead, in_path: Option<String>) -> Vec<Vec<u8>> {
     // `server_name` has neither a port nor brackets.
     let own = upstream.target.server_name().trim_end_matches('.').to_ascii_lowercase().into_bytes();
     let forwarded_host = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
     let host = forwarded_host.map_or_else(|| own.clone(), normalized_host);
     let mut names = Vec::new();
-    for (name, value) in trusted_peer_headers(upstream, head) {
+    for (header, value) in trusted_peer_headers(upstream, head) {
         // A header that repeats the host does not change the tenant.
-        let others = hosts(name, value).into_iter().map(normalized_host).filter(|named| *named != host);
-        names.extend(others.flat_map(|named| [name.as_bytes().to_vec(), named]));
+        let others = hosts(header.value, value).into_iter().map(normalized_host).filter(|named| *named != host);
+        names.extend(others.flat_map(|named| [header.name.as_bytes().to_vec(), named]));
     }
+    names.extend(in_path.into_iter().flat_map(|named| [b"path".to_vec(), named.into_bytes()]));
     if names.is_empty() && host == own { names } else { [vec![host], names].concat() }
 }
 
 /// The hosts in a trusted peer's header. Other parts, such as the client and the scheme, do not select the tenant.
-fn hosts<'a>(name: &str, value: &'a [u8]) -> Vec<&'a [u8]> {
-    if name.ends_with("host") {
-        return vec![value.trim_ascii()];
+fn hosts(kind: TrustedValue, value: &[u8]) -> Vec<&[u8]> {
+    match kind {
+        TrustedValue::Host => return vec![value.trim_ascii()],
+        TrustedValue::Scheme | TrustedValue::Address => return Vec::new(),
+        TrustedValue::Parameters => {}
     }
     let pairs = value.split(|byte| b",;".contains(byte)).map(<[u8]>::trim_ascii);
     let hosts = pairs.filter(|pair| pair.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"host=")));
@@ -235,23 +234,22 @@ fn normalized_host(host: &[u8]) -> Vec<u8> {
 fn trusted_peer_headers<'a>(
     upstream: &Upstream,
     head: &RequestHead<'a>,
-) -> impl Iterator<Item = (&'static str, &'a [u8])> {
-    forwarded(head, if head.trusted { upstream.dialect.trusted_peer_headers } else { &[] })
+) -> impl Iterator<Item = (&'static TrustedHeader, &'a [u8])> {
+    let trusted = if head.trusted { upstream.dialect.headers.trusted_peer } else { &[] };
+    let values = forwarded(head, trusted.iter().map(|header| header.name));
+    values.filter_map(|(name, value)| Some((trusted.iter().find(|header| header.name == name)?, value)))
 }
 
 /// These headers and their values, without those that `Connection` names.
 fn forwarded<'a>(
     head: &RequestHead<'a>,
-    names: &'static [&'static str],
+    names: impl ExactSizeIterator<Item = &'static str>,
 ) -> impl Iterator<Item = (&'static str, &'a [u8])> {
     let headers = head.headers;
-    let dropped = if names.is_empty() { Vec::new() } else { connection_options(headers) };
-    let stay = names.iter().copied().filter(move |name| !dropped.iter().any(|own| own.eq_ignore_ascii_case(name)));
+    let dropped = if names.len() == 0 { Vec::new() } else { connection_options(headers) };
+    let stay = names.filter(move |name| !dropped.iter().any(|own| own.eq_ignore_ascii_case(name)));
     stay.flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value.as_bytes())))
 }
-
-/// Names the client of a request, not its tenant.
-const CLIENT_ADDRESS: &str = "x-forwarded-for";
 
 fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -273,21 +271,4 @@ fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
         Some(Some(size)) => Ok(BodySize::Declared(size)),
         Some(None) => Err(Rejection::Header("Content-Length", "is not a number")),
     }
-}
-
-/// Extracts the bearer token of a request.
-pub fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Rejection::CredentialMissing)?;
-    if values.next().is_some() {
-        return Err(Rejection::Header("Authorization", "occurs more than once"));
-    }
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Rejection::CredentialMalformed)?;
-    let (scheme, token) = text.split_once(' ').ok_or(Rejection::CredentialMalformed)?;
-    // A loop without branches: tokens are long, and this runs on every request.
-    let plain = token.bytes().fold(true, |plain, b| plain & (b > b' ') & (b < 0x7f) & (b != b','));
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !plain {
-        return Err(Rejection::CredentialMalformed);
-    }
-    Ok(token)
 }

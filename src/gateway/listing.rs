@@ -1,8 +1,8 @@
 //! Responses that list sessions: deleted sessions must not appear in them either.
 
 use super::{Gateway, ProviderResponse, Read};
-use crate::dialect::SessionList;
-use crate::model::{Operation, Rejection};
+use crate::dialect::{Effect, SessionList};
+use crate::model::Rejection;
 use crate::wire::coding;
 
 /// The sessions of a response that lists sessions.
@@ -20,7 +20,7 @@ impl Read {
     ///
     /// If the list cannot be parsed: it may contain deleted sessions.
     pub fn listing(&self, gateway: &Gateway, response: &ProviderResponse) -> Result<Option<Listing>, Rejection> {
-        let lists = self.route.operation == Operation::ListSessions && self.upstream.cache.is_some();
+        let lists = self.route.effect == Effect::ListsSessions && self.upstream.cache.is_some();
         if !lists || !response.status.is_success() {
             return Ok(None);
         }

@@ -1,5 +1,6 @@
 //! A provider's whole response, and its decoded call.
 
+use crate::dialect::Dialect;
 use crate::wire::carrier::{Carrier, DecodedCall};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -54,6 +55,11 @@ impl ProviderResponse {
     pub fn decoded(self, carrier: Carrier) -> DecodedResponse {
         let call = self.call(carrier);
         DecodedResponse { response: self, call }
+    }
+
+    /// The text that identifies an error.
+    pub(super) fn error_text(&self, dialect: &Dialect, carrier: Carrier) -> Option<String> {
+        carrier.error_text(dialect.names.error, &self.headers, &self.body, self.trailers.as_ref())
     }
 
     pub(super) fn call(&self, carrier: Carrier) -> DecodedCall {

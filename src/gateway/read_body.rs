@@ -3,7 +3,7 @@
 use super::authorized::AuthorizedRequest;
 use super::decoded::DecodedRequest;
 use super::{Gateway, Governed};
-use crate::model::{Operation, Rejection};
+use crate::model::Rejection;
 use crate::wire::frame::FrameError;
 use bytes::Bytes;
 
@@ -16,8 +16,7 @@ impl AuthorizedRequest {
     pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
         let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
-        let takes = route.call.is_none_or(|call| call.is_rpc || route.operation != Operation::ReadSession);
-        if !takes && !body.is_empty() {
+        if !route.takes_body() && !body.is_empty() {
             return Err(Rejection::UnexpectedBody);
         }
         let message = carrier.request_message(&body).map_err(|error| match error {
@@ -26,7 +25,7 @@ impl AuthorizedRequest {
         })?;
         let read = dialect.read_body(route, *carrier, message)?;
         // The path and the body must name the same session: it is unknown which of them the provider would use.
-        let session = match (session, read.session().filter(|named| !named.is_empty())) {
+        let session = match (session, dialect.session_in(&read).filter(|named| !named.is_empty())) {
             (Some(session), Some(named)) if named != session.as_str() => {
                 return Err(Rejection::Malformed("the session ID in the body differs from the path".into()));
             }
@@ -34,10 +33,10 @@ impl AuthorizedRequest {
             (None, Some(named)) => Some(dialect.session_id(named)?),
             (None, None) => None,
         };
-        if session.is_none() && route.operation.needs_session() {
+        if session.is_none() && route.effect.needs_session() {
             return Err(Rejection::SessionId);
         }
-        let token = token.clone().or_else(|| read.token().map(str::to_owned));
+        let token = token.clone().or_else(|| dialect.session_token_in(&read).map(str::to_owned));
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
         Ok(DecodedRequest { authorized: self, body, read, session, token })
     }

@@ -7,7 +7,7 @@ use super::invalidating_request::InvalidatingRequest;
 use super::upstream::Upstream;
 use crate::coherence::{DEFAULT_TENANT, TenantId};
 use crate::dialect::path::PathReadings;
-use crate::dialect::{Route, RouteMatch};
+use crate::dialect::{Effect, Route, RouteMatch};
 use crate::model::{Operation, Rejection, SessionId};
 use http::Method;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
@@ -54,8 +54,8 @@ impl Gateway {
         };
         let found = match_route(upstream, &head);
         match found.map_err(|rejection| rejected(Some(upstream), Operation::Other, rejection))? {
-            RouteMatch::Governed { route, session, path } => {
-                let governed = self.governed(upstream.clone(), &head, route, (session, path));
+            RouteMatch::Governed { route, session, tenant, path } => {
+                let governed = self.governed(upstream.clone(), &head, route, (session, tenant, path));
                 governed.map_err(|rejection| rejected(Some(upstream), route.operation, rejection))
             }
             RouteMatch::Invalidating | RouteMatch::Unmatched
@@ -77,12 +77,12 @@ impl Gateway {
         upstream: Arc<Upstream>,
         head: &RequestHead,
         route: &'static Route,
-        (session, path): (Option<SessionId>, String),
+        (session, tenant, path): (Option<SessionId>, Option<String>, String),
     ) -> Result<Routed, Rejection> {
-        let CheckedHead { carrier, size, query, token } = head::check(route, head)?;
+        let CheckedHead { carrier, size, query, token } = head::check(upstream.dialect, route, head)?;
         let operation = route.operation;
         // Calls that list sessions are passed through, with the canonical path.
-        if operation == Operation::ListSessions && route.call.is_some() {
+        if route.effect == Effect::ListsSessions && route.call.is_some() {
             let inner = upstream.matcher.upstream_path(head.path);
             let before = head.path.strip_suffix(inner).unwrap_or_default();
             let path = (path != inner).then(|| [before, &path].concat());
@@ -92,16 +92,16 @@ impl Gateway {
         let caller = if shared { Vec::new() } else { head::caller(&upstream, head) };
         let base = upstream.target.base_path.as_str();
         let path = if base.is_empty() { path } else { [base, &path].concat() };
-        let tenant = self.tenant(&upstream, head);
+        let tenant = self.tenant(&upstream, head, tenant);
         Ok(Routed::Governed(Governed { upstream, route, carrier, session, path, query, token, caller, tenant, size }))
     }
 
     /// The provider's tenant that the request is for.
-    fn tenant(&self, upstream: &Upstream, head: &RequestHead) -> TenantId {
-        if !upstream.preserve_host && !head.trusted {
+    fn tenant(&self, upstream: &Upstream, head: &RequestHead, in_path: Option<String>) -> TenantId {
+        if !upstream.preserve_host && !head.trusted && in_path.is_none() {
             return DEFAULT_TENANT;
         }
-        match head::tenant(upstream, head) {
+        match head::tenant(upstream, head, in_path) {
             names if names.is_empty() => DEFAULT_TENANT,
             names => {
                 self.keyed_hash(&[&[&b"tenant"[..]], &*names.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat())

@@ -6,7 +6,6 @@ use crate::coherence::millis;
 use crate::coherence::reading::{FreshnessWindows, Limits};
 use crate::coherence::{DEFAULT_TENANT, Millis, Settled};
 use crate::dialect::NotFoundMeaning;
-use crate::model::Operation;
 use crate::wire::coding;
 use bytes::Bytes;
 use http::StatusCode;
@@ -50,8 +49,7 @@ pub fn is_inconclusive(status: StatusCode) -> bool {
 }
 
 /// Request headers of shared reads that are not part of the cache key. Other headers are part of it, or are not sent.
-const UNKEYED: [&str; 6] =
-    ["user-agent", "auth0-client", "traceparent", "tracestate", "x-forwarded-for", "x-request-id"];
+const UNKEYED: [&str; 5] = ["user-agent", "traceparent", "tracestate", "x-forwarded-for", "x-request-id"];
 
 /// How to end a write's mark, before the write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,8 +142,11 @@ impl Read {
         let values = response.headers.get_all(http::header::VARY).iter();
         let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         names.any(|name| {
-            let unkeyed = UNKEYED.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
-            name == b"*" || unkeyed || (self.is_shared() && name.eq_ignore_ascii_case(b"authorization"))
+            let dialect = self.upstream.dialect;
+            let mut unkeyed = UNKEYED.iter().chain(dialect.headers.software);
+            name == b"*"
+                || unkeyed.any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+                || (self.is_shared() && dialect.has_credential(name))
         })
     }
 
@@ -154,7 +155,7 @@ impl Read {
         if matches!(self.upstream.dialect.not_found, NotFoundMeaning::Any) {
             return true;
         }
-        let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
+        let text = response.error_text(self.upstream.dialect, self.carrier);
         text.is_some_and(|text| self.upstream.dialect.not_found.is_about_session(&text))
     }
 
@@ -202,7 +203,7 @@ impl Write {
         let response = &decoded.response;
         // A response that cannot be decoded may mean it too.
         let unread = coding::remaining(&response.headers).is_some();
-        let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
+        let text = response.error_text(self.upstream.dialect, self.carrier);
         unread || text.is_some_and(|text| self.upstream.dialect.is_lockout(&text))
     }
 
@@ -212,8 +213,7 @@ impl Write {
             // The version of one session says nothing about the others.
             Changes::AnySession | Changes::Nothing => return Settled::default(),
         }
-        let ends =
-            matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession | Operation::RevokeAccess);
+        let ends = self.route.effect.ends_session();
         let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
         let message = response.call.message.as_ref();
         let facts =

@@ -53,25 +53,12 @@ const FORWARDED: [HeaderName; 3] = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HO
 /// Headers that would make the response to a read specific to one client.
 const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// Headers of reads whose responses are shared: credential, host, trace, headers that only logs use, and headers that
-/// the gateway writes.
-const SHARED: [&str; 9] = [
-    "authorization",
-    "host",
-    "te",
-    "accept-encoding",
-    "traceparent",
-    "tracestate",
-    "user-agent",
-    "auth0-client",
-    "x-request-id",
-];
+/// Headers of reads whose responses are shared, beside the credential: host, trace, headers that only logs use, and
+/// headers that the gateway writes.
+const SHARED: [&str; 7] = ["host", "te", "accept-encoding", "traceparent", "tracestate", "user-agent", "x-request-id"];
 
 /// Further headers that calls need.
 const CALLS: [&str; 2] = ["connect-protocol-version", "x-grpc-web"];
-
-/// One caller's timeout must not apply to others.
-const DEADLINES: [&str; 2] = ["grpc-timeout", "connect-timeout-ms"];
 
 /// The origin of a request.
 #[derive(Debug, Clone)]
@@ -179,20 +166,23 @@ impl RequestHeaders {
     pub fn read(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier, shared: bool) -> HeaderMap {
         let mut headers = self.governed(from, origin, carrier);
         CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
-        DEADLINES.iter().for_each(|name| drop(headers.remove(*name)));
+        // One caller's deadline must not apply to others.
+        Carrier::DEADLINE_HEADERS.iter().for_each(|name| drop(headers.remove(*name)));
         if !shared {
             return headers;
         }
         let sent = |name: &HeaderName| {
             let dialect = self.upstream.dialect;
-            let keyed = dialect.cache_key_headers.contains(&name.as_str())
-                || (origin.trusted && dialect.is_trusted_peer_header(name.as_str()));
+            let keyed = dialect.headers.cache_key.contains(&name.as_str())
+                || (origin.trusted && dialect.headers.is_trusted_peer(name.as_str()));
             // The content type of a call is its carrier, which is part of the key. A read of a resource has none.
             let call = carrier != Carrier::Rest && (*name == CONTENT_TYPE || CALLS.contains(&name.as_str()));
             keyed
                 || call
                 || SHARED.contains(&name.as_str())
-                || dialect.reads_forwarded_headers && FORWARDED.contains(name)
+                || dialect.headers.software.contains(&name.as_str())
+                || dialect.has_credential(name.as_str().as_bytes())
+                || dialect.headers.reads_forwarded && FORWARDED.contains(name)
         };
         let sent = headers.iter().filter(|(name, _)| sent(name)).map(|(name, value)| (name.clone(), value.clone()));
         let mut headers: HeaderMap = sent.collect();
@@ -225,15 +215,14 @@ impl RequestHeaders {
 
     /// Whether this header of a request is dropped because clients must not set it.
     fn keeps_out(&self, name: &HeaderName, origin: &Origin) -> bool {
-        let dialect = self.upstream.dialect;
-        (is_trusted(name) || dialect.is_stripped_header(name.as_str()))
-            && !(origin.trusted && dialect.is_trusted_peer_header(name.as_str()))
+        let own = &self.upstream.dialect.headers;
+        (is_trusted(name) || own.is_stripped(name.as_str())) && !(origin.trusted && own.is_trusted_peer(name.as_str()))
     }
 
     /// The forwarding headers to add; none if the provider does not read them. Values from a trusted peer are kept, and
     /// the peer is appended to `X-Forwarded-For`.
     fn forwarded(&self, from: &HeaderMap, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
-        if !self.upstream.dialect.reads_forwarded_headers {
+        if !self.upstream.dialect.headers.reads_forwarded {
             return Vec::new();
         }
         // Without `preserve_host` the provider sees its own scheme and host, otherwise those of the client's request.

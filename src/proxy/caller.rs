@@ -2,13 +2,13 @@
 
 use super::context::Context;
 use crate::edge;
-use crate::gateway::{CallerCheck, Credential, Upstream, bearer};
+use crate::gateway::{CallerCheck, Credential, Upstream};
 use crate::model::Rejection;
 use crate::runtime::Runtime;
 use crate::serve::clock;
 use crate::token::is_jwt;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, FORWARDED};
+use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use pingora::prelude::Session;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Whether a request has a token that the gateway knows to be valid, or can verify without a fetch.
 pub(super) fn is_recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> bool {
-    let shown = runtime.issuer(upstream).zip(bearer(headers).ok().filter(|token| is_jwt(token)));
+    let shown = runtime.issuer(upstream).zip(upstream.dialect.token(headers).ok().filter(|token| is_jwt(token)));
     shown.is_some_and(|(issuer, token)| issuer.recognizes(token, clock::seconds()))
 }
 
@@ -30,15 +30,15 @@ pub(super) async fn credential(
     let (runtime, headers) = (&context.runtime, &session.req_header().headers);
     let opaque = matches!(upstream.check, CallerCheck::Token { opaque: true, .. });
     match runtime.issuer(upstream) {
-        Some(issuer) => match bearer(headers)? {
+        Some(issuer) => match upstream.dialect.token(headers)? {
             token if opaque && !is_jwt(token) => Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes()))),
             token => {
                 let source = || source(context, session);
                 issuer.verify(token, clock::seconds(), source).await.map(Credential::Verified)
             }
         },
-        None => Ok(match headers.get(AUTHORIZATION) {
-            Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
+        None => Ok(match upstream.dialect.shown_credentials(headers).next() {
+            Some((_, value)) => Credential::Forwarded(Bytes::copy_from_slice(value)),
             None => Credential::Anonymous,
         }),
     }

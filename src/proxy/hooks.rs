@@ -74,9 +74,9 @@ impl Hooks {
             }
             Ok(Routed::PassThrough(upstream, operation)) => {
                 context.verified = is_recognized(&runtime, &upstream, &session.req_header().headers);
-                let passed = match logout::is_logout(session, context, &upstream) {
-                    true => logout::forward(session, context, upstream).await,
-                    false => pass(session, context, upstream, operation).await,
+                let passed = match logout::logout(session, context, &upstream) {
+                    Some(logout) => logout::forward(session, context, upstream, logout).await,
+                    None => pass(session, context, upstream, operation).await,
                 };
                 Self::finish(session, context, passed).await
             }

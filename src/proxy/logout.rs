@@ -6,6 +6,7 @@ use super::invalidating::{self, Marking};
 use super::not_served::NotServed;
 use super::pass_through::pass;
 use crate::cache::{MarkFailurePolicy, Scope};
+use crate::dialect::Logout;
 use crate::dialect::path::canonical;
 use crate::gateway::Upstream;
 use crate::model::Operation;
@@ -15,17 +16,16 @@ use http::header::CONTENT_TYPE;
 use pingora::prelude::Session;
 use std::sync::Arc;
 
-/// The parameter with the ID token.
-const HINT: &str = "id_token_hint=";
-
-/// Whether a request is a logout that could make a cached session stale.
-pub(super) fn is_logout(session: &Session, context: &Context, upstream: &Upstream) -> bool {
+/// The logout that a request is, if it could make a cached session stale.
+pub(super) fn logout(session: &Session, context: &Context, upstream: &Upstream) -> Option<&'static Logout> {
     let header = session.req_header();
     let path = upstream.matcher.upstream_path(header.uri.path());
     // It is forwarded unchanged, so every spelling counts that a server may read as a logout.
     let path = canonical(path).unwrap_or(path.into());
-    let logs_out = upstream.dialect.logouts.contains(&&*path) && [Method::GET, Method::POST].contains(&header.method);
-    logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.issuer(upstream).is_some()
+    let logout = upstream.dialect.logouts.iter().find(|logout| logout.path == path)?;
+    let logs_out = [Method::GET, Method::POST].contains(&header.method);
+    let counts = logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.issuer(upstream).is_some();
+    counts.then_some(logout)
 }
 
 /// Forwards a logout. A form is read completely before anything is marked or sent.
@@ -33,16 +33,17 @@ pub(super) async fn forward(
     session: &mut Session,
     context: &mut Context,
     upstream: Arc<Upstream>,
+    logout: &Logout,
 ) -> Result<bool, NotServed> {
     let header = session.req_header();
     let content_type = header.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let form = header.method == Method::POST && essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    let mut hinted: Vec<String> = hints(header.uri.query().unwrap_or_default()).map(str::to_owned).collect();
+    let mut hinted: Vec<String> = hints(logout, header.uri.query().unwrap_or_default()).map(str::to_owned).collect();
     let mut body = None;
     if form {
         let whole = invalidating::read_body(session, context, &upstream).await?;
-        hinted.extend(std::str::from_utf8(&whole).into_iter().flat_map(hints).map(str::to_owned));
+        hinted.extend(std::str::from_utf8(&whole).into_iter().flat_map(|form| hints(logout, form)).map(str::to_owned));
         body = Some(whole);
     }
     let marks = marks(context, &upstream, &hinted);
@@ -61,8 +62,9 @@ pub(super) async fn forward(
 
 /// The first and the last ID token among parameters: providers use the one or the other. Tokens have no characters that
 /// need encoding.
-fn hints(parameters: &str) -> impl Iterator<Item = &str> {
-    let mut all = parameters.split('&').filter_map(|pair| pair.strip_prefix(HINT));
+fn hints<'p>(logout: &Logout, parameters: &'p str) -> impl Iterator<Item = &'p str> + use<'p> {
+    let name = logout.token;
+    let mut all = parameters.split('&').filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let (first, last) = (all.next(), all.next_back());
     first.into_iter().chain(last)
 }

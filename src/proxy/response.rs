@@ -82,7 +82,7 @@ fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
     header.append_header(CACHE_STATUS, HeaderValue::from_static(status)).map(drop)
 }
 
-/// A rejection in the error shape of its provider, or in Auth0's JSON if the request has no upstream. For a gRPC call
+/// A rejection in the error shape of its provider, or in that of [`UNMATCHED`] if the request has no upstream. For a gRPC call
 /// it is Trailers-Only: the head has the status, and there is no body.
 pub(super) fn rejection_response(
     upstream: Option<&Upstream>,
@@ -109,14 +109,11 @@ pub(super) fn rejection_response(
 }
 
 /// Adds CORS headers for any origin, as a provider does whose API is for browsers: responses from the gateway or the
-/// cache lack the provider's own. ZITADEL echoes the origin and allows credentials
-/// (`internal/api/http/middleware/cors_interceptor.go`). A page gets no more than its own credential allows.
+/// cache lack the provider's own. A page gets no more than its own credential allows.
 fn add_cors_headers(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
-    const EXPOSED: &str =
-        "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
-    if !dialect.has_grpc || header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+    let Some(cors) = dialect.headers.cors.filter(|_| !header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN)) else {
         return Ok(());
-    }
+    };
     let values = header.headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     if !{ values }.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin") || name.trim_ascii() == b"*") {
         header.append_header(VARY, HeaderValue::from_static("Origin"))?;
@@ -125,7 +122,7 @@ fn add_cors_headers(header: &mut ResponseHeader, dialect: &Dialect, request: &Re
     if let (Some(origin), None) = (origins.next(), origins.next()) {
         header.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
         header.insert_header(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"))?;
-        header.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED))?;
+        header.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(cors.exposed))?;
     }
     Ok(())
 }

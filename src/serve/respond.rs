@@ -1,6 +1,5 @@
 //! Serving a governed request within its caller's deadline.
 
-use super::deadline::deadline;
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, Service};
 use crate::gateway::DecodedRequest;
 use crate::model::Rejection;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl<P: ProviderClient> Service<P> {
-    /// Serves a request before its caller's own deadline: `grpc-timeout` or `connect-timeout-ms`.
+    /// Serves a request before its caller's own deadline.
     pub async fn respond<C: ClientRequest>(
         self: &Arc<Self>,
         client: &mut C,
@@ -18,7 +17,7 @@ impl<P: ProviderClient> Service<P> {
         let outcome = client.outcome();
         outcome.session = request.session_hash();
         outcome.decision = Decision::Responded;
-        let limit = deadline(request.carrier(), client.headers());
+        let limit = request.carrier().deadline(client.headers());
         let left = limit.map(|limit| limit.saturating_sub(client.started().elapsed()));
         if let Some((limit, Duration::ZERO)) = limit.zip(left) {
             return Err(Rejection::UpstreamTimeout(limit).into());
@@ -39,7 +38,7 @@ impl<P: ProviderClient> Service<P> {
         client: &mut C,
         request: DecodedRequest,
     ) -> Result<Served, NotServed<C::Gone>> {
-        if request.operation().reads() {
+        if request.reads() {
             return self.read(client, request.read(&self.gateway)?).await;
         }
         // Boxed, so that the future of a cache hit stays small.

@@ -1,6 +1,6 @@
 //! The claims of a token, in the only forms that RFC 7519 allows. Errors name the claim and never its value.
 
-use crate::model::Rejection;
+use crate::model::{Claim, Rejection, claim};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -21,10 +21,10 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Parses the payload of an access token.
-    pub fn parse(payload: &[u8]) -> Result<Claims, Rejection> {
+    /// Parses the payload of an access token. `scope` is the claim that lists scopes, in a string or an array.
+    pub fn parse(payload: &[u8], scope: &Claim) -> Result<Claims, Rejection> {
         let members = Members::parse(payload)?;
-        let scopes = members.optional::<OneOrMany>(&SCOPE)?.map_or_else(Vec::new, OneOrMany::all);
+        let scopes = members.optional::<OneOrMany>(scope)?.map_or_else(Vec::new, OneOrMany::all);
         let scopes = scopes.iter().flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty());
         Ok(Claims {
             issuer: members.required(&ISS)?,
@@ -43,32 +43,12 @@ pub(super) fn session_claims(payload: &[u8]) -> Result<(String, String), Rejecti
     Ok((members.required(&ISS)?, members.required(&SID)?))
 }
 
-/// A claim's name and its error texts.
-struct Claim {
-    name: &'static str,
-    missing: &'static str,
-    malformed: &'static str,
-    repeated: &'static str,
-}
-
-macro_rules! claim {
-    ($name:literal) => {
-        Claim {
-            name: $name,
-            missing: concat!("its claim `", $name, "` is missing"),
-            malformed: concat!("its claim `", $name, "` is malformed"),
-            repeated: concat!("its claim `", $name, "` is duplicated"),
-        }
-    };
-}
-
 const ISS: Claim = claim!("iss");
 const AUD: Claim = claim!("aud");
 const EXP: Claim = claim!("exp");
 const NBF: Claim = claim!("nbf");
 const SUB: Claim = claim!("sub");
 const SID: Claim = claim!("sid");
-const SCOPE: Claim = claim!("scope");
 
 /// A string, or an array of strings.
 #[derive(Deserialize)]

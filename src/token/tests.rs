@@ -71,6 +71,7 @@ fn verified(token: &str) -> Result<Verified, VerificationError> {
         audiences: vec!["https://a/".into()],
         algorithms: vec![Algorithm::ES256, Algorithm::RS256],
         leeway: 10,
+        scope: SCOPE,
     };
     verify(token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW)
 }
@@ -333,6 +334,7 @@ fn a_modulus_with_a_leading_zero_verifies() {
         audiences: vec!["http://127.0.0.1:18301/api/v2/".into()],
         algorithms: vec![Algorithm::RS256],
         leeway: 0,
+        scope: SCOPE,
     };
     let token = include_str!("../../tests/cases/keys/leading-zero-modulus/token.txt").trim();
     let plain: Value =
@@ -398,6 +400,7 @@ fn expected(algorithms: &[Algorithm]) -> Expectations {
         audiences: vec!["https://a/".into()],
         algorithms: algorithms.to_vec(),
         leeway: 0,
+        scope: SCOPE,
     }
 }
 
@@ -487,6 +490,7 @@ fn a_token_without_kid_needs_a_single_candidate() {
         audiences: vec!["https://a/".into()],
         algorithms: vec![Algorithm::ES256],
         leeway: 0,
+        scope: SCOPE,
     };
     let token = signed(json!({ "alg": "ES256" }), &claims(json!({})));
     assert!(verify(&token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW).is_ok());
@@ -557,6 +561,7 @@ fn wycheproof_tokens_are_checked_as_they_say() {
         audiences: Vec::new(),
         algorithms: algorithms.split(' ').map(|name| name.parse().unwrap()).collect(),
         leeway: 0,
+        scope: SCOPE,
     };
     let (mut good, mut bad) = (0, 0);
     for group in suite["testGroups"].as_array().unwrap() {

@@ -7,6 +7,10 @@ use super::json::{Document, Kind};
 use super::message::Codec;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use std::time::Duration;
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+const CONNECT_TIMEOUT: &str = "connect-timeout-ms";
 
 /// The protocol of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -101,6 +105,30 @@ impl Carrier {
         matches!(self, Carrier::Grpc(_))
     }
 
+    /// The headers in which callers of any carrier say how long they wait.
+    pub const DEADLINE_HEADERS: [&str; 2] = [GRPC_TIMEOUT, CONNECT_TIMEOUT];
+
+    /// How long the caller waits for the response, from the head of its request on. REST has no such header.
+    pub fn deadline(self, headers: &HeaderMap) -> Option<Duration> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        match self {
+            Carrier::Rest => return None,
+            Carrier::Connect(_) => return text(CONNECT_TIMEOUT)?.parse().ok().map(Duration::from_millis),
+            Carrier::Grpc(_) | Carrier::GrpcWeb(_) => {}
+        }
+        let (number, unit) = text(GRPC_TIMEOUT).and_then(|text| text.split_at_checked(text.len().checked_sub(1)?))?;
+        let number: u64 = number.parse().ok()?;
+        match unit {
+            "H" => Some(Duration::from_secs(number.saturating_mul(3600))),
+            "M" => Some(Duration::from_secs(number.saturating_mul(60))),
+            "S" => Some(Duration::from_secs(number)),
+            "m" => Some(Duration::from_millis(number)),
+            "u" => Some(Duration::from_micros(number)),
+            "n" => Some(Duration::from_nanos(number)),
+            _ => None,
+        }
+    }
+
     /// Extracts the message of a request.
     pub fn request_message(self, body: &Bytes) -> Result<Bytes, FrameError> {
         if self.is_framed() { frame::message(body) } else { Ok(body.clone()) }
@@ -137,7 +165,14 @@ impl Carrier {
     }
 
     /// The error text of a response, as it is on the wire: framed carriers encode all but printable ASCII.
-    pub fn error_text(self, headers: &HeaderMap, body: &Bytes, trailers: Option<&HeaderMap>) -> Option<String> {
+    /// `member` is the JSON member of a REST error that identifies it.
+    pub fn error_text(
+        self,
+        member: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+        trailers: Option<&HeaderMap>,
+    ) -> Option<String> {
         if self.is_framed() {
             let inner = frame::response(body).ok().and_then(|(_, inner)| inner);
             let places = [inner.as_ref(), trailers, Some(headers)];
@@ -145,7 +180,8 @@ impl Carrier {
             return said.to_str().ok().map(str::to_owned);
         }
         let document = Document::parse(body.clone()).ok()?;
-        match document.members()?.iter().find(|member| member.key == "message").map(|member| &member.value.kind) {
+        let name = if self == Carrier::Rest { member } else { "message" };
+        match document.members()?.iter().find(|member| member.key == name).map(|member| &member.value.kind) {
             Some(Kind::Text(text)) => Some(text.clone()),
             Some(_) | None => None,
         }
@@ -247,15 +283,15 @@ mod tests {
         let body = Bytes::from_static(br#"{"code":9,"message":"User is locked (COMMAND-JLK35)","details":[]}"#);
         for carrier in Carrier::ALL {
             let said = match carrier {
-                Carrier::Rest | Carrier::Connect(_) => carrier.error_text(&none, &body, None),
-                Carrier::Grpc(_) => carrier.error_text(&none, &Bytes::new(), Some(&told)),
-                Carrier::GrpcWeb(_) => carrier.error_text(&none, &frame::framed_trailers(&told), None),
+                Carrier::Rest | Carrier::Connect(_) => carrier.error_text("message", &none, &body, None),
+                Carrier::Grpc(_) => carrier.error_text("message", &none, &Bytes::new(), Some(&told)),
+                Carrier::GrpcWeb(_) => carrier.error_text("message", &none, &frame::framed_trailers(&told), None),
             };
             assert_eq!(said, text, "{}", carrier.name());
         }
         let web = Carrier::GrpcWeb(Codec::Proto);
-        assert_eq!(web.error_text(&told, &Bytes::new(), None), text, "in the headers");
-        assert_eq!(Carrier::Rest.error_text(&none, &Bytes::from_static(b"<html>"), None), None);
+        assert_eq!(web.error_text("message", &told, &Bytes::new(), None), text, "in the headers");
+        assert_eq!(Carrier::Rest.error_text("message", &none, &Bytes::from_static(b"<html>"), None), None);
     }
 
     #[test]

@@ -94,6 +94,11 @@ pub enum Constraint {
 }
 
 impl Message {
+    /// Whether `spelling` is a name of this field.
+    pub fn names(&self, field: &str, spelling: &str) -> bool {
+        self.field(field).is_some_and(|field| field.name == spelling || field.json == spelling)
+    }
+
     /// The field with this protocol buffers name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)

@@ -76,7 +76,7 @@ impl Parsed {
     }
 
     fn edited_json(&self, map: &'static str, edits: &[Edit]) -> Bytes {
-        // ZITADEL's REST gateway accepts no body as an empty message.
+        // Gateways from REST to gRPC accept no body as an empty message.
         let mut source = if self.source.is_empty() { Bytes::from_static(b"{}") } else { self.source.clone() };
         let in_map = edits.iter().filter_map(|edit| match edit {
             Edit::Key(at, key) => Some(json::Change::Key(*at, key.clone())),

@@ -29,7 +29,6 @@ use sessiongate::config::{self, Environment};
 use sessiongate::dialect::{AUTH0, Dialect, ZITADEL};
 use sessiongate::gateway::{
     BodySize, CallerCheck, Changes, Credential, Gateway, RequestHead, Routed, Unmatched, Upstream, WriteDecision,
-    bearer,
 };
 use sessiongate::model::{Field, Operation, Rejection};
 use sessiongate::policy::Need;
@@ -365,7 +364,7 @@ fn now() -> u64 {
 /// As the shell finds out who a request comes from, but with keys that are there.
 fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result<Credential, Rejection> {
     match &upstream.check {
-        CallerCheck::Token { expected, .. } => match verify(bearer(headers)?, keys, expected, now()) {
+        CallerCheck::Token { expected, .. } => match verify(upstream.dialect.token(headers)?, keys, expected, now()) {
             Ok(verified) => Ok(Credential::Verified(Arc::new(verified))),
             Err(VerificationError::UnknownKey) => Err(Rejection::TokenSignature),
             Err(VerificationError::Rejected(rejection)) => Err(rejection),
@@ -393,7 +392,7 @@ fn checked(
     let carrier = authorized.carrier();
     let body = Bytes::from(request.body.clone());
     let asked = authorized.read_body(gateway, body)?;
-    if asked.operation().reads() {
+    if asked.reads() {
         let read = asked.read(gateway)?;
         let cached = if read.key().is_some() { ", cached" } else { "" };
         let (method, path, _) = read.request();

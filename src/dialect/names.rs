@@ -1,0 +1,71 @@
+//! The names of fields in a provider's messages: JSON members, or fields of its message schemas.
+
+use crate::model::CheckKind;
+
+/// The names of fields in a provider's messages. `None` for what the provider does not have.
+#[derive(Debug)]
+pub struct Names {
+    /// In a response to a read: the field that contains the session. `None` if the whole response is the session.
+    pub session: Option<&'static str>,
+    /// In a session: its ID.
+    pub id: &'static str,
+    /// In requests and sessions: the metadata. Routes may override it.
+    pub metadata: Option<&'static str>,
+    /// In a session: the times at which it expires.
+    pub expiries: &'static [&'static str],
+    /// In a session: its version.
+    pub version: Option<Version>,
+    /// In a response to a write: the field that contains the version. `None` if the whole response is the session.
+    pub write_details: Option<&'static str>,
+    /// In a response: the list of sessions.
+    pub sessions: Option<&'static str>,
+    /// In a request: the session's ID.
+    pub session_id: Option<&'static str>,
+    /// In a request: the session's token.
+    pub session_token: Option<&'static str>,
+    /// In a request: the session's lifetime.
+    pub lifetime: Option<&'static str>,
+    /// In a request: the checks.
+    pub checks: Option<Checks>,
+    /// In requests and responses: the challenges.
+    pub challenges: Option<Challenges>,
+    /// In an error: the member that identifies it.
+    pub error: &'static str,
+}
+
+/// The version of a session.
+#[derive(Debug, Clone, Copy)]
+pub enum Version {
+    /// A field with the time of the last change (RFC 3339).
+    Time(&'static str),
+    /// A field with a number that grows with each change.
+    Number(&'static str),
+}
+
+/// The checks of a write.
+#[derive(Debug)]
+pub struct Checks {
+    /// The field of a request that contains them.
+    pub field: &'static str,
+    /// The field of each kind.
+    pub kinds: &'static [(&'static str, CheckKind)],
+}
+
+/// The challenges of a write, and their one-time codes in its response.
+#[derive(Debug)]
+pub struct Challenges {
+    /// The field of requests and responses that contains them.
+    pub field: &'static str,
+    /// WebAuthN.
+    pub web_auth_n: &'static str,
+    /// A one-time code by SMS.
+    pub otp_sms: &'static str,
+    /// A one-time code by email.
+    pub otp_email: &'static str,
+    /// In a one-time code: whether to return the code.
+    pub return_code: &'static str,
+    /// In a one-time code by email: how to send the code.
+    pub send_code: &'static str,
+    /// There: the link template.
+    pub url_template: &'static str,
+}

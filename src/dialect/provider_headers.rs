@@ -1,0 +1,60 @@
+//! The headers that a provider reads.
+
+/// The headers that a provider reads beyond those of HTTP.
+#[derive(Debug)]
+pub struct ProviderHeaders {
+    /// Whether the provider uses `X-Forwarded-For`, `-Proto` and `-Host`. If not, they are not sent.
+    pub reads_forwarded: bool,
+    /// Prefixes of headers that are removed from client requests, in addition to those that every proxy removes.
+    pub stripped: &'static [&'static str],
+    /// Headers that select the client, host or instance of a request: accepted from trusted peers only.
+    pub trusted_peer: &'static [TrustedHeader],
+    /// Headers of the caller that change the provider's response, so they are part of the cache key.
+    pub cache_key: &'static [&'static str],
+    /// Headers that name the caller's software. Only the provider's logs use them, so shared reads have them too.
+    pub software: &'static [&'static str],
+    /// The headers that pages of any origin may read, if the provider's API is for browsers: see [`Cors`].
+    pub cors: Option<Cors>,
+}
+
+/// A header that is accepted from trusted peers only.
+#[derive(Debug, Clone, Copy)]
+pub struct TrustedHeader {
+    /// The name, in lower case.
+    pub name: &'static str,
+    /// What its value says.
+    pub value: TrustedValue,
+}
+
+/// What the value of a trusted peer's header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrustedValue {
+    /// The host, which selects the tenant.
+    Host,
+    /// Parameters as in `Forwarded` (RFC 7239). `host` selects the tenant.
+    Parameters,
+    /// The scheme of the client's request.
+    Scheme,
+    /// The client's address. No response depends on it.
+    Address,
+}
+
+/// A provider that allows pages of any origin to send requests with credentials.
+#[derive(Debug, Clone, Copy)]
+pub struct Cors {
+    /// The response headers that a page may read, as in `Access-Control-Expose-Headers`.
+    pub exposed: &'static str,
+}
+
+impl ProviderHeaders {
+    /// Whether trusted peers may send this header to the provider.
+    pub fn is_trusted_peer(&self, name: &str) -> bool {
+        self.trusted_peer.iter().any(|header| header.name == name)
+    }
+
+    /// Whether this header is removed from client requests.
+    pub fn is_stripped(&self, name: &str) -> bool {
+        let hidden = |name: &str| self.stripped.iter().any(|start| name.starts_with(start));
+        !self.stripped.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))
+    }
+}

@@ -1,10 +1,9 @@
-//! What the program is built from: no crate with a known vulnerability, and none under a licence that was not agreed
-//! to.
+//! The dependencies: no crate has a known vulnerability, and each has an allowed licence.
 //!
-//! Advisories come as data: a file of [RustSec](https://rustsec.org)'s advisories in JSON, which
-//! `SESSIONGATE_ADVISORIES` names; without it, `../shared/advisories/advisories.json` beside the project. Each has
-//! `id`, `package`, `kind` or `informational` (null for a vulnerability, else `unmaintained`, `unsound`, …), and the
-//! version requirements in `patched` and `unaffected`. A locked version that matches none of these is affected.
+//! `tests/corpora/advisories.json` is a snapshot of [RustSec](https://rustsec.org)'s advisories;
+//! `SESSIONGATE_ADVISORIES` names a newer file. Each advisory has `id`, `package`, `kind` or `informational` (null for a
+//! vulnerability, else `unmaintained`, `unsound`, …), and the version requirements `patched` and `unaffected`. A locked
+//! version that matches none of these is affected.
 
 use crate::harness::{project, skipped};
 use semver::{Version, VersionReq};
@@ -13,7 +12,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The licences that crates may be used under, as SPDX names them.
+/// The allowed licences, as SPDX expressions.
 const ALLOWED: [&str; 12] = [
     "0BSD",
     "Apache-2.0",
@@ -103,22 +102,16 @@ fn is_allowed(expression: &str) -> bool {
     }
 }
 
-fn advisories() -> Option<Value> {
+fn advisories() -> Value {
     let named = std::env::var_os("SESSIONGATE_ADVISORIES").map(PathBuf::from);
-    let path = named.clone().unwrap_or_else(|| project().join("../shared/advisories/advisories.json"));
-    match std::fs::read(&path) {
-        Ok(text) => Some(serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))),
-        Err(error) if named.is_some() => panic!("SESSIONGATE_ADVISORIES: {}: {error}", path.display()),
-        Err(_) => {
-            skipped("known vulnerabilities of crates (no file of advisories: set SESSIONGATE_ADVISORIES)");
-            None
-        }
-    }
+    let path = named.unwrap_or_else(|| project().join("tests/corpora/advisories.json"));
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]
 fn no_crate_has_a_known_vulnerability() {
-    let Some(advisories) = advisories() else { return };
+    let advisories = advisories();
     let mut crates = Vec::new();
     for lock in ["Cargo.lock", "tests/clients/Cargo.lock"] {
         crates.extend(locked(&std::fs::read_to_string(project().join(lock)).unwrap()));

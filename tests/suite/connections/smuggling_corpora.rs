@@ -1,10 +1,9 @@
-//! Requests, targets, frames and answers that others have collected because servers read them differently, through the
-//! gateway and against a provider that keeps every byte.
+//! Request smuggling: requests, targets, frames and responses that other projects collected because servers read them
+//! differently. `tests/corpora` contains the data. The provider records every byte.
 //!
-//! What holds for each request: it is refused, or it reaches the provider once and in canonical form, and nothing that
-//! was within it reaches the provider as another. What holds for each answer: it passes, or becomes a failure of the
-//! gateway's, and the next request gets its own. The data stands in `../shared/corpora`; what a test needs without it
-//! is a row of `strict_http1.rs`.
+//! Each request is rejected, or it reaches the provider once, in canonical form, and no part of it reaches the provider
+//! as another request. Each response passes, or becomes an error of the gateway, and the next request gets its own
+//! response.
 
 mod frames;
 mod llhttp;
@@ -14,7 +13,9 @@ mod responses;
 mod targets;
 
 use crate::harness::recorder::{Call, Recorder, Seen};
-use crate::harness::{Gateway, Request, TIMEOUT, project, skipped};
+use crate::harness::{Gateway, Request, TIMEOUT, project};
+use serde_json::Value;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
@@ -26,14 +27,15 @@ const WORKERS: usize = 4;
 /// How long the provider waits for the rest of a body: what is cut on purpose never comes.
 const HASTE: Duration = Duration::from_secs(1);
 
-/// A file or folder of the data; none where there is none, which is said.
-fn corpus(path: &str) -> Option<PathBuf> {
-    let whole = project().join("../shared/corpora").join(path);
-    if !whole.exists() {
-        skipped(&format!("{path} of the collected attacks: ../shared/corpora is not there"));
-        return None;
-    }
-    Some(whole)
+/// A file or folder of `tests/corpora`.
+fn corpus(path: &str) -> PathBuf {
+    project().join("tests/corpora").join(path)
+}
+
+/// The lines of a file with one JSON object per line.
+fn json_lines(path: &str) -> Vec<Value> {
+    let text = fs::read_to_string(corpus(path)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A gateway whose policy forbids the key `evil`, before a recording provider.

@@ -1,11 +1,9 @@
 //! Frames of HTTP/2, 22 of them wrong.
 
-use super::{Guarded, corpus};
+use super::{Guarded, json_lines};
 use crate::harness::TIMEOUT;
-use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0whatever";
@@ -19,19 +17,6 @@ enum Taken {
     Reset,
     /// The connection ends, with or without GOAWAY.
     Ends,
-}
-
-fn files(folder: &Path) -> Vec<Value> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            all.extend(files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "json") {
-            all.push(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap());
-        }
-    }
-    all
 }
 
 fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
@@ -60,10 +45,9 @@ fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
 
 #[test]
 fn wrong_frames_end_their_stream_or_connection_and_nothing_else() {
-    let Some(folder) = corpus("h2/http2-frame-test-case") else { return };
-    let cases = files(&folder);
+    let cases = json_lines("http2/frames.jsonl");
     let wrong = cases.iter().filter(|case| !case["error"].is_null()).count();
-    assert_eq!((cases.len(), wrong), (34, 22), "the collection is not the one that this test knows");
+    assert_eq!((cases.len(), wrong), (34, 22), "another corpus than this test expects");
     let guarded = Guarded::start();
     let mut faults = Vec::new();
     let mut counts = [0; 3];

@@ -1,11 +1,11 @@
 //! Targets: URLs that parsers read differently, and ways to leave a folder.
 
-use super::{EVIL, Guarded, at_all, corpus, is_rejection};
+use super::{EVIL, Guarded, at_all, corpus, is_rejection, json_lines};
 use crate::harness::recorder::SESSION;
 use crate::harness::{Http2Client, path_readers};
 use bytes::Bytes;
-use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs;
 
 /// The targets that a text is put into: as it stands, below what is passed, and before, below and behind what is
 /// governed.
@@ -25,29 +25,22 @@ fn spelled(text: &str) -> Vec<String> {
     ]
 }
 
-fn texts() -> Option<BTreeSet<String>> {
-    let (urls, folders) = (corpus("url/urltestdata.json")?, corpus("url/patt-directory_traversal.txt")?);
-    let llhttp = corpus("smuggling/llhttp/test/url.md")?;
-    let urls: Value = serde_json::from_str(&std::fs::read_to_string(urls).unwrap()).unwrap();
-    let mut texts = BTreeSet::new();
-    let mut count = 0;
-    for case in urls.as_array().unwrap().iter().filter(|case| case.is_object()) {
-        count += 1;
-        // What is written, and what a browser makes a path of.
-        for text in ["input", "pathname"].iter().filter_map(|key| case[*key].as_str()) {
-            texts.insert(text.to_owned());
-        }
-    }
-    assert_eq!(count, 850, "the collection is not the one that this test knows");
-    let folders = std::fs::read_to_string(folders).unwrap();
-    assert_eq!(folders.lines().count(), 140, "the collection is not the one that this test knows");
+fn texts() -> BTreeSet<String> {
+    const ANOTHER: &str = "another corpus than this test expects";
+    let urls = json_lines("urls/urltestdata.jsonl");
+    assert_eq!(urls.len(), 850, "{ANOTHER}");
+    // What is written, and the path that a browser makes of it.
+    let parts = urls.iter().flat_map(|case| ["input", "pathname"].map(|key| case[key].as_str()));
+    let mut texts: BTreeSet<String> = parts.flatten().map(str::to_owned).collect();
+    let folders = fs::read_to_string(corpus("urls/directory_traversal.txt")).unwrap();
+    assert_eq!(folders.lines().count(), 140, "{ANOTHER}");
     texts.extend(folders.lines().map(str::to_owned));
-    let blocks = std::fs::read_to_string(llhttp).unwrap();
+    let blocks = fs::read_to_string(corpus("llhttp/url.md")).unwrap();
     let blocks: Vec<&str> =
         blocks.split("```url\n").skip(1).map(|block| block.split("\n```").next().unwrap()).collect();
-    assert_eq!(blocks.len(), 21, "the collection is not the one that this test knows");
+    assert_eq!(blocks.len(), 21, "{ANOTHER}");
     texts.extend(blocks.into_iter().map(str::to_owned));
-    Some(texts)
+    texts
 }
 
 /// What is wrong with what came of a change of a session that the policy forbids, sent to a target.
@@ -72,7 +65,7 @@ fn fault(guarded: &Guarded, target: &str, before: usize, statuses: &[u16]) -> Op
 /// Refused, or forwarded to the letter, and then no server finds a session in it.
 #[test]
 fn no_target_hides_a_session() {
-    let Some(texts) = texts() else { return };
+    let texts = texts();
     let targets: Vec<String> =
         texts.iter().flat_map(|text| spelled(text)).collect::<BTreeSet<_>>().into_iter().collect();
     let forwarded = at_all(&targets, |guarded, target| {
@@ -101,7 +94,7 @@ fn no_target_hides_a_session() {
 /// The same on HTTP/2, as far as its clients can say it.
 #[test]
 fn no_target_of_http2_hides_a_session() {
-    let Some(texts) = texts() else { return };
+    let texts = texts();
     // One spelling of each: they are read by the same code behind the parser.
     let targets: Vec<String> = texts.iter().flat_map(|text| spelled(text).into_iter().skip(4).take(2)).collect();
     let forwarded = at_all(&targets, |guarded, target| {

@@ -194,11 +194,14 @@ impl Dialect {
 
     fn governed(&'static self, method: &Method, path: Cow<str>) -> Result<RouteMatch, Rejection> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();
-        let Some(any) = here.peek().copied() else {
-            return Err(Rejection::UnknownOperation);
+        let here = self.routes.iter().filter(|route| matches(route.path, &parts));
+        let Some(route) = here.clone().find(|route| route.method == method.as_str()) else {
+            let methods: Vec<&str> = here.map(|route| route.method).collect();
+            return Err(match methods.is_empty() {
+                true => Rejection::UnknownOperation,
+                false => Rejection::Method(methods.join(", ")),
+            });
         };
-        let route = here.find(|route| route.method == method.as_str()).ok_or(Rejection::Method(self.methods(any)))?;
         let (mut session, mut tenant) = (None, None);
         for (part, text) in route.path.iter().zip(parts) {
             match part {
@@ -230,12 +233,6 @@ impl Dialect {
     /// Parses a session ID.
     pub fn session_id(&self, text: &str) -> Result<SessionId, Rejection> {
         SessionId::parse(text, self.session_id_length).ok_or(Rejection::SessionId)
-    }
-
-    /// The methods of a path, for the `Allow` header.
-    fn methods(&self, like: &Route) -> String {
-        let here = self.routes.iter().filter(|route| route.path == like.path);
-        here.map(|route| route.method).collect::<Vec<_>>().join(", ")
     }
 
     /// The path at the provider of an operation whose path has no variable but the session.

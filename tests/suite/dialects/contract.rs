@@ -6,6 +6,7 @@ use sessiongate::dialect::{DIALECTS, Dialect, InvalidationRule, PathPart, Route,
 use sessiongate::model::Rejection;
 use std::collections::BTreeSet;
 
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "PURGE"];
 /// Values of the variables in paths.
 const SESSION: &str = "s-1_A";
 const REFRESH_TOKEN: &str = "r1";
@@ -119,6 +120,27 @@ fn other_spellings_of_a_governed_path_are_governed_or_rejected() {
                     Ok(RouteMatch::Governed { route: found, .. }) if std::ptr::eq(found, route) => {}
                     Err(_) => {}
                     found => faults.push(format!("{} {spelling}: {found:?}", route.method)),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn other_methods_of_a_governed_path_are_rejected_with_those_that_it_has() {
+    each_dialect(|dialect, faults| {
+        for route in dialect.routes {
+            let path = path_of(route.path);
+            let governed = |method: &&str| matches!(matched(dialect, method, &path), Ok(RouteMatch::Governed { .. }));
+            let own: BTreeSet<&str> = METHODS.into_iter().filter(governed).collect();
+            for method in METHODS.into_iter().filter(|method| !own.contains(method)) {
+                let found = matched(dialect, method, &path);
+                let allowed = match &found {
+                    Err(Rejection::Method(allowed)) => allowed.split(", ").collect(),
+                    Err(_) | Ok(_) => BTreeSet::new(),
+                };
+                if allowed != own {
+                    faults.push(format!("{method} {path}: {found:?}, but it has {own:?}"));
                 }
             }
         }

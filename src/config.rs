@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod listeners;
 mod memory_budget;
+pub mod options;
 mod policies;
 mod process;
 mod restart_required;

@@ -2,9 +2,10 @@
 
 use super::certificates;
 use super::error::{Problem, listed};
+use super::options::{auth as rows, upstreams};
 use super::section::{Entry, Section, Spanned};
 use super::url::{Url, authority};
-use super::value::{self, choice, duration, minutes, seconds, whole_seconds};
+use super::value;
 use super::variables::Text;
 use crate::dialect::Dialect;
 use crate::gateway::{CallerCheck, KeySource, Target};
@@ -15,24 +16,10 @@ use jsonwebtoken::Algorithm;
 
 const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to require a credential that only the provider verifies, or \
     `none` to leave authentication to the provider";
-const DAY: u64 = 24 * 60;
-
-const ALGORITHMS: [(&str, Algorithm); 10] = [
-    ("RS256", Algorithm::RS256),
-    ("RS384", Algorithm::RS384),
-    ("RS512", Algorithm::RS512),
-    ("PS256", Algorithm::PS256),
-    ("PS384", Algorithm::PS384),
-    ("PS512", Algorithm::PS512),
-    ("ES256", Algorithm::ES256),
-    ("ES384", Algorithm::ES384),
-    ("EdDSA", Algorithm::EdDSA),
-    ("Ed25519", Algorithm::EdDSA),
-];
 
 /// Reads `auth`. It is required: a missing option must not allow anything.
 pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
-    let entry = section.required("auth", FORMS)?;
+    let entry = section.required(&upstreams::AUTH, FORMS)?;
     if entry.is_single() {
         return entry.read(section.context, |text| match text.as_str() {
             "none" => Ok(CallerCheck::None),
@@ -45,29 +32,29 @@ pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
 
 fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
     section.context.read_map(entry, |section| {
-        let issuers = section.one_or_several("issuer", "expected the URL of the issuer", Url::without_query);
-        let audiences = section.one_or_several("audience", "expected the audience of access tokens", value::text);
-        let jwks = section.entry("jwks");
+        let issuers = section.one_or_several(&rows::ISSUER, "expected the URL of the issuer", Url::without_query);
+        let audiences = section.one_or_several(&rows::AUDIENCE, "expected the audience of access tokens", value::text);
+        let jwks = section.entry(&rows::JWKS);
         let jwks = jwks.and_then(|entry| {
             Some(Spanned { value: entry.read(section.context, Url::parse)?, location: entry.location })
         });
-        let host = section.optional("host", authority);
-        if section.has("host") && !section.has("jwks") {
-            let location = section.location_of("host");
+        let host = section.parse(&rows::HOST, authority);
+        if section.has(&rows::HOST) && !section.has(&rows::JWKS) {
+            let location = section.location_of(&rows::HOST);
             section.context.reject(&location, Problem::new("needs `jwks`").expected("set both or neither"));
         }
-        let allow_http = section.read("allow_http", false, value::boolean);
+        let allow_http = section.get(&rows::ALLOW_HTTP);
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
             require_tls(section, url);
         }
-        let algorithms = section.list("algorithms", algorithm);
-        let algorithms = algorithms.map_or_else(|| vec![Algorithm::RS256], values);
-        let leeway = section.read("leeway", 30, whole_seconds(seconds(0)..=minutes(5)));
+        let algorithms = section.list(&rows::ALGORITHMS, algorithm);
+        let algorithms = algorithms.map_or_else(|| vec![rows::ALGORITHMS.kind.default], values);
+        let leeway = section.get(&rows::LEEWAY);
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
         let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
         let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway, scope: SCOPE };
-        let opaque = section.read("opaque", false, choice(&[("reject", false), ("forward", true)]));
+        let opaque = section.get(&rows::OPAQUE);
         CallerCheck::Token { expected, keys, opaque }
     })
 }
@@ -77,14 +64,14 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
         jwks,
         host,
         issuer,
-        refresh: section.read("refresh", minutes(10), duration(seconds(10)..=minutes(DAY))),
-        min_interval: section.read("min_interval", seconds(10), duration(seconds(1)..=minutes(60))),
-        max_stale: section.read("max_stale", minutes(DAY), duration(seconds(10)..=minutes(7 * DAY))),
-        timeout: section.read("fetch_timeout", seconds(10), duration(seconds(1)..=minutes(1))),
-        authorities: certificates::authorities(section),
+        refresh: section.get(&rows::REFRESH),
+        min_interval: section.get(&rows::MIN_INTERVAL),
+        max_stale: section.get(&rows::MAX_STALE),
+        timeout: section.get(&rows::FETCH_TIMEOUT),
+        authorities: certificates::authorities(section, &rows::CA_FILE),
     };
     if source.max_stale < source.refresh {
-        let location = section.location_of("max_stale");
+        let location = section.location_of(&rows::MAX_STALE);
         let found = format!("{} is shorter than `refresh`", value::shown_duration(source.max_stale));
         let allowed = format!("expected at least {}", value::shown_duration(source.refresh));
         section.context.reject(&location, Problem::new(found).expected(allowed));
@@ -131,8 +118,8 @@ fn require_tls(section: &mut Section, url: &Spanned<Url>) {
 }
 
 fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
-    let words = || ALGORITHMS.iter().map(|(word, _)| *word);
-    let found = ALGORITHMS.iter().find(|(word, _)| *word == text.as_str());
+    let words = || rows::ALGORITHM_WORDS.iter().map(|(word, _)| *word);
+    let found = rows::ALGORITHM_WORDS.iter().find(|(word, _)| *word == text.as_str());
     found.map(|(_, algorithm)| *algorithm).ok_or_else(|| {
         let why = match text.as_str() {
             "none" => " would accept unsigned tokens",

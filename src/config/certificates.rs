@@ -2,6 +2,7 @@
 //! what was validated is what is used, and two configurations can be compared by the contents of their files.
 
 use super::error::{Location, Problem};
+use super::options::declare::Plain;
 use super::secret;
 use super::section::{Context, Section};
 use crate::gateway::{CaCertificates, ClientIdentity};
@@ -17,9 +18,9 @@ use std::sync::Arc;
 const CERTIFICATES: &str = "expected certificates in PEM format";
 const KEY: &str = "expected an unencrypted one in PEM format";
 
-/// The CA certificates in the file `ca_file`, if set.
-pub(super) fn authorities(section: &mut Section) -> Option<CaCertificates> {
-    let (location, _, bytes) = secret::file(section, "ca_file")?;
+/// The CA certificates in the file that this option names, if set.
+pub(super) fn authorities(section: &mut Section, option: &Plain) -> Option<CaCertificates> {
+    let (location, _, bytes) = secret::file(section, option)?;
     let certificates = parse(section.context, &location, &bytes)?;
     let mut roots = RootCertStore::empty();
     if certificates.iter().any(|certificate| roots.add(certificate.clone()).is_err()) {
@@ -29,19 +30,14 @@ pub(super) fn authorities(section: &mut Section) -> Option<CaCertificates> {
     Some(certificates.into())
 }
 
-/// The client identity in the files `certificate` and `key`, if set: a certificate chain and its private key.
-pub(super) fn identity(section: &mut Section) -> Option<ClientIdentity> {
-    let chain = secret::file(section, "certificate");
+/// The client identity in the files that these options name, if set: a certificate chain and its private key.
+pub(super) fn identity(section: &mut Section, certificate: &Plain, key: &Plain) -> Option<ClientIdentity> {
+    let options = [certificate, key];
+    let chain = secret::file(section, certificate);
     let chain = chain.and_then(|(location, _, bytes)| Some((parse(section.context, &location, &bytes)?, location)));
-    let key = secret::file(section, "key");
+    let key = secret::file(section, key);
     let key = key.and_then(|(location, _, bytes)| Some((private_key(section.context, &location, &bytes)?, location)));
-    for (one, other) in [("certificate", "key"), ("key", "certificate")] {
-        if section.has(one) && !section.has(other) {
-            let location = section.location_of(other);
-            let problem = Problem::new(format!("is missing, but `{one}` is set"));
-            section.context.reject(&location, problem.expected("set both or neither"));
-        }
-    }
+    require_both(section, options);
     let ((chain, place), (key, key_place)) = (chain?, key?);
     match CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()) {
         Ok(_) => return Some(ClientIdentity { chain: chain.into(), key: Arc::new(key) }),
@@ -60,28 +56,39 @@ pub(super) fn identity(section: &mut Section) -> Option<ClientIdentity> {
     None
 }
 
+/// Rejects a certificate without a key, and a key without a certificate.
+pub(super) fn require_both(section: &mut Section, [certificate, key]: [&Plain; 2]) {
+    for (one, other) in [(certificate, key), (key, certificate)] {
+        if section.has(one) && !section.has(other) {
+            let location = section.location_of(other);
+            let problem = Problem::new(format!("is missing, but `{}` is set", one.key));
+            section.context.reject(&location, problem.expected("set both or neither"));
+        }
+    }
+}
+
 /// The certificates in the file that this option names, if set.
-pub(super) fn chain(section: &mut Section, key: &'static str) -> Option<Vec<CertificateDer<'static>>> {
-    let (location, _, bytes) = secret::file(section, key)?;
+pub(super) fn chain(section: &mut Section, option: &Plain) -> Option<Vec<CertificateDer<'static>>> {
+    let (location, _, bytes) = secret::file(section, option)?;
     parse(section.context, &location, &bytes)
 }
 
 /// The private key in the file that this option names, if set.
-pub(super) fn key(section: &mut Section, key: &'static str) -> Option<PrivateKeyDer<'static>> {
-    let (location, _, bytes) = secret::file(section, key)?;
+pub(super) fn key(section: &mut Section, option: &Plain) -> Option<PrivateKeyDer<'static>> {
+    let (location, _, bytes) = secret::file(section, option)?;
     private_key(section.context, &location, &bytes)
 }
 
 /// The path of a file of certificates, if set. It must be readable and contain at least one.
-pub(super) fn authorities_file(section: &mut Section, key: &'static str) -> Option<PathBuf> {
-    let (location, path, bytes) = secret::file(section, key)?;
+pub(super) fn authorities_file(section: &mut Section, option: &Plain) -> Option<PathBuf> {
+    let (location, path, bytes) = secret::file(section, option)?;
     parse(section.context, &location, &bytes);
     Some(path)
 }
 
 /// The path of a file with a private key, if set. It must be readable and contain one.
-pub(super) fn private_key_file(section: &mut Section, key: &'static str) -> Option<PathBuf> {
-    let (location, path, bytes) = secret::file(section, key)?;
+pub(super) fn private_key_file(section: &mut Section, option: &Plain) -> Option<PathBuf> {
+    let (location, path, bytes) = secret::file(section, option)?;
     private_key(section.context, &location, &bytes);
     Some(path)
 }

@@ -2,13 +2,15 @@
 
 use super::certificates;
 use super::error::{Location, Problem};
+use super::options::listeners as rows;
+use super::options::table::Declared;
 use super::section::{Entry, Section};
-use super::value::{self, choice};
+use super::value;
 use super::variables::Text;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -92,9 +94,9 @@ pub struct ClientCertificates {
 
 /// Reads all listeners. At least one, unless there was an error.
 pub(super) fn read(section: &mut Section) -> Vec<Listener> {
-    let listen = section.entry("listen");
-    let Some(entry) = section.entry("listeners") else {
-        let default = ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+    let listen = section.entry(&rows::LISTEN);
+    let Some(entry) = section.entry(&rows::LISTENERS) else {
+        let default = ListenAddress::Tcp(rows::LISTEN.kind.address());
         let found = listen.map(|entry| entry.read(section.context, address));
         let address = found.unwrap_or(Some(default));
         return address.map(|address| Listener { name: MAIN.to_owned(), address, tls: None }).into_iter().collect();
@@ -140,11 +142,11 @@ pub(super) fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
 
 fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Listener)> {
     let read = |section: &mut Section| {
-        let entry = section.required("address", ADDRESS);
+        let entry = section.required(&rows::ADDRESS, ADDRESS);
         let found = entry.and_then(|entry| entry.read(section.context, address));
-        let mode = section.optional("mode", mode);
-        let owner = section.optional("owner", owner);
-        let tls = section.optional_subsection("tls", tls).flatten();
+        let mode = section.parse(&rows::MODE, mode);
+        let owner = section.parse(&rows::OWNER, owner);
+        let tls = section.optional_subsection(&rows::TLS, tls).flatten();
         let mut found = found?;
         match &mut found {
             ListenAddress::Unix(file) => {
@@ -152,16 +154,16 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
                 file.owner = owner;
             }
             ListenAddress::Tcp(_) => {
-                for key in ["mode", "owner"] {
-                    if section.has(key) {
-                        let location = section.location_of(key);
+                for option in [&rows::MODE as &dyn Declared, &rows::OWNER] {
+                    if section.has(option) {
+                        let location = section.location_of(option);
                         let problem = Problem::new("only valid for a Unix socket");
                         section.context.reject(&location, problem.expected("remove it, or use a `unix:` address"));
                     }
                 }
             }
         }
-        let location = section.location_of("address");
+        let location = section.location_of(&rows::ADDRESS);
         Some((location, Listener { name: name.to_owned(), address: found, tls }))
     };
     section.context.read_map(entry, read).flatten()
@@ -200,11 +202,10 @@ fn owner(text: &Text) -> Result<(u32, u32), Problem> {
 }
 
 fn tls(section: &mut Section) -> Option<ListenerTls> {
-    const VERSIONS: &[(&str, bool)] = &[("1.2", false), ("1.3", true)];
-    let only_tls13 = section.read("min_version", false, choice(VERSIONS));
-    let clients = section.optional_subsection("client_certificates", client_certificates).flatten();
+    let only_tls13 = section.get(&rows::MIN_VERSION);
+    let clients = section.optional_subsection(&rows::CLIENT_CERTIFICATES, client_certificates).flatten();
     let wanted = "expected a list of maps with `certificate` and `key`";
-    let entry = section.required("certificates", wanted)?;
+    let entry = section.required(&rows::CERTIFICATES, wanted)?;
     let items = entry.items(section.context, wanted);
     let count = items.len();
     let read = |item| section.context.read_map(item, identity).flatten();
@@ -213,19 +214,19 @@ fn tls(section: &mut Section) -> Option<ListenerTls> {
 }
 
 fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
-    let required = section.read("required", true, value::boolean);
-    section.required("ca_file", "expected a file with certificates in PEM format")?;
-    let authorities = certificates::chain(section, "ca_file")?;
+    let required = section.get(&rows::REQUIRED);
+    section.required(&rows::CA_FILE, "expected a file with certificates in PEM format")?;
+    let authorities = certificates::chain(section, &rows::CA_FILE)?;
     Some(ClientCertificates { authorities, required })
 }
 
 /// A certificate chain and its key.
 fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
     let needed = "expected a file in PEM format";
-    let location = section.required("certificate", needed).map(|entry| entry.location);
-    let chain = certificates::chain(section, "certificate");
-    section.required("key", needed);
-    let key = certificates::key(section, "key");
+    let location = section.required(&rows::CERTIFICATE, needed).map(|entry| entry.location);
+    let chain = certificates::chain(section, &rows::CERTIFICATE);
+    section.required(&rows::KEY, needed);
+    let key = certificates::key(section, &rows::KEY);
     let provider = rustls::crypto::ring::default_provider();
     match CertifiedKey::from_der(chain?, key?, &provider) {
         Ok(identity) => Some(Arc::new(identity)),

@@ -4,23 +4,24 @@
 use super::consistency;
 use super::declared::{DeclaredPolicy, LimitKind};
 use super::error::{Location, Problem};
+use super::options::declare::Opt;
+use super::options::kind::CountIn;
+use super::options::policies as rows;
+use super::options::process;
 use super::section::{Context, Entry, Section, Spanned};
 use super::session_rules;
-use super::value::{self, choice, count};
+use super::value;
 use super::variables::Text;
 use crate::gateway::Upstream;
-use crate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Limits, Mode, Normalize, Policy, Wipe};
+use crate::policy::{FieldRule, KeyPattern, KeyPatterns, Limits, Normalize, Policy};
 use std::collections::BTreeMap;
-
-/// The maximum of any limit: more than any provider allows, and too small to overflow.
-const MAX_LIMIT: usize = 1_000_000;
 
 /// The policies by name; `None` if one has errors.
 pub(super) type Policies = BTreeMap<String, Option<DeclaredPolicy>>;
 
 /// Reads the option `policies`.
 pub(super) fn read(section: &mut Section) -> Policies {
-    let Some(entry) = section.entry("policies") else {
+    let Some(entry) = section.entry(&process::POLICIES) else {
         return Policies::new();
     };
     let mut policies = Policies::new();
@@ -89,8 +90,6 @@ fn declared(context: &mut Context, entry: &Entry) -> Option<DeclaredPolicy> {
 }
 
 fn policy(section: &mut Section) -> DeclaredPolicy {
-    const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
-    const WIPES: &[(&str, Wipe)] = &[("allow", Wipe::Allow), ("reject", Wipe::Reject)];
     let mut declared = DeclaredPolicy {
         policy: Policy::default(),
         keys: Vec::new(),
@@ -102,20 +101,20 @@ fn policy(section: &mut Section) -> DeclaredPolicy {
         is_valid: true,
         used: false,
     };
-    declared.policy.mode = section.read("mode", Mode::default(), choice(MODES));
-    declared.policy.wipe = section.read("wipe", Wipe::default(), choice(WIPES));
-    section.subsection("keys", |section| keys(section, &mut declared));
+    declared.policy.mode = section.get(&rows::MODE);
+    declared.policy.wipe = section.get(&rows::WIPE);
+    section.subsection(&rows::KEYS, |section| keys(section, &mut declared));
     fields(section, &mut declared);
-    section.subsection("limits", |section| limits(section, &mut declared));
-    declared.policy.normalize = section.subsection("normalize", normalize);
+    section.subsection(&rows::LIMITS, |section| limits(section, &mut declared));
+    declared.policy.normalize = section.subsection(&rows::NORMALIZE, normalize);
     session_rules::read(section, &mut declared);
     declared
 }
 
 fn keys(section: &mut Section, declared: &mut DeclaredPolicy) {
-    let allowed = section.list("allowed", pattern);
-    let required = section.list("required", pattern).unwrap_or_default();
-    let protected = section.list("protected", pattern).unwrap_or_default();
+    let allowed = section.list(&rows::ALLOWED, pattern);
+    let required = section.list(&rows::REQUIRED, pattern).unwrap_or_default();
+    let protected = section.list(&rows::PROTECTED, pattern).unwrap_or_default();
     declared.keys.extend(allowed.iter().flatten().chain(&required).filter_map(exact));
     declared.protected.extend(protected.iter().filter_map(exact));
     let patterns = |spanned: Vec<Spanned<KeyPattern>>| spanned.into_iter().map(|spanned| spanned.value).collect();
@@ -135,7 +134,7 @@ fn exact(spanned: &Spanned<KeyPattern>) -> Option<Spanned<String>> {
 
 /// Reads the rules for single keys. Exact keys come before patterns, because the first match applies.
 fn fields(section: &mut Section, declared: &mut DeclaredPolicy) {
-    let Some(entry) = section.entry("fields") else {
+    let Some(entry) = section.entry(&rows::FIELDS) else {
         return;
     };
     for (name, entry) in entry.named(section.context).unwrap_or_default() {
@@ -156,13 +155,13 @@ fn fields(section: &mut Section, declared: &mut DeclaredPolicy) {
 }
 
 fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut DeclaredPolicy) -> FieldRule {
-    let regex = section.optional("regex", |text| {
+    let regex = section.parse(&rows::REGEX, |text| {
         FieldRule::pattern(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())))
     });
-    let one_of = section.list("one_of", value::any_text);
+    let one_of = section.list(&rows::ONE_OF, value::any_text);
     let (min_length, max_length) = lengths(section);
-    let default = section.optional("default", value::any_text);
-    let default_location = section.location_of("default");
+    let default = section.parse(&rows::DEFAULT, value::any_text);
+    let default_location = section.location_of(&rows::DEFAULT);
     if default.is_some() && pattern.is_some_and(|pattern| pattern.exact().is_none()) {
         let problem = Problem::new("a pattern cannot have a default").expected("expected an exact key, or no default");
         section.context.reject(&default_location, problem);
@@ -181,12 +180,12 @@ fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Decl
 }
 
 fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
-    let least = section.optional("min_length", count(0..=MAX_LIMIT));
-    let most = section.optional("max_length", count(0..=MAX_LIMIT));
+    let least = section.find(&rows::MIN_LENGTH);
+    let most = section.find(&rows::MAX_LENGTH);
     if let (Some(least), Some(most)) = (least, most)
         && least > most
     {
-        let location = section.location_of("min_length");
+        let location = section.location_of(&rows::MIN_LENGTH);
         let found = format!("{least} is greater than `max_length` ({most})");
         section.context.reject(&location, Problem::new(found));
     }
@@ -194,26 +193,25 @@ fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
 }
 
 fn limits(section: &mut Section, declared: &mut DeclaredPolicy) {
-    let parts = [
-        ("properties", LimitKind::Properties),
-        ("key_length", LimitKind::KeyLength),
-        ("value_length", LimitKind::ValueLength),
+    let parts: [(&Opt<CountIn>, LimitKind); 3] = [
+        (&rows::PROPERTIES, LimitKind::Properties),
+        (&rows::KEY_LENGTH, LimitKind::KeyLength),
+        (&rows::VALUE_LENGTH, LimitKind::ValueLength),
     ];
-    for (key, part) in parts {
-        if let Some(limit) = section.optional(key, count(1..=MAX_LIMIT)) {
+    for (option, part) in parts {
+        if let Some(limit) = section.find(option) {
             *part.of(&mut declared.policy.limits) = Some(limit);
-            declared.limits.push(Spanned { location: section.location_of(key), value: (part, limit) });
+            declared.limits.push(Spanned { location: section.location_of(option), value: (part, limit) });
         }
     }
 }
 
 fn normalize(section: &mut Section) -> Normalize {
-    const CASES: &[(&str, KeyCase)] = &[("keep", KeyCase::Keep), ("lower", KeyCase::Lower), ("upper", KeyCase::Upper)];
     Normalize {
-        nfc: section.read("unicode", false, choice(&[("none", false), ("nfc", true)])),
-        trim: section.read("trim", false, value::boolean),
-        key_case: section.read("key_case", KeyCase::default(), choice(CASES)),
-        scalars_to_strings: section.read("scalars", false, choice(&[("keep", false), ("to_strings", true)])),
-        drop_empty: section.read("empty_values", false, choice(&[("keep", false), ("drop", true)])),
+        nfc: section.get(&rows::UNICODE),
+        trim: section.get(&rows::TRIM),
+        key_case: section.get(&rows::KEY_CASE),
+        scalars_to_strings: section.get(&rows::SCALARS),
+        drop_empty: section.get(&rows::EMPTY_VALUES),
     }
 }

@@ -1,44 +1,37 @@
 //! The process-wide options, and the assembly of the whole configuration.
 
 use super::error::{Location, Problem};
+use super::options::process as rows;
 use super::section::{Context, Section};
-use super::value::{self, choice, count, duration, minutes, seconds, shown_size};
-use super::variables::Text;
-use super::{Config, Dns, ListenAddress, Listener, Log, LogFormat, LogLevel, Reload, Shutdown, Store};
+use super::value::{self, shown_size};
+use super::{Config, Dns, ListenAddress, Listener, Log, Reload, Shutdown, Store};
 use super::{clients, listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
 use secrecy::ExposeSecret;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// The minimum length of `hash_key`, in bytes.
-const MIN_HASH_KEY: usize = 16;
-/// The minimum of the reload interval.
-const MIN_INTERVAL: Duration = Duration::from_millis(100);
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads all options. The result is complete only if there was no error.
 pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let listeners = listeners::read(section);
     let admin = admin(section, &listeners);
-    let threads = section.read("threads", None, threads);
-    let replicas = section.read("replicas", 1, count(1..=1000));
-    let readiness_timeout = section.read("readiness_timeout", seconds(60), duration(seconds(0)..=minutes(60)));
-    let log = section.subsection("log", log);
-    let clients = section.subsection("clients", clients::read);
-    let shutdown = section.subsection("shutdown", shutdown);
-    let reload = section.subsection("reload", reload);
-    let key = secret::secret(section, "hash_key", MIN_HASH_KEY);
-    let has_hash_key = section.has("hash_key");
-    let (store, room) = section.subsection("store", |section| store::read(section, has_hash_key, key.as_ref()));
-    let dns = section.subsection("dns", dns);
+    let threads = section.get(&rows::THREADS);
+    let replicas = section.get(&rows::REPLICAS);
+    let readiness_timeout = section.get(&rows::READINESS_TIMEOUT);
+    let log = section.subsection(&rows::LOG, log);
+    let clients = section.subsection(&rows::CLIENTS, clients::read);
+    let shutdown = section.subsection(&rows::SHUTDOWN, shutdown);
+    let reload = section.subsection(&rows::RELOAD, reload);
+    let key = secret::secret(section, &rows::HASH_KEY);
+    let has_hash_key = section.has(&rows::HASH_KEY);
+    let (store, room) = section.subsection(&rows::STORE, |section| store::read(section, has_hash_key, key.as_ref()));
+    let dns = section.subsection(&rows::DNS, dns);
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies, &listeners);
     policies::warn_of_unused(&policies, section.context);
     let cached = upstreams.iter().any(|upstream| upstream.cache.is_some());
     if replicas > 1 && cached && matches!(store, Store::Memory(_)) {
-        let location = section.location_of("replicas");
+        let location = section.location_of(&rows::REPLICAS);
         let problem = Problem::new("replicas with an in-memory store do not see each other's writes");
         section.context.warn(&location, problem.expected("use `store.redis`"));
     }
@@ -88,31 +81,28 @@ fn check_store_size(cached: usize, declared: Option<usize>, location: &Location,
 
 fn shutdown(section: &mut Section) -> Shutdown {
     Shutdown {
-        drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
-        grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
-        upgrade_socket: section.optional("upgrade_socket", value::path),
+        drain_delay: section.get(&rows::DRAIN_DELAY),
+        grace: section.get(&rows::GRACE),
+        upgrade_socket: section.parse(&rows::UPGRADE_SOCKET, value::path),
     }
 }
 
 fn reload(section: &mut Section) -> Reload {
-    Reload {
-        watch: section.read("watch", true, value::boolean),
-        interval: section.read("interval", seconds(2), duration(MIN_INTERVAL..=minutes(60))),
-    }
+    Reload { watch: section.get(&rows::WATCH), interval: section.get(&rows::INTERVAL) }
 }
 
 fn dns(section: &mut Section) -> Dns {
-    let servers = section.list("servers", value::server).unwrap_or_default();
+    let servers = section.list(&rows::DNS_SERVERS, value::server).unwrap_or_default();
     Dns { servers: servers.into_iter().map(|server| server.value).collect() }
 }
 
 fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
-    let default = Some(SocketAddr::new(LOCALHOST, 9090));
-    let admin = section.read("admin", default, |text| match text.as_str() {
+    let admin = section.parse(&rows::ADMIN, |text| match text.as_str() {
         "off" => Ok(None),
         _ => value::address(text).map(Some).map_err(|problem| problem.expected(ADMIN)),
-    })?;
-    let location = section.location_of("admin");
+    });
+    let admin = admin.unwrap_or_else(|| Some(rows::ADMIN.kind.address()))?;
+    let location = section.location_of(&rows::ADMIN);
     if listeners.iter().any(|listener| listeners::overlap(&listener.address, &ListenAddress::Tcp(admin))) {
         section.context.reject(
             &location,
@@ -128,25 +118,10 @@ fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
 
 const ADMIN: &str = "expected an IP address and a port, such as `127.0.0.1:9090`, or `off`";
 
-fn threads(text: &Text) -> Result<Option<usize>, Problem> {
-    match text.as_str() {
-        "auto" => Ok(None),
-        _ => count(1..=256)(text).map(Some).map_err(|problem| problem.expected("allowed: `auto`, 1 to 256")),
-    }
-}
-
 fn log(section: &mut Section) -> Log {
-    const FORMATS: &[(&str, LogFormat)] = &[("json", LogFormat::Json), ("text", LogFormat::Text)];
-    const LEVELS: &[(&str, LogLevel)] = &[
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
     Log {
-        format: section.read("format", LogFormat::Json, choice(FORMATS)),
-        level: section.read("level", LogLevel::Info, choice(LEVELS)),
-        requests: section.read("requests", true, value::boolean),
+        format: section.get(&rows::LOG_FORMAT),
+        level: section.get(&rows::LOG_LEVEL),
+        requests: section.get(&rows::LOG_REQUESTS),
     }
 }

@@ -1,6 +1,10 @@
 //! References to secrets and certificates. Their values are never in the configuration itself.
 
 use super::error::{Location, Problem};
+use super::options::declare::Opt;
+use super::options::kind::SecretOf;
+use super::options::secrets as rows;
+use super::options::table::Declared;
 use super::section::{Context, Entry, Section};
 use super::value;
 use super::variables::is_name;
@@ -10,16 +14,16 @@ use std::path::PathBuf;
 /// The forms of a reference to a secret.
 pub(super) const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
 
-/// A secret of at least `least` bytes, if the option is set.
-pub(super) fn secret(section: &mut Section, key: &'static str, least: usize) -> Option<SecretSlice<u8>> {
-    let entry = section.entry(key)?;
-    referenced_secret(section.context, &entry, least)
+/// A secret, if the option is set.
+pub(super) fn secret(section: &mut Section, option: &Opt<SecretOf>) -> Option<SecretSlice<u8>> {
+    let entry = section.entry(option)?;
+    referenced_secret(section.context, &entry, option.kind.min)
 }
 
 /// A secret that is UTF-8 text, if the option is set.
-pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretString> {
-    let entry = section.entry(key)?;
-    let found = referenced_secret(section.context, &entry, 1)?;
+pub(super) fn text(section: &mut Section, option: &Opt<SecretOf>) -> Option<SecretString> {
+    let entry = section.entry(option)?;
+    let found = referenced_secret(section.context, &entry, option.kind.min)?;
     let text = std::str::from_utf8(found.expose_secret()).map(SecretString::from);
     text.map_err(|_| section.context.reject(&entry.location, Problem::new("the secret is not valid UTF-8"))).ok()
 }
@@ -47,8 +51,8 @@ pub(super) fn referenced_secret(context: &mut Context, entry: &Entry, least: usi
 }
 
 fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
-    let file = section.entry("file");
-    let env = section.entry("env");
+    let file = section.entry(&rows::FILE);
+    let env = section.entry(&rows::ENV);
     match (file, env) {
         (Some(file), None) => {
             let (_, bytes) = contents(section.context, &file)?;
@@ -76,8 +80,8 @@ fn missing<T>(section: &mut Section, found: &str) -> Option<T> {
 }
 
 /// The location, path and contents of a file, if the option is set. The contents may be secret.
-pub(super) fn file(section: &mut Section, key: &'static str) -> Option<(Location, PathBuf, SecretSlice<u8>)> {
-    let entry = section.entry(key)?;
+pub(super) fn file(section: &mut Section, option: &dyn Declared) -> Option<(Location, PathBuf, SecretSlice<u8>)> {
+    let entry = section.entry(option)?;
     let (path, bytes) = contents(section.context, &entry)?;
     Some((entry.location, path, SecretSlice::from(bytes)))
 }

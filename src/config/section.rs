@@ -2,6 +2,9 @@
 
 use super::Environment;
 use super::error::{ConfigError, Location, Problem, listed, path_below};
+use super::options::declare::Opt;
+use super::options::kind::{Or, Parse};
+use super::options::table::Declared;
 use super::tree::{Member, Node, NodeKind};
 use super::variables::Text;
 
@@ -148,7 +151,8 @@ impl<'t> Entry<'t> {
 
 impl<'t, 'l> Section<'t, '_, 'l> {
     /// An option's value, if set.
-    pub fn entry(&mut self, key: &'static str) -> Option<Entry<'t>> {
+    pub fn entry(&mut self, option: &dyn Declared) -> Option<Entry<'t>> {
+        let key = option.key();
         if !self.known.contains(&key) {
             self.known.push(key);
         }
@@ -157,32 +161,42 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     }
 
     /// Whether an option is set.
-    pub fn has(&self, key: &str) -> bool {
-        self.members.iter().any(|member| member.key == key)
+    pub fn has(&self, option: &dyn Declared) -> bool {
+        self.members.iter().any(|member| member.key == option.key())
     }
 
     /// The location of an option, or of the map that lacks it.
-    pub fn location_of(&self, key: &str) -> Location {
+    pub fn location_of(&self, option: &dyn Declared) -> Location {
+        let key = option.key();
         let member = self.members.iter().find(|member| member.key == key);
         let missing = || Location { path: path_below(&self.location.path, key), place: self.location.place };
         member.map_or_else(missing, |member| Entry::member(&self.location, member).location)
     }
 
-    /// An option's parsed value, or its default.
-    pub fn read<T>(&mut self, key: &'static str, default: T, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> T {
-        self.optional(key, parse).unwrap_or(default)
+    /// An option's value, or its default. The row says what is valid.
+    pub fn get<K: Parse + Sync>(&mut self, option: &Opt<Or<K>>) -> K::Value
+    where
+        K::Value: Sync,
+    {
+        let Or { kind, default } = &option.kind;
+        self.parse(option, |text| kind.parse(text)).unwrap_or(*default)
+    }
+
+    /// An option's value, if set. The row says what is valid.
+    pub fn find<K: Parse + Sync>(&mut self, option: &Opt<K>) -> Option<K::Value> {
+        self.parse(option, |text| option.kind.parse(text))
     }
 
     /// An option's parsed value, if set.
-    pub fn optional<T>(&mut self, key: &'static str, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
-        self.entry(key)?.read(self.context, parse)
+    pub fn parse<T>(&mut self, option: &dyn Declared, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
+        self.entry(option)?.read(self.context, parse)
     }
 
     /// An option's value; an error if it is not set. `allowed` describes it.
-    pub fn required(&mut self, key: &'static str, allowed: &str) -> Option<Entry<'t>> {
-        let entry = self.entry(key);
+    pub fn required(&mut self, option: &dyn Declared, allowed: &str) -> Option<Entry<'t>> {
+        let entry = self.entry(option);
         if entry.is_none() {
-            let location = self.location_of(key);
+            let location = self.location_of(option);
             self.context.reject(&location, Problem::new("is missing").expected(allowed));
         }
         entry
@@ -191,21 +205,21 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     /// The parsed items of an option that is a list, if set.
     pub fn list<T>(
         &mut self,
-        key: &'static str,
+        option: &dyn Declared,
         parse: impl Fn(&Text) -> Result<T, Problem>,
     ) -> Option<Vec<Spanned<T>>> {
-        let entry = self.entry(key)?;
+        let entry = self.entry(option)?;
         Some(entry.read_items(self.context, parse))
     }
 
     /// The parsed values of a required option that is a single value or a list.
     pub fn one_or_several<T>(
         &mut self,
-        key: &'static str,
+        option: &dyn Declared,
         allowed: &str,
         parse: impl Fn(&Text) -> Result<T, Problem>,
     ) -> Vec<Spanned<T>> {
-        let Some(entry) = self.required(key, allowed) else {
+        let Some(entry) = self.required(option, allowed) else {
             return Vec::new();
         };
         if entry.is_single() {
@@ -216,9 +230,9 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     }
 
     /// Reads a nested map of options. If it is not set, all its options have their defaults.
-    pub fn subsection<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> T {
-        let entry = self.entry(key);
-        let location = self.location_of(key);
+    pub fn subsection<T>(&mut self, option: &dyn Declared, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> T {
+        let entry = self.entry(option);
+        let location = self.location_of(option);
         let members = entry.and_then(|entry| entry.members(self.context)).unwrap_or_default();
         let mut section = Section { location, context: &mut *self.context, members, known: Vec::new() };
         let value = read(&mut section);
@@ -229,10 +243,10 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     /// Reads a nested map of options, if set.
     pub fn optional_subsection<T>(
         &mut self,
-        key: &'static str,
+        option: &dyn Declared,
         read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T,
     ) -> Option<T> {
-        let entry = self.entry(key)?;
+        let entry = self.entry(option)?;
         self.context.read_map(&entry, read)
     }
 

@@ -1,6 +1,9 @@
 //! The servers of a shared store: their addresses and logins.
 
 use super::error::{Location, Problem, listed};
+use super::options::declare::{Opt, Plain};
+use super::options::kind::SecretOf;
+use super::options::store as rows;
 use super::section::{Section, Spanned};
 use super::url::{is_host, is_loopback, port};
 use super::value;
@@ -8,12 +11,8 @@ use super::variables::Text;
 use super::{Login, RedisAddress, Servers, secret};
 use http::Uri;
 
-/// The default port of a server.
-const SERVER_PORT: u16 = 6379;
-/// The default port of a sentinel.
-const SENTINEL_PORT: u16 = 26379;
 /// The options that name the servers. Exactly one must be set.
-const SERVER_OPTIONS: [&str; 3] = ["url", "sentinel", "cluster"];
+const SERVER_OPTIONS: [&Plain; 3] = [&rows::URL, &rows::SENTINEL, &rows::CLUSTER];
 const FORMS: &str = "expected `redis://HOST[:PORT]` or `rediss://HOST[:PORT]`";
 
 /// The servers, and whether their connections are encrypted.
@@ -33,13 +32,14 @@ struct Address {
 
 /// Reads the addresses. `None` after an error.
 pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
-    let url = section.entry("url");
+    let url = section.entry(&rows::URL);
     let url = url.and_then(|entry| {
-        Some(Spanned { value: entry.read(section.context, address(SERVER_PORT))?, location: entry.location })
+        Some(Spanned { value: entry.read(section.context, address(rows::SERVER_PORT))?, location: entry.location })
     });
-    let sentinel = section.optional_subsection("sentinel", sentinel).flatten();
-    let cluster = section.list("cluster", address(SERVER_PORT));
-    let given: Vec<&str> = SERVER_OPTIONS.into_iter().filter(|option| section.has(option)).collect();
+    let sentinel = section.optional_subsection(&rows::SENTINEL, sentinel).flatten();
+    let cluster = section.list(&rows::CLUSTER, address(rows::SERVER_PORT));
+    let given: Vec<&str> =
+        SERVER_OPTIONS.iter().filter(|option| section.has(**option)).map(|option| option.key).collect();
     if given.len() != 1 {
         let location = section.location.clone();
         let found = match given.as_slice() {
@@ -48,7 +48,8 @@ pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
         };
         section.context.reject(
             &location,
-            Problem::new(found).expected(format!("expected exactly one of {}", listed(SERVER_OPTIONS))),
+            Problem::new(found)
+                .expected(format!("expected exactly one of {}", listed(SERVER_OPTIONS.map(|option| option.key)))),
         );
     }
     if let Some(Spanned { location, value: Address { tls, address } }) = url {
@@ -63,11 +64,11 @@ pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
 }
 
 fn sentinel(section: &mut Section) -> Option<StoreServers> {
-    let service = section.required("service", "expected the name of the master that the sentinels monitor");
+    let service = section.required(&rows::SERVICE, "expected the name of the master that the sentinels monitor");
     let service = service.and_then(|entry| entry.read(section.context, value::text));
-    let nodes = section.required("nodes", "expected a list of sentinel addresses");
-    let nodes = nodes.map(|entry| entry.read_items(section.context, address(SENTINEL_PORT)));
-    let login = login(section);
+    let nodes = section.required(&rows::NODES, "expected a list of sentinel addresses");
+    let nodes = nodes.map(|entry| entry.read_items(section.context, address(rows::SENTINEL_PORT)));
+    let login = login(section, &rows::SENTINEL_USERNAME, &rows::SENTINEL_PASSWORD);
     let (nodes, tls, exposed) = check_nodes(section, &nodes?)?;
     Some(StoreServers { servers: Servers::Sentinel { service: service?, nodes, login }, tls, exposed })
 }
@@ -96,15 +97,15 @@ fn check_nodes(
     Some((nodes.iter().map(|node| node.value.address.clone()).collect(), tls, exposed))
 }
 
-/// The login at servers: `username` and `password`.
-pub(super) fn login(section: &mut Section) -> Login {
-    let username = section.optional("username", value::text);
-    let password = secret::text(section, "password");
-    if section.has("username") && !section.has("password") {
-        let location = section.location_of("password");
-        section.context.reject(&location, Problem::new("is missing, but `username` is set").expected(secret::FORMS));
+/// The login at servers.
+pub(super) fn login(section: &mut Section, username: &Plain, password: &Opt<SecretOf>) -> Login {
+    let found = Login { username: section.parse(username, value::text), password: secret::text(section, password) };
+    if section.has(username) && !section.has(password) {
+        let location = section.location_of(password);
+        let problem = Problem::new(format!("is missing, but `{}` is set", username.key));
+        section.context.reject(&location, problem.expected(secret::FORMS));
     }
-    Login { username, password }
+    found
 }
 
 /// Parses an address. Errors do not show its text if it may contain a password.

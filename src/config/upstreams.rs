@@ -4,15 +4,18 @@ use super::Listener;
 use super::callers;
 use super::certificates;
 use super::error::{Location, Problem, listed};
+use super::options::declare::Plain;
+use super::options::process;
+use super::options::upstreams::{self as rows, dialects};
 use super::policies::{self, Policies};
 use super::section::{Section, Spanned};
 use super::url::{PLAIN_PATH, Url, authority, is_host, is_loopback, is_plain_path};
-use super::value::{self, choice, count, duration, minutes, seconds, size};
+use super::value::{self, seconds};
 use super::variables::Text;
 use crate::dialect::path::ANY;
 use crate::dialect::{DIALECTS, Dialect};
 use crate::gateway::{
-    BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
+    BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Upstream,
 };
 use crate::policy::Policy;
 use std::time::Duration;
@@ -24,7 +27,7 @@ const MAX_HOLD: Duration = seconds(5);
 
 /// Reads the option `upstreams`. The result is complete only if there was no error.
 pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[Listener]) -> Vec<Upstream> {
-    let Some(entry) = section.required("upstreams", "expected a map with at least one upstream") else {
+    let Some(entry) = section.required(&process::UPSTREAMS, "expected a map with at least one upstream") else {
         return Vec::new();
     };
     let named = entry.named(section.context);
@@ -101,20 +104,20 @@ fn upstream(
     policies: &mut Policies,
     listeners: &[Listener],
 ) -> Option<CompiledUpstream> {
-    let dialect = section.required("dialect", &format!("allowed: {}", listed(dialects())));
+    let dialect = section.required(&rows::DIALECT, &format!("allowed: {}", listed(dialects())));
     let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
     let target = target(section);
-    let matcher = section.subsection("match", |section| matcher(section, listeners));
-    let unmatched = section.read("unmatched", Unmatched::default(), choice(UNMATCHED));
+    let matcher = section.subsection(&rows::MATCH, |section| matcher(section, listeners));
+    let unmatched = section.get(&rows::UNMATCHED);
     let check = callers::read(section);
     let cache = cache(section);
-    let body = section.subsection("body", body);
-    let slots = section.subsection("limits", slots);
-    let preserve_host = section.read("preserve_host", false, value::boolean);
-    let allow_http = section.read("allow_http", false, value::boolean);
-    let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
-    if preserve_host && section.has("host") {
-        let location = section.location_of("host");
+    let body = section.subsection(&rows::BODY, body);
+    let slots = section.subsection(&rows::LIMITS, slots);
+    let preserve_host = section.get(&rows::PRESERVE_HOST);
+    let allow_http = section.get(&rows::ALLOW_HTTP);
+    let named = [&rows::POLICY, &rows::REFRESH_TOKEN_POLICY].map(|option| policy(section, option, policies));
+    if preserve_host && section.has(&rows::HOST) {
+        let location = section.location_of(&rows::HOST);
         let problem = Problem::new("cannot be combined with `preserve_host`");
         section.context.reject(&location, problem.expected("remove one of them"));
     }
@@ -144,7 +147,7 @@ fn upstream(
     bind(section, named, policies, &mut upstream);
     Some(CompiledUpstream {
         upstream,
-        match_location: section.location_of("match"),
+        match_location: section.location_of(&rows::MATCH),
         on_unreachable: cache.map(|cache| cache.location),
     })
 }
@@ -162,18 +165,11 @@ fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Polici
     if let Some(policy) = of_refresh_tokens {
         upstream.refresh_token_policy = policy;
     }
-    let location = section.location_of(REFRESH_TOKEN_POLICY);
-    if section.has(REFRESH_TOKEN_POLICY) && !upstream.dialect.has_refresh_tokens() {
+    let location = section.location_of(&rows::REFRESH_TOKEN_POLICY);
+    if section.has(&rows::REFRESH_TOKEN_POLICY) && !upstream.dialect.has_refresh_tokens() {
         let why = format!("dialect `{}` has no refresh tokens", upstream.dialect.name);
         section.context.warn(&location, Problem::new("has no effect").expected(why));
     }
-}
-
-const REFRESH_TOKEN_POLICY: &str = "refresh_token_policy";
-const UNMATCHED: &[(&str, Unmatched)] = &[("forward", Unmatched::Forward), ("reject", Unmatched::Reject)];
-
-fn dialects() -> impl Iterator<Item = &'static str> {
-    DIALECTS.iter().map(|dialect| dialect.name)
 }
 
 fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
@@ -184,8 +180,8 @@ fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
     })
 }
 
-fn policy(section: &mut Section, key: &'static str, policies: &Policies) -> Option<String> {
-    section.optional(key, |text| {
+fn policy(section: &mut Section, option: &Plain, policies: &Policies) -> Option<String> {
+    section.parse(option, |text| {
         if policies.contains_key(text.as_str()) {
             return Ok(text.as_str().to_owned());
         }
@@ -199,16 +195,19 @@ fn policy(section: &mut Section, key: &'static str, policies: &Policies) -> Opti
 }
 
 fn target(section: &mut Section) -> Option<Target> {
-    let url = section.required("url", "expected the URL of the provider");
+    let url = section.required(&rows::URL, "expected the URL of the provider");
     let url = url.and_then(|entry| entry.read(section.context, Url::without_query));
-    let files = |section: &mut Section| (certificates::authorities(section), certificates::identity(section));
-    let (authorities, identity) = section.optional_subsection("tls", files).unwrap_or_default();
-    let virtual_host = section.optional("host", authority);
-    let protocol = section.read("protocol", Protocol::default(), choice(PROTOCOLS));
-    let timeouts = section.subsection("timeouts", timeouts);
+    let files = |section: &mut Section| {
+        let authorities = certificates::authorities(section, &rows::CA_FILE);
+        (authorities, certificates::identity(section, &rows::CERTIFICATE, &rows::KEY))
+    };
+    let (authorities, identity) = section.optional_subsection(&rows::TLS, files).unwrap_or_default();
+    let virtual_host = section.parse(&rows::HOST, authority);
+    let protocol = section.get(&rows::PROTOCOL);
+    let timeouts = section.subsection(&rows::TIMEOUTS, timeouts);
     let url = url?;
-    if !url.tls && section.has("tls") {
-        let location = section.location_of("tls");
+    if !url.tls && section.has(&rows::TLS) {
+        let location = section.location_of(&rows::TLS);
         section.context.reject(
             &location,
             Problem::new("`url` does not use TLS").expected("use `https://` there, or remove `tls`"),
@@ -218,22 +217,18 @@ fn target(section: &mut Section) -> Option<Target> {
     Some(Target { tls, host, rooted, port, virtual_host, base_path, authorities, identity, protocol, timeouts })
 }
 
-const PROTOCOLS: &[(&str, Protocol)] =
-    &[("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
-
 fn timeouts(section: &mut Section) -> Timeouts {
-    let mut read = |key, default| section.read(key, default, duration(Duration::from_millis(1)..=minutes(10)));
     Timeouts {
-        connect: read("connect", seconds(1)),
-        first_byte: read("first_byte", seconds(15)),
-        idle: read("idle", seconds(60)),
-        keepalive: read("keepalive", seconds(30)),
+        connect: section.get(&rows::CONNECT),
+        first_byte: section.get(&rows::FIRST_BYTE),
+        idle: section.get(&rows::IDLE),
+        keepalive: section.get(&rows::KEEPALIVE),
     }
 }
 
 /// Reads the option `cache`. The location is that of `on_unreachable`.
 fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
-    let entry = section.entry("cache")?;
+    let entry = section.entry(&rows::CACHE)?;
     if entry.is_single() {
         entry.read(section.context, |text| match text.as_str() {
             "off" => Ok(()),
@@ -245,7 +240,7 @@ fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
     section.context.read_map(&entry, |section| {
         let faults = section.context.faults.len();
         let value = freshness(section);
-        let location = section.location_of("on_unreachable");
+        let location = section.location_of(&rows::ON_UNREACHABLE);
         let is_valid = section.context.faults.len() == faults;
         if is_valid && value.on_unreachable == OnUnreachable::Hold && value.max_serving_time() > MAX_HOLD {
             let found = format!("`hold` would delay a write by {}", value::shown_duration(value.max_serving_time()));
@@ -256,37 +251,33 @@ fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
 }
 
 fn freshness(section: &mut Section) -> Freshness {
-    const ON_UNREACHABLE: &[(&str, OnUnreachable)] =
-        &[("forward", OnUnreachable::Forward), ("reject", OnUnreachable::Reject), ("hold", OnUnreachable::Hold)];
-    let default = Freshness::default();
-    let stale = || duration(seconds(0)..=minutes(60));
     Freshness {
-        ttl: section.read("ttl", default.ttl, duration(seconds(1)..=minutes(5))),
-        max_body: section.read("max_body", default.max_body, size(1 << 10..=1 << 20)),
-        stale_while_revalidate: section.read("stale_while_revalidate", default.stale_while_revalidate, stale()),
-        stale_if_error: section.read("stale_if_error", default.stale_if_error, stale()),
-        negative_ttl: section.read("negative_ttl", default.negative_ttl, duration(seconds(0)..=seconds(2))),
-        on_unreachable: section.read("on_unreachable", default.on_unreachable, choice(ON_UNREACHABLE)),
+        ttl: section.get(&rows::TTL),
+        max_body: section.get(&rows::MAX_BODY),
+        stale_while_revalidate: section.get(&rows::STALE_WHILE_REVALIDATE),
+        stale_if_error: section.get(&rows::STALE_IF_ERROR),
+        negative_ttl: section.get(&rows::NEGATIVE_TTL),
+        on_unreachable: section.get(&rows::ON_UNREACHABLE),
     }
 }
 
 fn body(section: &mut Section) -> BodyLimits {
-    let max = section.read("max", 256 << 10, size(1 << 10..=16 << 20));
-    let timeout = section.read("timeout", seconds(15), duration(Duration::from_millis(1)..=minutes(10)));
+    let max = section.get(&rows::BODY_MAX);
+    let timeout = section.get(&rows::BODY_TIMEOUT);
     BodyLimits { max, max_undeclared: max.min(MAX_UNDECLARED), timeout }
 }
 
 fn slots(section: &mut Section) -> SlotLimits {
     SlotLimits {
-        in_flight: section.read("in_flight", 500, count(1..=100_000)),
-        per_source: section.read("per_source", 100, count(1..=100_000)),
-        wait: section.read("wait", seconds(1), duration(seconds(0)..=minutes(1))),
+        in_flight: section.get(&rows::IN_FLIGHT),
+        per_source: section.get(&rows::PER_SOURCE),
+        wait: section.get(&rows::WAIT),
     }
 }
 
 fn matcher(section: &mut Section, listeners: &[Listener]) -> RequestMatcher {
-    let listener = section.optional("listener", |text| listener_named(text, listeners));
-    let host = section.optional("host", |text| {
+    let listener = section.parse(&rows::MATCH_LISTENER, |text| listener_named(text, listeners));
+    let host = section.parse(&rows::MATCH_HOST, |text| {
         let host = text.as_str().to_ascii_lowercase();
         let host = host.strip_suffix('.').map_or(host.clone(), str::to_owned);
         let allowed = "expected a host name or an IP address, without a port and without `*`";
@@ -296,13 +287,14 @@ fn matcher(section: &mut Section, listeners: &[Listener]) -> RequestMatcher {
             Err(Problem::new(format!("{} is not a host", text.shown())).expected(allowed))
         }
     });
-    let path_prefix = section.read("path_prefix", String::new(), |text| {
+    let path_prefix = section.parse(&rows::PATH_PREFIX, |text| {
         let allowed = format!("{PLAIN_PATH}, without a trailing slash; omit it to match all paths");
         let plain = is_plain_path(text.as_str());
         let problem = || Problem::new(format!("{} is not a valid path prefix", text.shown())).expected(&allowed);
         plain.then(|| text.as_str().to_owned()).ok_or_else(problem)
     });
-    RequestMatcher { listener, host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::boolean) }
+    let strip_prefix = section.get(&rows::STRIP_PREFIX);
+    RequestMatcher { listener, host, path_prefix: path_prefix.unwrap_or_default(), strip_prefix }
 }
 
 fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem> {
@@ -317,14 +309,14 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
 /// Warns of plaintext on the network, and of `protocol: auto` without TLS.
 fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
     if !target.tls && !is_loopback(&target.host) && !allow_http {
-        let location = section.location_of("url");
+        let location = section.location_of(&rows::URL);
         let problem = Problem::new("tokens and sessions go over the network in cleartext");
         section
             .context
             .warn(&location, problem.expected("use `https://`, or set `allow_http: true` if the network is encrypted"));
     }
     if target.protocol == Protocol::Auto && !target.tls {
-        let location = section.location_of("protocol");
+        let location = section.location_of(&rows::PROTOCOL);
         let problem = Problem::new("`auto` means `http1` without TLS");
         section.context.warn(&location, problem.expected("use `http2` for HTTP/2 with prior knowledge (h2c)"));
     }
@@ -332,7 +324,7 @@ fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
 
 /// Rejects paths with which no governed request could match.
 fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatcher, target: &Target) {
-    let location = section.location_of("match");
+    let location = section.location_of(&rows::MATCH);
     let prefix = &matcher.path_prefix;
     if prefix.is_empty() && matcher.strip_prefix {
         section.context.reject(&location, Problem::new("`strip_prefix` needs `path_prefix`"));
@@ -346,7 +338,7 @@ fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatche
     }
     let base = target.base_path.to_ascii_lowercase();
     if let Some(root) = dialect.roots.iter().find(|root| base.ends_with(**root)) {
-        let location = section.location_of("url");
+        let location = section.location_of(&rows::URL);
         let found = format!("ends with `{root}`, but request paths already begin with it");
         section.context.warn(&location, Problem::new(found));
     }

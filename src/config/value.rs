@@ -18,6 +18,10 @@ const RENAMED: [(&str, &str); 1] = [("refuse", "reject")];
 /// The maximum length of the name of an upstream or a policy.
 const MAX_NAME: usize = 64;
 
+pub(super) const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
 pub(super) const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }

@@ -13,10 +13,14 @@ pub struct HeadLimits {
     pub target: usize,
 }
 
-impl Default for HeadLimits {
+impl HeadLimits {
     /// The defaults of `clients.limits`.
+    pub const DEFAULT: HeadLimits = HeadLimits { block: 32 << 10, count: 100, single: 8 << 10, target: 8 << 10 };
+}
+
+impl Default for HeadLimits {
     fn default() -> HeadLimits {
-        HeadLimits { block: 32 << 10, count: 100, single: 8 << 10, target: 8 << 10 }
+        HeadLimits::DEFAULT
     }
 }
 

@@ -1,0 +1,21 @@
+//! The table of all options: each is declared once, in a file of this folder.
+//!
+//! The readers take an option's key, default and bounds from its row. `config/schema.json`, `config/example.yaml` and
+//! the tables of `docs/configuration.md` are rendered from the rows (`tests/suite/reference/`).
+
+pub(super) mod auth;
+pub(super) mod clients;
+pub(super) mod declare;
+pub(super) mod kind;
+pub(super) mod listeners;
+pub(super) mod policies;
+pub(super) mod process;
+pub(super) mod secrets;
+pub(super) mod session_rules;
+pub(super) mod store;
+pub(super) mod table;
+pub(super) mod upstreams;
+
+pub use process::ROOT;
+pub use secrets::SECRET;
+pub use table::{Example, Fallback, Format, NamedMaps, Options, Row, Rule, Sample, Shape};

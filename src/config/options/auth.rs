@@ -1,0 +1,130 @@
+//! The options of `auth` of an upstream.
+
+use super::super::value::{minutes, seconds};
+use super::declare::{Chosen, Opt, Plain, Switch, Timed};
+use super::kind::{DurationIn, Or, SomeOf, Structure, TEXT, URL, WholeSeconds, Words, boolean, choice, duration};
+use super::table::Options;
+use jsonwebtoken::Algorithm;
+
+/// A day, in minutes.
+const DAY: u64 = 24 * 60;
+
+pub const ALGORITHM_WORDS: Words<Algorithm> = &[
+    ("RS256", Algorithm::RS256),
+    ("RS384", Algorithm::RS384),
+    ("RS512", Algorithm::RS512),
+    ("PS256", Algorithm::PS256),
+    ("PS384", Algorithm::PS384),
+    ("PS512", Algorithm::PS512),
+    ("ES256", Algorithm::ES256),
+    ("ES384", Algorithm::ES384),
+    ("EdDSA", Algorithm::EdDSA),
+    ("Ed25519", Algorithm::EdDSA),
+];
+
+pub static ISSUER: Plain = Opt::new(
+    "issuer",
+    Structure::OneOrSeveral(&URL),
+    "Accepted issuers: `iss` must equal one of these exactly (Auth0's ends with `/`).",
+)
+.required()
+.allowed("URL without a query, or a list")
+.shown("https://acme.eu.auth0.com/")
+.comment("One, or a list; exactly as in `iss`.");
+
+pub static AUDIENCE: Plain =
+    Opt::new("audience", Structure::OneOrSeveral(&TEXT), "Accepted audiences: `aud` must contain one of these.")
+        .required()
+        .allowed("string, or a list")
+        .shown("[https://acme.eu.auth0.com/api/v2/]")
+        .comment("One, or a list.");
+
+pub static JWKS: Plain = Opt::new("jwks", URL, "URL of the issuer's JWKS document.")
+    .default("discovered from the first issuer")
+    .allowed("URL")
+    .shown("https://acme.eu.auth0.com/.well-known/jwks.json");
+
+pub static HOST: Plain = Opt::new("host", TEXT, "Host name of the server of `jwks`, like `host` of an upstream.")
+    .default("`host` of the upstream if `jwks` has the host and port of its `url`")
+    .allowed("as for an upstream; only with `jwks`")
+    .shown("acme.eu.auth0.com")
+    .comment("Like the upstream's, for `jwks`.");
+
+pub static ALLOW_HTTP: Switch = Opt::new(
+    "allow_http",
+    boolean(false),
+    "Whether `issuer` and `jwks` may be `http://` on other machines. An attacker who can change the keys in transit \
+        can sign tokens.",
+)
+.comment("Allow http:// to other machines for `issuer` and `jwks`.");
+
+pub static ALGORITHMS: Opt<SomeOf<Algorithm>> = Opt::new(
+    "algorithms",
+    SomeOf { words: ALGORITHM_WORDS, default: Algorithm::RS256 },
+    "Accepted signature algorithms.",
+);
+
+pub static OPAQUE: Chosen<bool> = Opt::new(
+    "opaque",
+    choice(&[("reject", false), ("forward", true)], false),
+    "How to treat opaque tokens (not JWTs), such as personal access tokens of ZITADEL: reject them, or forward them \
+        to the provider, which verifies them. An opaque token has its own cache entries.",
+)
+.comment("Opaque tokens: reject, or forward to the provider, which verifies them.");
+
+pub static LEEWAY: Opt<Or<WholeSeconds>> = Opt::new(
+    "leeway",
+    Or { kind: WholeSeconds(DurationIn { min: seconds(0), max: minutes(5) }), default: 30 },
+    "Allowed clock difference.",
+)
+.allowed("whole seconds");
+
+pub static REFRESH: Timed =
+    Opt::new("refresh", duration(seconds(10), minutes(DAY), minutes(10)), "Interval of key fetches.");
+
+pub static MIN_INTERVAL: Timed = Opt::new(
+    "min_interval",
+    duration(seconds(1), minutes(60), seconds(10)),
+    "Minimum interval of key fetches for tokens with an unknown key.",
+);
+
+pub static MAX_STALE: Timed = Opt::new(
+    "max_stale",
+    duration(seconds(10), minutes(7 * DAY), minutes(DAY)),
+    "How long to use the previous keys if fetches fail.",
+)
+.allowed("at least `refresh`");
+
+pub static FETCH_TIMEOUT: Timed = Opt::new(
+    "fetch_timeout",
+    duration(seconds(1), minutes(1), seconds(10)),
+    "Timeout of a fetch of the keys, or of the discovery document.",
+);
+
+pub static CA_FILE: Plain = Opt::new("ca_file", TEXT, "CA certificates to trust, as in [tls](#tls).")
+    .default("the system's")
+    .allowed("PEM file with at least one certificate")
+    .shown("/etc/ssl/certs/ca-certificates.crt")
+    .comment("CA certificates to trust, PEM.");
+
+/// The options in `auth`.
+pub static OPTIONS: Options = Options {
+    heading: "auth",
+    comments_above: false,
+    rules: &[],
+    rows: &[
+        &ISSUER,
+        &AUDIENCE,
+        &JWKS,
+        &HOST,
+        &ALLOW_HTTP,
+        &ALGORITHMS,
+        &OPAQUE,
+        &LEEWAY,
+        &REFRESH,
+        &MIN_INTERVAL,
+        &MAX_STALE,
+        &FETCH_TIMEOUT,
+        &CA_FILE,
+    ],
+};

@@ -257,7 +257,7 @@ fn leaves_do_not_use_each_other() {
 }
 
 #[test]
-fn nothing_is_named_where_it_must_not_be() {
+fn forbidden_names_are_not_used() {
     expect_none(&banned(&sources()));
 }
 
@@ -270,7 +270,7 @@ fn named_in_lib() -> Vec<String> {
 }
 
 #[test]
-fn what_lib_names_exists() {
+fn modules_named_in_lib_exist() {
     let named = named_in_lib();
     let exists = |name: &String| {
         let path = if name.starts_with("tests/") { format!("{name}.rs") } else { format!("src/{name}.rs") };
@@ -287,7 +287,7 @@ fn files_are_short() {
 }
 
 #[test]
-fn the_lists_here_name_modules_that_exist() {
+fn lists_name_existing_modules() {
     let order = order();
     for module in PURE.iter().chain(&LEAVES).chain(&["proxy", "sandbox", "cli", "client"]) {
         assert!(order.iter().any(|own| own == module), "{module} is gone");
@@ -297,7 +297,7 @@ fn the_lists_here_name_modules_that_exist() {
 }
 
 #[test]
-fn planted_violations_are_found() {
+fn checks_find_planted_violations() {
     let order: Vec<String> =
         ["model", "policy", "gateway", "metrics", "cache", "proxy", "sandbox", "cli"].map(String::from).into();
     let faults = |path: &str, text: &str| {

@@ -166,7 +166,7 @@ fn every_crate_has_a_licence_that_is_allowed() {
 }
 
 #[test]
-fn an_affected_crate_is_found_and_a_patched_one_is_not() {
+fn check_finds_affected_crates_only() {
     let lock = "version = 4\n\n[[package]]\nname = \"own\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"leaky\"\n\
         version = \"1.2.3+build\"\nsource = \"registry+x\"\ndependencies = [\n \"left\",\n]\n\n[[package]]\nname = \"left\"\n\
         version = \"0.4.0-rc.1\"\nsource = \"registry+x\"\n";
@@ -197,7 +197,7 @@ fn an_affected_crate_is_found_and_a_patched_one_is_not() {
 }
 
 #[test]
-fn licences_are_read_as_expressions() {
+fn licences_are_parsed_as_spdx_expressions() {
     for text in [
         "MIT",
         "MIT OR Apache-2.0",

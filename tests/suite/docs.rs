@@ -147,7 +147,7 @@ fn every_metric_is_documented_with_its_labels() {
 }
 
 #[test]
-fn the_documentation_names_no_other_metric() {
+fn documentation_names_only_existing_metrics() {
     let metrics = metrics();
     let name = Regex::new(r"\bsessiongate_[a-z_]+\b").unwrap();
     for page in pages().iter().filter(|page| !page.ends_with("CHANGELOG.md")) {
@@ -161,7 +161,7 @@ fn the_documentation_names_no_other_metric() {
 
 /// The alerts use metrics with labels that they have, and values that exist.
 #[test]
-fn alerts_name_what_exists() {
+fn alerts_use_existing_metrics_and_labels() {
     let metrics = metrics();
     let text = fs::read_to_string(project().join("docs/operations.md")).unwrap();
     let rules = text.split("```yaml\ngroups:").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

@@ -208,7 +208,7 @@ fn imports_within_a_room_run_one_way() {
 }
 
 #[test]
-fn planted_circles_are_found() {
+fn check_finds_planted_circles() {
     let found = |files: &[(&str, &str)]| {
         let sources: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
         circles(&sources)

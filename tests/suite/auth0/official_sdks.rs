@@ -213,7 +213,7 @@ fn lists_as_at_the_tenant(sdk: Sdk, own: &[&str]) {
 }
 
 #[test]
-fn the_go_sdks_list_as_at_the_tenant() {
+fn go_sdks_get_the_same_lists_as_from_the_tenant() {
     let own = [
         "GET /api/v2/users/auth0%7Cx/sessions?take=50",
         "GET /api/v2/users/auth0%7Cx/refresh-tokens?include_totals=true&per_page=50",
@@ -232,7 +232,7 @@ fn the_go_sdks_list_as_at_the_tenant() {
 }
 
 #[test]
-fn the_java_sdk_lists_as_at_the_tenant() {
+fn java_sdk_gets_the_same_lists_as_from_the_tenant() {
     let own = [
         "GET /api/v2/users/auth0%7Cx/sessions",
         "GET /api/v2/users/auth0%7Cx/sessions?per_page=2&page=1&include_totals=true",
@@ -244,12 +244,12 @@ fn the_java_sdk_lists_as_at_the_tenant() {
 }
 
 #[test]
-fn the_node_sdk_sees_no_difference() {
+fn node_sdk_gets_the_same_responses_as_from_the_tenant() {
     sees_no_difference(Sdk::Node);
 }
 
 #[test]
-fn the_python_sdk_sees_no_difference() {
+fn python_sdk_gets_the_same_responses_as_from_the_tenant() {
     sees_no_difference(Sdk::Python);
 }
 
@@ -301,11 +301,11 @@ fn understands_rejections_of_the_policy(sdk: Sdk) {
 }
 
 #[test]
-fn the_node_sdk_understands_rejections_of_the_policy() {
+fn node_sdk_parses_policy_rejections() {
     understands_rejections_of_the_policy(Sdk::Node);
 }
 
 #[test]
-fn the_python_sdk_understands_rejections_of_the_policy() {
+fn python_sdk_parses_policy_rejections() {
     understands_rejections_of_the_policy(Sdk::Python);
 }

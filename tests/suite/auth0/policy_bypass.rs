@@ -207,7 +207,7 @@ impl Raw {
 }
 
 #[test]
-fn only_json_in_utf_8_is_a_content_type() {
+fn other_content_types_than_utf_8_json_are_rejected() {
     let guarded = Guarded::start();
     let typed = |content_type: &str| guarded.evil().set("Content-Type", content_type);
     let mut rows = vec![
@@ -346,7 +346,7 @@ fn bodies_that_two_parsers_may_read_differently_are_rejected() {
 }
 
 #[test]
-fn coded_bodies_are_rejected() {
+fn compressed_bodies_are_rejected() {
     let guarded = Guarded::start();
     // `printf '%s' '{"session_metadata":{"evil":"1"}}' | gzip -9n`
     let gzip = [
@@ -381,7 +381,7 @@ fn coded_bodies_are_rejected() {
 }
 
 #[test]
-fn no_other_spelling_of_the_method_changes_a_session() {
+fn other_methods_and_method_overrides_do_not_change_a_session() {
     let guarded = Guarded::start();
     let path = guarded.path();
     let mut rows = Vec::new();
@@ -586,7 +586,7 @@ fn other_spellings_of_a_session_path_are_rejected() {
 /// Spellings of one path that no server reads otherwise: they are the same request to the policy, and the provider gets
 /// one of them.
 #[test]
-fn spellings_of_one_path_reach_the_provider_as_its_canonical_form() {
+fn harmless_spellings_are_forwarded_in_canonical_form() {
     let guarded = Guarded::start();
     let id = SESSION;
     let first = format!("%{:02x}", id.as_bytes()[0]);
@@ -630,7 +630,7 @@ const SUB_DELIMS: &str = "/api/v2/users/samlp%7Cc%7Ca%21%24%26%27%28%29%2A%2B%2C
 
 /// A cached answer is found, and dropped, by every spelling of its session.
 #[test]
-fn spellings_of_one_session_share_an_entry() {
+fn spellings_of_one_session_share_a_cache_entry() {
     let guarded = Guarded::before(Recorder::auth0(), "cache: { ttl: 60s }\n");
     let (first, rest) = SESSION.split_at(1);
     let spelled = format!("/api/v2/sess%69ons/%{:02X}{rest}", first.as_bytes()[0]);
@@ -645,7 +645,7 @@ fn spellings_of_one_session_share_an_entry() {
 
 /// What belongs to the surface beside sessions, in spellings that some server reads as it.
 #[test]
-fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_rejected() {
+fn other_spellings_of_refresh_token_and_user_paths_are_rejected() {
     let guarded = Guarded::start();
     let mut rows = Vec::new();
     let token = "/api/v2/refresh-tokens/t1";
@@ -735,7 +735,7 @@ fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_rejected() {
 
 /// What they say decides what becomes stale, so nobody may read them otherwise.
 #[test]
-fn revocations_that_two_servers_may_read_differently_are_rejected() {
+fn ambiguous_revocations_are_rejected() {
     let guarded = Guarded::start();
     let access = "/api/v2/users/auth0%7Cx/revoke-access";
     let bulk = "/api/v2/refresh-tokens/revoke";
@@ -803,7 +803,7 @@ fn revocations_that_two_servers_may_read_differently_are_rejected() {
 /// RFC 3986 removes an empty part with the `..` behind it, so `//..` leads nowhere; so do URL parsers (WHATWG, Node's
 /// `URL`). A reading that drops empty parts first goes one level higher, and no longer sees the session.
 #[test]
-fn dot_segments_behind_parts_that_some_servers_keep_do_not_hide_a_session() {
+fn dot_segments_after_an_empty_segment_do_not_hide_a_session() {
     let guarded = Guarded::start();
     let mut rows = Vec::new();
     for path in [
@@ -828,7 +828,7 @@ fn dot_segments_behind_parts_that_some_servers_keep_do_not_hide_a_session() {
 
 /// Targets that are neither a path nor a whole URL: what stands behind the scheme may be taken for the path.
 #[test]
-fn targets_that_are_no_paths_do_not_hide_a_session() {
+fn targets_without_a_leading_slash_do_not_hide_a_session() {
     let guarded = Guarded::start();
     let mut rows = Vec::new();
     for target in [
@@ -871,7 +871,7 @@ fn an_absolute_target_is_checked_by_its_path() {
 }
 
 #[test]
-fn framing_in_two_ways_is_rejected_or_made_one() {
+fn ambiguous_framing_is_rejected_or_normalized() {
     let guarded = Guarded::start();
     let length = GOOD.len();
     let good = || guarded.good();
@@ -927,7 +927,7 @@ fn framing_in_two_ways_is_rejected_or_made_one() {
 
 /// `design.md` §4.2: both Content-Length and Transfer-Encoding, and codings other than chunked, are refused.
 #[test]
-fn a_length_beside_a_transfer_coding_is_rejected() {
+fn content_length_with_transfer_encoding_is_rejected() {
     let guarded = Guarded::start();
     let length = GOOD.len().to_string();
     guarded.all_rejected(vec![
@@ -938,7 +938,7 @@ fn a_length_beside_a_transfer_coding_is_rejected() {
 }
 
 #[test]
-fn a_transfer_coding_other_than_chunked_is_rejected() {
+fn transfer_encoding_other_than_chunked_is_rejected() {
     let guarded = Guarded::start();
     guarded.all_rejected(vec![
         ("identity, chunked", guarded.good().chunked("").set("Transfer-Encoding", "identity, chunked")),
@@ -950,7 +950,7 @@ fn a_transfer_coding_other_than_chunked_is_rejected() {
 }
 
 #[test]
-fn bodies_are_bounded_at_the_byte() {
+fn body_size_limit_is_exact() {
     let guarded = Guarded::start();
     let padded = |size: usize| format!("{GOOD}{}", " ".repeat(size - GOOD.len()));
     let status = |row: Raw| guarded.ask(&row.bytes());
@@ -990,7 +990,7 @@ fn an_empty_chunked_body_is_rejected_and_does_not_hang() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_answered_with_408() {
+fn missing_body_times_out_with_408() {
     let guarded = Guarded::before(Recorder::auth0(), "body: { timeout: 200ms }");
     for part in [&GOOD[..10], ""] {
         let row = guarded.good().unframed().with("Content-Length", GOOD.len().to_string()).body(part);
@@ -1006,7 +1006,7 @@ fn a_body_that_does_not_come_is_answered_with_408() {
 }
 
 #[test]
-fn a_body_that_breaks_off_is_not_forwarded() {
+fn truncated_body_is_not_forwarded() {
     let guarded = Guarded::start();
     let row = guarded.good().unframed().with("Content-Length", (GOOD.len() + 1).to_string());
     let mut stream = std::net::TcpStream::connect(guarded.gateway.address()).unwrap();
@@ -1020,7 +1020,7 @@ fn a_body_that_breaks_off_is_not_forwarded() {
 }
 
 #[test]
-fn expect_is_answered_by_the_gateway_and_not_forwarded() {
+fn gateway_sends_100_continue_and_does_not_forward_expect() {
     let guarded = Guarded::start();
     let row = guarded.good().unframed().with("Content-Length", GOOD.len().to_string());
     let row = row.with("Expect", "100-continue").body("");
@@ -1038,7 +1038,7 @@ fn expect_is_answered_by_the_gateway_and_not_forwarded() {
 }
 
 #[test]
-fn a_client_says_nothing_of_what_only_proxies_may_say() {
+fn forwarded_headers_of_clients_are_replaced() {
     let guarded = Guarded::start();
     let mut row = guarded.good();
     for name in [
@@ -1067,7 +1067,7 @@ fn a_client_says_nothing_of_what_only_proxies_may_say() {
 }
 
 #[test]
-fn no_header_that_begins_with_x_forwarded_comes_from_a_client() {
+fn x_forwarded_headers_of_clients_are_removed() {
     let guarded = Guarded::start();
     let mut row = guarded.good();
     for name in [
@@ -1087,7 +1087,7 @@ fn no_header_that_begins_with_x_forwarded_comes_from_a_client() {
 }
 
 #[test]
-fn connection_cannot_take_headers_out_of_a_checked_request() {
+fn connection_header_cannot_remove_headers_of_a_governed_request() {
     let guarded = Guarded::start();
     let with = |value: &str| guarded.good().with("Connection", value);
     guarded.all_forwarded(vec![
@@ -1107,7 +1107,7 @@ fn connection_cannot_take_headers_out_of_a_checked_request() {
 }
 
 #[test]
-fn callers_are_known_by_one_bearer_token() {
+fn only_a_single_bearer_token_authenticates() {
     let guarded = Guarded::start();
     let token = guarded.token.clone();
     let auth = |value: &str| guarded.good().set("Authorization", value.replace("TOKEN", &token));
@@ -1142,7 +1142,7 @@ fn callers_are_known_by_one_bearer_token() {
 }
 
 #[test]
-fn a_connection_lives_on_after_a_rejection_and_carries_nothing_over() {
+fn connection_is_reusable_after_a_rejection() {
     let guarded = Guarded::start();
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
     let mut statuses = Vec::new();
@@ -1160,7 +1160,7 @@ fn a_connection_lives_on_after_a_rejection_and_carries_nothing_over() {
 
 /// A body that nobody read must not become the next request.
 #[test]
-fn what_was_not_read_of_a_rejected_request_is_no_request() {
+fn unread_body_of_a_rejected_request_is_not_a_request() {
     let guarded = Guarded::start();
     let inner = guarded.evil().line(&format!("PATCH {} HTTP/1.1", guarded.path())).bytes();
     let delete = guarded.raw("DELETE", &guarded.path()).bytes();
@@ -1193,7 +1193,7 @@ fn what_was_not_read_of_a_rejected_request_is_no_request() {
 }
 
 #[test]
-fn pipelined_requests_are_checked_one_by_one_or_dropped() {
+fn pipelined_requests_are_validated_one_by_one_or_dropped() {
     let guarded = Guarded::start();
     let mut bytes = guarded.good().bytes();
     bytes.extend(guarded.evil().bytes());
@@ -1218,7 +1218,7 @@ fn pipelined_requests_are_checked_one_by_one_or_dropped() {
 
 /// The answer to HEAD has no body, also where it is a rejection: a body would be taken for the next answer.
 #[test]
-fn a_rejected_head_has_no_body() {
+fn rejection_of_a_head_request_has_no_body() {
     let guarded = Guarded::start();
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
     for _ in 0..2 {
@@ -1232,7 +1232,7 @@ fn a_rejected_head_has_no_body() {
 
 /// `design.md` §4.2: method-override headers on guarded routes are refused. A preflight has none.
 #[test]
-fn options_of_a_session_cannot_stand_for_another_method() {
+fn method_override_on_options_is_rejected() {
     let guarded = Guarded::start();
     let path = guarded.path();
     let options = guarded.evil().line(&format!("OPTIONS {path} HTTP/1.1"));
@@ -1244,7 +1244,7 @@ fn options_of_a_session_cannot_stand_for_another_method() {
 
 /// Servers behind CGI-like interfaces (WSGI, PHP, Rack) take `_` in a header's name for `-`.
 #[test]
-fn method_overrides_with_underscores_are_rejected() {
+fn method_override_headers_with_underscores_are_rejected() {
     let guarded = Guarded::start();
     let path = guarded.path();
     guarded.all_rejected(vec![
@@ -1256,7 +1256,7 @@ fn method_overrides_with_underscores_are_rejected() {
 /// Go's `encoding/json` folds names by Unicode's simple folding, in which `ſ` (U+017F) is an `s` and `K` (U+212A) a
 /// `k`.
 #[test]
-fn names_that_fold_to_the_metadata_are_twins() {
+fn member_names_that_case_fold_to_session_metadata_are_rejected() {
     let guarded = Guarded::start();
     guarded.all_rejected(vec![
         ("long s", guarded.evil().body("{\"\u{17f}ession_metadata\":{\"evil\":\"1\"}}")),
@@ -1267,7 +1267,7 @@ fn names_that_fold_to_the_metadata_are_twins() {
 /// Code that copies members one by one (`target[key] = value`) makes `__proto__` the prototype, with `session_metadata`
 /// in it.
 #[test]
-fn a_prototype_cannot_carry_metadata() {
+fn proto_member_cannot_carry_metadata() {
     let guarded = Guarded::start();
     guarded.all_rejected(vec![
         ("at the top", guarded.evil().body(r#"{"__proto__":{"session_metadata":{"evil":"1"}}}"#)),

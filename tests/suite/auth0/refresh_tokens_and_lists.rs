@@ -28,7 +28,7 @@ fn ids(response: &Answer) -> Vec<String> {
 }
 
 #[test]
-fn a_list_shows_no_session_that_was_ended_through_the_gateway() {
+fn list_omits_sessions_deleted_through_the_gateway() {
     let tenant = slow_tenant();
     let gateway = Gateway::start(&tenant.upstream("cache: { ttl: 5m }"));
     gateway.ready();
@@ -94,7 +94,7 @@ impl Listed {
 }
 
 #[test]
-fn what_is_left_of_a_list_keeps_its_bytes() {
+fn remaining_list_items_keep_their_bytes() {
     let listed = Listed::start("cache: { ttl: 5m }");
     for gone in ["gone1", "gone2"] {
         assert_eq!(listed.send("DELETE", &format!("/api/v2/sessions/{gone}")).status, 202);
@@ -127,7 +127,7 @@ fn what_is_left_of_a_list_keeps_its_bytes() {
 }
 
 #[test]
-fn the_largest_list_that_the_api_gives_is_read() {
+fn largest_list_of_the_api_is_parsed() {
     let listed = Listed::start("cache: { ttl: 5m }");
     let metadata: Value = (0..25).map(|n| (format!("{n:0>255}"), json!("v".repeat(255)))).collect();
     let sessions: Vec<Value> = (0..100)
@@ -146,7 +146,7 @@ fn the_largest_list_that_the_api_gives_is_read() {
 }
 
 #[test]
-fn a_list_that_cannot_be_read_is_not_shown() {
+fn unparsable_list_is_rejected() {
     let unreadable = [
         ("", "<html>"),
         ("", ""),
@@ -176,7 +176,7 @@ fn a_list_that_cannot_be_read_is_not_shown() {
 }
 
 #[test]
-fn what_the_provider_rejects_of_a_list_is_shown_as_it_is() {
+fn provider_rejection_of_a_list_is_forwarded_unchanged() {
     let recorder = Recorder::start(|call: &mut Call| call.response(404, "X-Own: a\r\n", "no JSON"));
     let gateway = Gateway::start(&recorder.upstream("cache: {}"));
     gateway.ready();
@@ -185,7 +185,7 @@ fn what_the_provider_rejects_of_a_list_is_shown_as_it_is() {
 }
 
 #[test]
-fn a_list_is_asked_for_as_a_whole() {
+fn list_requests_are_forwarded_without_range_or_conditions() {
     let listed = Listed::start("cache: {}");
     *listed.body.lock().unwrap() = (String::new(), r#"{"sessions":[]}"#.into());
     let target = format!("{LIST}?include_totals=true&take=50&from=a%3D");
@@ -215,7 +215,7 @@ fn refresh_tokens_are_never_cached() {
 }
 
 #[test]
-fn what_a_refresh_token_keeps_is_read_off_the_refresh_token() {
+fn protected_keys_are_read_from_the_refresh_token() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         match (call.seen.method.as_str(), call.seen.target.as_str()) {
@@ -245,7 +245,7 @@ fn what_a_refresh_token_keeps_is_read_off_the_refresh_token() {
 
 /// Nobody keeps the cache out without a credential, whatever the provider makes of it.
 #[test]
-fn a_user_wide_write_of_nobody_marks_nothing() {
+fn user_wide_write_without_credential_sets_no_invalidation_mark() {
     let recorder = Recorder::start(|call: &mut Call| match call.seen.method.as_str() {
         "GET" => call.as_auth0(),
         _ => call.json(500, &json!({ "statusCode": 500 })),
@@ -265,7 +265,7 @@ fn a_user_wide_write_of_nobody_marks_nothing() {
 
 /// Replicas share what they know of deletions; where the store fails, lists go on as they come.
 #[test]
-fn a_list_shows_no_session_that_was_deleted_through_another_replica() {
+fn list_omits_sessions_deleted_through_another_replica() {
     if !redis_installed() {
         return;
     }

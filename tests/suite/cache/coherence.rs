@@ -258,14 +258,14 @@ fn assert_lively(world: &World) {
 }
 
 #[test]
-fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
+fn no_stale_read_after_an_acknowledged_write() {
     let world = run(PLAIN, memory(PLAIN));
     assert_eq!(world.stale.load(Ordering::Relaxed), 0);
     assert_lively(&world);
 }
 
 #[test]
-fn nor_where_room_is_short_and_sessions_are_dropped() {
+fn no_stale_read_when_entries_are_evicted() {
     let setting = Setting { sessions: 400, store_bytes: 16 * 4096, ..PLAIN };
     let store = memory(setting);
     let world = run(setting, store.clone());
@@ -291,7 +291,7 @@ fn run_swept(setting: Setting) -> Arc<World> {
 }
 
 #[test]
-fn nor_where_the_store_is_swept_all_the_time() {
+fn no_stale_read_when_the_store_is_swept_constantly() {
     let world = run_swept(PLAIN);
     assert_eq!(world.stale.load(Ordering::Relaxed), 0);
     assert_lively(&world);
@@ -300,7 +300,7 @@ fn nor_where_the_store_is_swept_all_the_time() {
 /// A provider whose reads lag behind its writes: the version that the write brought keeps older answers out of the
 /// cache.
 #[test]
-fn what_a_lagging_provider_shows_is_not_kept() {
+fn responses_of_a_lagging_provider_are_not_stored() {
     let setting = Setting { lagging: true, wide: false, ..PLAIN };
     let world = run(setting, memory(setting));
     assert_eq!(world.stale.load(Ordering::Relaxed), 0);
@@ -310,7 +310,7 @@ fn what_a_lagging_provider_shows_is_not_kept() {
 /// The version below which answers are too old is what keeps a lagging provider's answers out: it has to outlive a
 /// sweep that happens to come between the write and the next read.
 #[test]
-fn a_sweep_does_not_forget_which_responses_are_too_old() {
+fn sweep_keeps_the_minimum_version() {
     let store = memory(PLAIN);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let acquired = runtime.block_on(async {
@@ -344,7 +344,7 @@ fn a_sweep_does_not_forget_which_responses_are_too_old() {
 
 /// A leader in another process keeps everybody here waiting, but not without a bound.
 #[test]
-fn readers_that_wait_are_bounded() {
+fn number_of_waiting_readers_is_bounded() {
     const MOST: u64 = 10_000;
     let (store, tally) = (memory(PLAIN), Arc::new(CacheCounters::default()));
     let cache = Arc::new(Sessions::new(store.clone(), Duration::from_secs(3600), tally.clone()));
@@ -384,7 +384,7 @@ fn readers_that_wait_are_bounded() {
 /// longer. A fetch may run longer than that: what it brings then is shown to those who have waited for it by then, and
 /// to nobody else.
 #[test]
-fn a_fetch_that_runs_longer_than_its_response_is_fresh_is_not_joined() {
+fn fetch_longer_than_the_ttl_is_not_joined() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (store, tally) = (memory(PLAIN), Arc::new(CacheCounters::default()));
@@ -483,7 +483,7 @@ impl Store for Unmarked {
 }
 
 #[test]
-fn without_marks_the_checker_finds_stale_responses() {
+fn checker_finds_stale_reads_without_invalidation_marks() {
     let world = run(PLAIN, Arc::new(Unmarked(memory(PLAIN))));
     assert!(world.stale.load(Ordering::Relaxed) > 0, "the checker finds nothing");
 }
@@ -559,7 +559,7 @@ impl Store for Unstamped {
 }
 
 #[test]
-fn without_stamps_the_checker_finds_responses_that_were_joined_too_late() {
+fn checker_finds_late_joins_without_timestamps() {
     let world = run(PLAIN, Arc::new(Unstamped(memory(PLAIN))));
     assert_eq!(world.hits.load(Ordering::Relaxed), 0, "nothing is stored");
     assert!(world.stale.load(Ordering::Relaxed) > 0, "the checker finds nothing");

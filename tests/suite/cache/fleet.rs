@@ -26,7 +26,7 @@ use std::thread;
 use std::time::Duration;
 
 #[test]
-fn three_gateways_never_show_what_was_there_before_an_acknowledged_write() {
+fn three_replicas_serve_no_stale_read_after_a_write() {
     if !redis_installed() {
         return;
     }
@@ -274,7 +274,7 @@ fn version_of(response: &ProviderResponse) -> u64 {
 }
 
 #[test]
-fn a_store_that_loses_what_it_acknowledged_makes_nothing_stale() {
+fn store_rollback_causes_no_stale_reads() {
     if !redis_installed() {
         return;
     }
@@ -284,7 +284,7 @@ fn a_store_that_loses_what_it_acknowledged_makes_nothing_stale() {
 }
 
 #[test]
-fn without_the_fence_the_checker_finds_stale_responses() {
+fn checker_finds_stale_reads_without_the_fence() {
     if !redis_installed() {
         return;
     }
@@ -294,7 +294,7 @@ fn without_the_fence_the_checker_finds_stale_responses() {
 
 /// Where a write of the whole upstream changes nothing, what was there before it counts again: also the leases.
 #[test]
-fn a_read_beside_a_write_of_the_upstream_leaves_no_lease_behind() {
+fn read_during_an_upstream_wide_write_leaves_no_lease() {
     if !redis_installed() {
         return;
     }

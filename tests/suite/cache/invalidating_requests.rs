@@ -58,12 +58,12 @@ fn check(dialect: &'static Dialect) {
 }
 
 #[test]
-fn every_request_of_zitadels_interfaces_is_decided() {
+fn every_zitadel_method_is_classified() {
     check(&ZITADEL);
 }
 
 #[test]
-fn every_request_of_auth0s_interfaces_is_decided() {
+fn every_auth0_operation_is_classified() {
     check(&AUTH0);
 }
 
@@ -117,7 +117,7 @@ fn calls(procedure: &str, body: &Value, proto: &[u8]) -> Vec<(&'static str, Requ
 /// Whoever the instance lets change something ends hits, whether the gateway has verified the caller or not: an
 /// instance's JWTs have no scopes that would say who may.
 #[test]
-fn verified_and_unverified_callers_of_zitadel_end_hits() {
+fn zitadel_writes_invalidate_for_verified_and_unverified_callers() {
     let guarded = Guarded::start(Options::default());
     let (instance, tokens) = (guarded.zitadel.instance(), guarded.zitadel.tokens());
     let user = instance.user_id();
@@ -164,7 +164,7 @@ fn verified_and_unverified_callers_of_zitadel_end_hits() {
 }
 
 #[test]
-fn searches_and_those_who_may_not_leave_hits() {
+fn searches_and_denied_writes_do_not_invalidate() {
     let guarded = Guarded::start(Options::default());
     let (instance, tokens) = (guarded.zitadel.instance(), guarded.zitadel.tokens());
     let session = guarded.cached(&tokens.jwt);
@@ -193,7 +193,7 @@ fn searches_and_those_who_may_not_leave_hits() {
 /// A check that failed may have ended more than it names; what it names is read anew, and an answer that says that the
 /// user is locked ends the hits of all.
 #[test]
-fn failed_checks_end_hits() {
+fn failed_checks_invalidate() {
     let guarded = Guarded::start(Options { password_attempts: Some(2), ..Options::default() });
     let (instance, tokens) = (guarded.zitadel.instance(), guarded.zitadel.tokens());
     let token = tokens.jwt.as_str();
@@ -225,7 +225,7 @@ fn failed_checks_end_hits() {
 
 /// The same word ends all hits whatever carries it, and where no session is named.
 #[test]
-fn a_locked_user_is_heard_of_on_every_carrier() {
+fn locked_user_invalidates_on_every_carrier() {
     let guarded = Guarded::start(Options::default());
     let (instance, tokens) = (guarded.zitadel.instance(), guarded.zitadel.tokens());
     let user = instance.user_id();
@@ -245,7 +245,7 @@ fn a_locked_user_is_heard_of_on_every_carrier() {
 /// A logout needs no credential: it goes to the provider, and ends the hits of the one session that an ID token of the
 /// provider names. Nobody ends any other hits with it.
 #[test]
-fn a_logout_ends_the_hits_of_the_session_that_it_names() {
+fn logout_invalidates_the_session_in_its_id_token() {
     let guarded = Guarded::start(Options::default());
     let (instance, tokens) = (guarded.zitadel.instance(), guarded.zitadel.tokens());
     let token = tokens.jwt.as_str();

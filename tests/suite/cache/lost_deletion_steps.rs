@@ -112,7 +112,7 @@ fn purge(server: &RedisServer) {
 }
 
 #[test]
-fn a_deletion_after_a_purge_counts_although_its_later_steps_are_lost() {
+fn deletion_after_a_purge_holds_if_later_steps_are_lost() {
     if !redis_installed() {
         return;
     }
@@ -126,7 +126,7 @@ fn a_deletion_after_a_purge_counts_although_its_later_steps_are_lost() {
 
 /// What is recorded once more since a purge came in between is lost: no mark stands by then.
 #[test]
-fn a_deletion_that_a_purge_may_have_lifted_is_not_acknowledged_at_once() {
+fn deletion_that_a_purge_may_have_undone_is_not_acknowledged() {
     if !redis_installed() {
         return;
     }

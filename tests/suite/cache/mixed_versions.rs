@@ -136,7 +136,7 @@ fn each(test: impl Fn(&mut Connection, &Version, &Version)) {
 const WRITER: &str = "00000000000000ee";
 
 #[test]
-fn both_versions_have_one_generation_and_see_each_others_marks() {
+fn both_versions_share_generations_and_marks() {
     each(|connection, writer, reader| {
         let before = writer.generation(connection);
         assert_eq!(reader.generation(connection), before);
@@ -154,7 +154,7 @@ fn both_versions_have_one_generation_and_see_each_others_marks() {
 }
 
 #[test]
-fn both_versions_see_each_others_deletions_and_epochs() {
+fn both_versions_share_deletions_and_epochs() {
     each(|connection, writer, reader| {
         writer.begin(connection, "{a}:s", WRITER);
         writer.end(connection, "{a}:s", WRITER, "", "60000");
@@ -175,7 +175,7 @@ fn both_versions_see_each_others_deletions_and_epochs() {
 /// The version before keeps every tenant's deletions in the state: who knows of tenants shows one as the own tenant's
 /// alone.
 #[test]
-fn a_deletion_by_the_version_before_may_be_any_tenants() {
+fn deletion_by_the_previous_version_applies_to_the_own_tenant() {
     if !redis_installed() {
         return;
     }
@@ -201,7 +201,7 @@ fn a_deletion_by_the_version_before_may_be_any_tenants() {
 
 /// The version of a purge stands where the version before keeps the floor of a state, and leaves it there.
 #[test]
-fn a_purge_of_an_upstream_outlasts_writes_of_both_versions() {
+fn upstream_purge_survives_writes_of_both_versions() {
     each(|connection, one, other| {
         let purged = |connection: &mut Connection| {
             let epoch: String = redis::cmd("GET").arg("{e}:e").query(connection).unwrap();
@@ -225,7 +225,7 @@ fn a_purge_of_an_upstream_outlasts_writes_of_both_versions() {
 
 /// States as the version before has left them in a store.
 #[test]
-fn recorded_states_are_read_as_they_were_meant() {
+fn recorded_states_of_the_previous_version_are_understood() {
     if !redis_installed() {
         return;
     }
@@ -257,7 +257,7 @@ const EVER: &str = "9999999999999";
 /// What the program of the version before has left in a server, byte for byte but for the ends of marks and deletions.
 /// It was recorded while it read, changed and deleted sessions of Auth0.
 #[test]
-fn what_the_previous_program_has_left_is_read_as_it_was_meant() {
+fn recorded_store_of_the_previous_version_is_understood() {
     if !redis_installed() {
         return;
     }
@@ -301,7 +301,7 @@ fn what_the_previous_program_has_left_is_read_as_it_was_meant() {
 
 /// A sealed entry of the version before, under the very state that it belongs to.
 #[test]
-fn a_sealed_entry_of_the_previous_program_is_no_hit() {
+fn sealed_entry_of_the_previous_version_is_not_a_hit() {
     if !redis_installed() {
         return;
     }

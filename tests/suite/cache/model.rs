@@ -126,7 +126,7 @@ const LEASES: Setting = Setting { unmarked: true, filled_by_lease: true, ..DELET
 const TWO_WRITES: Setting = Setting { writes: 2, ..PLAIN };
 
 #[test]
-fn the_protocol_holds() {
+fn protocol_has_no_stale_reads() {
     for (name, setting) in [
         ("2 reads, 1 write", PLAIN),
         ("2 reads, 1 write, slowly", Setting { slowly: true, ..PLAIN }),
@@ -150,7 +150,7 @@ fn the_protocol_holds() {
 }
 
 #[test]
-fn the_epoch_holds() {
+fn upstream_wide_writes_cause_no_stale_reads() {
     let wide = Setting { wide: true, ..PLAIN };
     for (name, setting) in [
         ("2 reads, 1 write of the upstream", wide),
@@ -171,7 +171,7 @@ const NAMED: Setting = Setting { named: true, ..PLAIN };
 const TENANTS: Setting = Setting { tenants: true, ..NAMED };
 
 #[test]
-fn what_tenants_share_holds() {
+fn tenants_of_one_session_see_no_stale_reads() {
     let wide = Setting { wide: true, writes: 2, ..TENANTS };
     for (name, setting) in [
         ("2 reads by 2 names, 1 write", NAMED),
@@ -197,7 +197,7 @@ fn what_tenants_share_holds() {
 const SHARING: Setting = Setting { writes: 2, sharing: 2, ..PLAIN };
 
 #[test]
-fn the_mark_of_the_unverified_holds() {
+fn shared_mark_of_unverified_writes_causes_no_stale_reads() {
     let one = Setting { reads: 1, ..SHARING };
     for (name, setting) in [
         ("2 reads, 2 writes that share", SHARING),
@@ -212,7 +212,7 @@ fn the_mark_of_the_unverified_holds() {
 }
 
 #[test]
-fn a_mark_that_is_shared_otherwise_does_not_hold() {
+fn other_ways_to_share_a_mark_break_the_protocol() {
     let lossy = Setting { losses: 1, expiries: 1, ..SHARING };
     let alone = Setting { reads: 3, writes: 1, sharing: 1, ..lossy };
     for (name, setting, expected) in [
@@ -231,7 +231,7 @@ const REVALIDATED: Setting = Setting { reads: 3, writes: 0, fresh: 1, outside: 1
 const ENDED: Setting = Setting { ending: true, ..REVALIDATED };
 
 #[test]
-fn nothing_older_comes_back() {
+fn older_responses_do_not_reappear() {
     for (name, setting) in [
         ("3 reads, 1 of them fresh, changed outside", REVALIDATED),
         ("3 reads, 2 of them fresh, changed outside", Setting { fresh: 2, ..REVALIDATED }),
@@ -258,7 +258,7 @@ fn nothing_older_comes_back() {
 const UNVERSIONED: Setting = Setting { versioned: false, ..REVALIDATED };
 
 #[test]
-fn nothing_older_comes_back_without_versions() {
+fn older_responses_do_not_reappear_without_versions() {
     let returning = Setting { returning: true, outside: 2, ..UNVERSIONED };
     let no_store = Setting { no_store: 1, ..UNVERSIONED };
     for (name, setting) in [
@@ -291,7 +291,7 @@ fn nothing_older_comes_back_without_versions() {
 const BESIDE: Setting = Setting { writes: 1, rejections: 1, fresh: 0, ..REVALIDATED };
 
 #[test]
-fn nothing_older_comes_behind_what_was_shown_and_not_stored() {
+fn older_responses_do_not_follow_unstored_ones() {
     let no_store = Setting { no_store: 1, ..REVALIDATED };
     let short = Setting { short: true, expiries: 1, fresh: 2, ..REVALIDATED };
     for (name, setting) in [
@@ -321,7 +321,7 @@ fn nothing_older_comes_behind_what_was_shown_and_not_stored() {
 }
 
 #[test]
-fn what_is_no_longer_fresh_goes_once_something_newer_was_shown() {
+fn stale_entry_is_dropped_after_a_newer_response() {
     let windows = Setting { windows: true, ..REVALIDATED };
     let ended = Setting { ending: true, ..windows };
     for (name, setting) in [
@@ -345,7 +345,7 @@ fn what_is_no_longer_fresh_goes_once_something_newer_was_shown() {
 }
 
 #[test]
-fn a_store_that_loses_steps_makes_nothing_stale() {
+fn store_rollback_causes_no_stale_reads() {
     for (name, setting) in [
         ("2 reads, 1 write, set back", Setting { setbacks: 1, ..PLAIN }),
         ("2 reads, 1 write, set back, 1 loss", Setting { setbacks: 1, losses: 1, ..PLAIN }),
@@ -359,7 +359,7 @@ fn a_store_that_loses_steps_makes_nothing_stale() {
 }
 
 #[test]
-fn it_holds_on_a_larger_scale() {
+fn protocol_has_no_stale_reads_in_large_configurations() {
     if !long() {
         return;
     }
@@ -416,7 +416,7 @@ fn it_holds_on_a_larger_scale() {
 }
 
 #[test]
-fn without_a_part_of_the_protocol_it_does_not_hold() {
+fn each_part_of_the_protocol_is_necessary() {
     let lossy = Setting { losses: 1, ..PLAIN };
     let set_back = Setting { setbacks: 1, ..PLAIN };
     let minted = Setting { minted_by_clients: true, repeats: 1, ..PLAIN };

@@ -25,7 +25,7 @@ fn is_hit(recorder: &Recorder, gateway: &Gateway) -> bool {
 }
 
 #[test]
-fn a_purge_drops_one_session_or_all() {
+fn purge_drops_one_session_or_all() {
     let (recorder, gateway) = cached();
     for body in [format!(r#"{{"upstream":"auth0","session":"{SESSION}"}}"#), r#"{"upstream":"auth0"}"#.to_owned()] {
         assert!(!is_hit(&recorder, &gateway));
@@ -44,7 +44,7 @@ fn a_purge_drops_one_session_or_all() {
 }
 
 #[test]
-fn a_purge_that_is_none_is_rejected() {
+fn invalid_purge_requests_are_rejected() {
     let (recorder, gateway) = cached();
     is_hit(&recorder, &gateway);
     let large = format!(r#"{{"upstream":"{}"}}"#, "a".repeat(5000));
@@ -77,7 +77,7 @@ fn a_purge_that_is_none_is_rejected() {
 }
 
 #[test]
-fn a_purge_reaches_all_replicas_or_says_so() {
+fn purge_reaches_all_replicas_or_reports_failure() {
     if !redis_installed() {
         return;
     }
@@ -104,7 +104,7 @@ fn purge_both_ways(provider: &Provider, one: &Replica, other: &Replica) {
 }
 
 #[test]
-fn a_purge_works_in_a_cluster() {
+fn purge_works_in_a_redis_cluster() {
     if !redis_installed() {
         return;
     }
@@ -120,7 +120,7 @@ fn a_purge_works_in_a_cluster() {
 }
 
 #[test]
-fn the_command_purges_and_says_whether_it_did() {
+fn purge_command_reports_its_result() {
     let (recorder, gateway) = cached();
     let admin = gateway.admin_url().replace("http://", "");
     is_hit(&recorder, &gateway);
@@ -139,7 +139,7 @@ fn the_command_purges_and_says_whether_it_did() {
 
 /// The configuration in the example for Kubernetes, with what it may be deployed and with what not.
 #[test]
-fn replicas_are_not_deployed_on_stores_of_their_own() {
+fn check_for_a_deployment_requires_a_shared_store_for_replicas() {
     let text = fs::read_to_string(project().join("deploy/kubernetes/shared-gateway.yaml")).unwrap();
     let block = text.split("  sessiongate.yaml: |\n").nth(1).unwrap().split("\n---").next().unwrap();
     let config: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();

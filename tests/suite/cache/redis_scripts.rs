@@ -515,7 +515,7 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
 }
 
 #[test]
-fn the_scripts_do_what_the_rules_do() {
+fn scripts_match_the_rules() {
     if !redis_installed() {
         return;
     }
@@ -531,7 +531,7 @@ fn the_scripts_do_what_the_rules_do() {
 }
 
 #[test]
-fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
+fn scripts_match_the_rules_for_superseded_fills() {
     if !redis_installed() {
         return;
     }
@@ -580,7 +580,7 @@ fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
 }
 
 #[test]
-fn the_scripts_deny_to_all_where_there_are_too_many() {
+fn scripts_deny_to_all_callers_beyond_the_limit_of_denials() {
     if !redis_installed() {
         return;
     }
@@ -601,7 +601,7 @@ fn the_scripts_deny_to_all_where_there_are_too_many() {
 }
 
 #[test]
-fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
+fn scripts_bound_writes_in_flight_like_the_rules() {
     if !redis_installed() {
         return;
     }
@@ -637,7 +637,7 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
 
 /// Two deletions at the same time may have looked for the last purge in another order than they are recorded in.
 #[test]
-fn the_scripts_keep_the_later_purge_of_two_deletions() {
+fn scripts_keep_the_later_purge_of_two_deletions() {
     if !redis_installed() {
         return;
     }
@@ -655,7 +655,7 @@ fn the_scripts_keep_the_later_purge_of_two_deletions() {
 }
 
 #[test]
-fn the_scripts_remember_so_many_tenants_and_forget_the_first_to_end() {
+fn scripts_bound_tenants_and_drop_the_first_to_expire() {
     if !redis_installed() {
         return;
     }

@@ -21,7 +21,7 @@ fn fleet<const REPLICAS: usize>(cache: &str) -> Option<(RedisServer, Provider, [
 }
 
 #[test]
-fn replicas_share_responses_and_see_each_others_writes() {
+fn replicas_share_entries_and_see_each_others_writes() {
     let Some((_server, provider, [one, other])) = fleet("{}") else { return };
     assert_eq!(version(&one.get()), 0);
     let hit = other.wait_hit();
@@ -39,7 +39,7 @@ fn replicas_share_responses_and_see_each_others_writes() {
 
 /// A replica that has just begun knows nothing of the epoch; while a write marks it, deletions count all the same.
 #[test]
-fn a_replica_that_begins_beside_a_write_of_the_upstream_knows_what_was_deleted() {
+fn replica_started_during_an_upstream_wide_write_knows_deletions() {
     let Some((server, provider, [one])) = fleet("{}") else { return };
     one.get();
     let delete = |path: &str| Request::new("DELETE", path).bearer(&one.token).send(&one.gateway.url()).status;
@@ -85,7 +85,7 @@ fn cold_sessions_are_fetched_once_for_all_replicas() {
 }
 
 #[test]
-fn a_reader_that_died_holds_nobody_up_for_long() {
+fn dead_reader_delays_others_only_briefly() {
     let Some((_server, provider, [dying, other])) = fleet("{}") else { return };
     provider.gate.set(false);
     thread::scope(|scope| {
@@ -106,7 +106,7 @@ fn a_reader_that_died_holds_nobody_up_for_long() {
 /// A server that stands still carries out what it was asked once it goes on: also for those who have gone away by then,
 /// and for those who have asked the provider instead.
 #[test]
-fn a_reader_that_gives_up_leaves_nothing_to_wait_for() {
+fn reader_that_gives_up_leaves_no_lease() {
     let Some((server, provider, [one, other])) = fleet("{}") else { return };
     one.get();
     other.wait_hit();
@@ -122,7 +122,7 @@ fn a_reader_that_gives_up_leaves_nothing_to_wait_for() {
 
 /// The same where the time is over that the caller gives it.
 #[test]
-fn a_reader_whose_time_is_over_leaves_nothing_to_wait_for() {
+fn reader_past_its_deadline_leaves_no_lease() {
     if !redis_installed() {
         return;
     }
@@ -148,7 +148,7 @@ fn a_reader_whose_time_is_over_leaves_nothing_to_wait_for() {
 
 /// A client that wants a fresh answer fetches without a lease. Who joins it has taken one, for which nobody fetches.
 #[test]
-fn a_reader_that_joins_leaves_nothing_to_wait_for() {
+fn reader_that_joins_a_fetch_leaves_no_lease() {
     let Some((server, provider, [one, other])) = fleet("{}") else { return };
     provider.gate.set(false);
     provider.fault.store(503, Ordering::SeqCst);
@@ -166,7 +166,7 @@ fn a_reader_that_joins_leaves_nothing_to_wait_for() {
 }
 
 #[test]
-fn steps_take_as_many_round_trips_as_they_should() {
+fn number_of_round_trips_per_step() {
     let Some((server, _provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
@@ -193,7 +193,7 @@ fn steps_take_as_many_round_trips_as_they_should() {
 }
 
 #[test]
-fn nothing_in_the_store_can_be_read() {
+fn stored_data_is_encrypted() {
     let Some((server, provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
@@ -218,7 +218,7 @@ fn nothing_in_the_store_can_be_read() {
 }
 
 #[test]
-fn responses_are_bound_to_their_place() {
+fn sealed_entries_cannot_be_moved_to_another_key() {
     let Some((server, provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
@@ -243,7 +243,7 @@ fn responses_are_bound_to_their_place() {
 }
 
 #[test]
-fn seal_keys_can_be_exchanged_one_by_one() {
+fn seal_keys_can_be_rotated() {
     let Some((server, provider, [old])) = fleet("{}") else { return };
     let store = format!("url: \"{}\", seal_keys: [{{ env: NEXT }}, {{ env: SEAL }}]", server.url());
     let both = provider.replica_of(&provider.config("{}", &store));
@@ -260,7 +260,7 @@ fn seal_keys_can_be_exchanged_one_by_one() {
 }
 
 #[test]
-fn without_the_store_everything_goes_to_the_provider() {
+fn without_the_store_requests_go_to_the_provider() {
     let Some((mut server, provider, [one, other])) = fleet("{}") else { return };
     one.get();
     one.wait_hit();
@@ -283,7 +283,7 @@ fn without_the_store_everything_goes_to_the_provider() {
 /// The store comes back as it was before a write that it did not see: as after a failover that loses what was
 /// acknowledged.
 #[test]
-fn what_was_cached_before_a_reconnect_is_not_served_after_it() {
+fn entries_from_before_a_reconnect_are_not_served() {
     let Some((mut server, provider, [replica])) = fleet("{ ttl: 5m }") else { return };
     replica.get();
     replica.wait_hit();
@@ -304,7 +304,7 @@ fn what_was_cached_before_a_reconnect_is_not_served_after_it() {
 }
 
 #[test]
-fn a_store_that_hangs_costs_reads_a_deadline_and_never_an_error() {
+fn hanging_store_delays_reads_but_fails_none() {
     let Some((server, provider, [one, other])) = fleet("{}") else { return };
     one.get();
     one.wait_hit();
@@ -327,7 +327,7 @@ fn a_store_that_hangs_costs_reads_a_deadline_and_never_an_error() {
 }
 
 #[test]
-fn writes_are_rejected_without_the_store_where_that_is_asked_for() {
+fn on_unreachable_reject_rejects_writes() {
     let Some((mut server, provider, [replica])) = fleet("{ on_unreachable: reject }") else { return };
     assert_eq!(version(&replica.patch()), 1);
     server.kill();
@@ -343,7 +343,7 @@ fn writes_are_rejected_without_the_store_where_that_is_asked_for() {
 }
 
 #[test]
-fn writes_are_held_without_the_store_where_that_is_asked_for() {
+fn on_unreachable_hold_delays_writes() {
     let Some((mut server, provider, [replica])) = fleet("{ ttl: 2s, on_unreachable: hold }") else { return };
     server.kill();
     replica.wait_disconnected();
@@ -354,7 +354,7 @@ fn writes_are_held_without_the_store_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_store_that_rejects_is_as_good_as_none() {
+fn store_errors_are_treated_as_no_store() {
     let Some((server, provider, [replica])) = fleet("{}") else { return };
     let works = |expected: u64, what: &str| {
         assert_eq!(version(&replica.get()), expected, "{what}");
@@ -386,7 +386,7 @@ fn a_store_that_rejects_is_as_good_as_none() {
 /// A server that refuses writes but would still show what it has: writes go on without their marks, so nothing may be
 /// shown.
 #[test]
-fn a_store_that_takes_no_writes_responses_no_reads() {
+fn read_only_store_serves_no_reads() {
     let Some((server, provider, [one, other])) = fleet("{ ttl: 5m }") else { return };
     let hit = |expected: u64| {
         one.get();
@@ -412,7 +412,7 @@ fn a_store_that_takes_no_writes_responses_no_reads() {
 
 /// Reads its data back from its disk: after it was killed, and once more as a replica does that is given another copy.
 #[test]
-fn a_store_that_is_loading_is_as_good_as_none() {
+fn loading_store_is_treated_as_no_store() {
     if !redis_installed() {
         return;
     }
@@ -456,7 +456,7 @@ fn a_store_that_is_loading_is_as_good_as_none() {
 
 /// A user that may still read, but no longer write: marks are refused, so nothing may be shown either.
 #[test]
-fn rights_that_are_taken_away_are_noticed_by_all() {
+fn revoked_write_permission_stops_hits_on_all_replicas() {
     let Some((server, provider, _)) = fleet::<0>("{}") else { return };
     let _: () = server.ask(&["ACL", "SETUSER", "gate", "on", ">open-sesame", "~*", "+@all"]);
     let store = format!(
@@ -480,7 +480,7 @@ fn rights_that_are_taken_away_are_noticed_by_all() {
 }
 
 #[test]
-fn a_user_without_rights_is_told_of_and_does_no_harm() {
+fn documented_redis_permissions_suffice_and_missing_ones_fail_no_request() {
     if !redis_installed() {
         return;
     }
@@ -536,7 +536,7 @@ fn rotating(keys: [&str; 2], shown: [u64; 2]) -> (RedisServer, Gate, Recorder, [
 }
 
 #[test]
-fn a_response_is_followed_by_no_older_one_that_its_replica_cannot_open() {
+fn no_older_response_after_one_sealed_with_an_unknown_key() {
     if !redis_installed() {
         return;
     }
@@ -555,7 +555,7 @@ fn a_response_is_followed_by_no_older_one_that_its_replica_cannot_open() {
 }
 
 #[test]
-fn the_same_response_is_recognised_while_seal_keys_rotate() {
+fn same_response_is_recognized_during_seal_key_rotation() {
     if !redis_installed() {
         return;
     }
@@ -574,7 +574,7 @@ fn the_same_response_is_recognised_while_seal_keys_rotate() {
 }
 
 #[test]
-fn a_client_can_ask_for_a_fresh_response() {
+fn no_cache_request_refreshes_the_entry() {
     let Some((_server, provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
@@ -588,7 +588,7 @@ fn a_client_can_ask_for_a_fresh_response() {
 }
 
 #[test]
-fn stale_responses_are_served_while_one_replica_fetches() {
+fn stale_while_revalidate_serves_stale_during_a_fetch() {
     let windows = "{ ttl: 1s, stale_while_revalidate: 5m }";
     let Some((_server, provider, [one, other])) = fleet(windows) else { return };
     one.get();
@@ -610,7 +610,7 @@ fn stale_responses_are_served_while_one_replica_fetches() {
 }
 
 #[test]
-fn stale_responses_are_served_while_the_provider_fails() {
+fn stale_if_error_serves_stale_while_the_provider_fails() {
     let windows = "{ ttl: 1s, stale_if_error: 5m }";
     let Some((_server, provider, [one, other])) = fleet(windows) else { return };
     one.get();
@@ -631,7 +631,7 @@ fn stale_responses_are_served_while_the_provider_fails() {
 }
 
 #[test]
-fn a_short_while_nothing_is_remembered_where_that_is_asked_for() {
+fn negative_ttl_caches_404() {
     let Some((_server, provider, [one, mut other])) = fleet("{ negative_ttl: 2s }") else { return };
     // It is remembered for the credential that was told.
     other.token.clone_from(&one.token);

@@ -26,7 +26,7 @@ fn assert_good(what: &str, found: LoadReport) {
 }
 
 #[test]
-fn a_server_comes_and_goes_under_load() {
+fn server_restarts_under_load() {
     const ROUNDS: usize = 4;
     if !redis_installed() {
         return;
@@ -49,7 +49,7 @@ fn a_server_comes_and_goes_under_load() {
 /// Reads go on without it, writes are refused that cannot be marked, and what is half done is carried out when it goes
 /// on: nothing is stale, and no session goes back.
 #[test]
-fn a_server_stands_still_now_and_then() {
+fn server_hangs_under_load() {
     const ROUNDS: usize = 6;
     if !redis_installed() {
         return;
@@ -76,7 +76,7 @@ fn listed(urls: &[String]) -> String {
 }
 
 #[test]
-fn another_server_takes_over_where_sentinels_say_so() {
+fn sentinel_failover_under_load() {
     if !redis_installed() {
         return;
     }
@@ -118,7 +118,7 @@ fn with_rights(sentinels: &Sentinels, provider: &Provider) -> Replica {
 }
 
 #[test]
-fn the_documented_rights_are_enough_where_sentinels_name_the_server() {
+fn documented_permissions_suffice_with_sentinels() {
     if !redis_installed() {
         return;
     }
@@ -133,7 +133,7 @@ fn the_documented_rights_are_enough_where_sentinels_name_the_server() {
 
 /// It answers the gateway, but not the sentinels: another server may take over at any moment.
 #[test]
-fn a_server_that_sentinels_take_for_down_is_not_used() {
+fn server_that_sentinels_consider_down_is_not_used() {
     if !redis_installed() {
         return;
     }
@@ -163,7 +163,7 @@ fn a_server_that_sentinels_take_for_down_is_not_used() {
 }
 
 #[test]
-fn keys_of_a_cluster_move_under_load() {
+fn cluster_slots_move_under_load() {
     if !redis_installed() {
         return;
     }
@@ -187,7 +187,7 @@ fn keys_of_a_cluster_move_under_load() {
 }
 
 #[test]
-fn a_server_of_a_cluster_is_lost_and_its_replica_takes_over() {
+fn cluster_failover_under_load() {
     if !redis_installed() {
         return;
     }
@@ -226,7 +226,7 @@ fn delete(replica: &Replica) -> u16 {
 /// What is where while a slot moves is said of each step of the way: it is one for all sessions of a fleet, but not one
 /// moment.
 #[test]
-fn a_session_whose_slot_moves_is_answered_all_the_way() {
+fn session_is_served_throughout_a_slot_migration() {
     if !redis_installed() {
         return;
     }
@@ -264,7 +264,7 @@ fn a_session_whose_slot_moves_is_answered_all_the_way() {
 /// What is remembered for tenants has a key of its own, which mostly does not exist yet: no step may create it
 /// meanwhile.
 #[test]
-fn a_session_that_is_deleted_while_its_slot_moves_is_gone_at_once() {
+fn session_deleted_during_a_slot_migration_is_gone_at_once() {
     if !redis_installed() {
         return;
     }
@@ -292,7 +292,7 @@ fn a_session_that_is_deleted_while_its_slot_moves_is_gone_at_once() {
 
 /// When the upstream was purged last is asked for before a deletion is recorded, and may be at another server.
 #[test]
-fn a_deletion_is_recorded_although_the_server_of_the_epoch_hangs() {
+fn deletion_is_recorded_while_the_server_of_the_epoch_hangs() {
     if !redis_installed() {
         return;
     }
@@ -336,7 +336,7 @@ fn a_deletion_is_recorded_although_the_server_of_the_epoch_hangs() {
 
 /// Of a cluster, which has other servers for most keys, too: readers would not notice before they ask.
 #[test]
-fn connections_that_nobody_uses_are_tried() {
+fn idle_connections_are_probed() {
     if !redis_installed() {
         return;
     }
@@ -377,7 +377,7 @@ fn secret_from_strangers<'a>(authority: &'a Path, certificate: &'a Path, key: &'
 }
 
 #[test]
-fn sentinels_and_what_they_name_are_reached_over_tls() {
+fn sentinels_and_their_servers_over_tls() {
     if !redis_installed() {
         return;
     }
@@ -415,7 +415,7 @@ fn sentinels_and_what_they_name_are_reached_over_tls() {
 
 /// Sentinels and clusters name servers by their addresses, and certificates are for names.
 #[test]
-fn certificates_may_have_another_name_than_the_address() {
+fn tls_server_name_can_differ_from_the_address() {
     if !redis_installed() {
         return;
     }
@@ -466,7 +466,7 @@ fn certificates_may_have_another_name_than_the_address() {
 }
 
 #[test]
-fn the_servers_of_a_cluster_are_reached_over_tls() {
+fn cluster_over_tls() {
     if !redis_installed() {
         return;
     }
@@ -495,7 +495,7 @@ fn the_servers_of_a_cluster_are_reached_over_tls() {
 }
 
 #[test]
-fn servers_are_reached_over_tls_by_those_they_know() {
+fn redis_over_tls_with_client_certificates() {
     if !redis_installed() {
         return;
     }
@@ -528,7 +528,7 @@ fn servers_are_reached_over_tls_by_those_they_know() {
 }
 
 #[test]
-fn the_sandbox_can_be_tried_on_a_real_server() {
+fn sandbox_runs_on_a_real_redis() {
     if !redis_installed() {
         return;
     }
@@ -597,7 +597,7 @@ fn hand_on(mut server: TcpStream, mut client: TcpStream, cut: &AtomicUsize) -> i
 }
 
 #[test]
-fn responses_that_break_off_are_nobodys() {
+fn truncated_redis_replies_under_load() {
     const ROUNDS: usize = 3;
     if !redis_installed() {
         return;
@@ -620,7 +620,7 @@ fn responses_that_break_off_are_nobodys() {
 
 /// The answer to a hit: what there is of the text before, the entry's head, what is sealed, and the very last bytes.
 #[test]
-fn a_response_is_whole_or_none() {
+fn truncated_entry_is_not_a_hit() {
     if !redis_installed() {
         return;
     }
@@ -643,7 +643,7 @@ fn a_response_is_whole_or_none() {
 }
 
 #[test]
-fn commands_on_their_way_are_bounded() {
+fn commands_in_flight_are_bounded() {
     if !redis_installed() {
         return;
     }

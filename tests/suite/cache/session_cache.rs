@@ -132,7 +132,7 @@ fn in_millis(millis: i64) -> String {
 /// Many readers and writers through a gateway before a provider that takes its time: no answer from the cache is older
 /// than what had been acknowledged when the read began.
 #[test]
-fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
+fn no_stale_read_after_an_acknowledged_write() {
     const READERS: u64 = 6;
     const WRITERS: u64 = 3;
     let reads: u64 = if std::env::var_os("SESSIONGATE_LONG").is_some() { 5_000 } else { 500 };
@@ -198,7 +198,7 @@ fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
 }
 
 #[test]
-fn fifty_who_ask_at_once_cost_one_fetch() {
+fn fifty_concurrent_misses_cause_one_fetch() {
     let gate = Gate::default();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
@@ -219,7 +219,7 @@ fn fifty_who_ask_at_once_cost_one_fetch() {
 }
 
 #[test]
-fn a_fetch_outlives_the_client_that_asked_first() {
+fn shared_fetch_continues_after_its_first_client_leaves() {
     let gate = Gate::default();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
@@ -242,7 +242,7 @@ fn a_fetch_outlives_the_client_that_asked_first() {
 }
 
 #[test]
-fn a_fetch_whose_only_client_is_gone_still_fills_the_cache() {
+fn fetch_fills_the_cache_after_its_only_client_left() {
     let gate = Gate::default();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
@@ -263,7 +263,7 @@ fn a_fetch_whose_only_client_is_gone_still_fills_the_cache() {
 }
 
 #[test]
-fn a_write_is_settled_although_its_client_is_gone() {
+fn write_is_completed_after_its_client_left() {
     let gate = Gate::default();
     let own = gate.clone();
     let version = AtomicU64::new(1);
@@ -294,7 +294,7 @@ fn a_write_is_settled_although_its_client_is_gone() {
 }
 
 #[test]
-fn a_hit_says_how_old_it_is_and_a_write_ends_it() {
+fn hit_has_an_age_and_a_write_invalidates_it() {
     let cached = cached("{ ttl: 30s }", |call: &mut Call| {
         call.body()?;
         let body = session(&json!({"team": "blue"})).to_string();
@@ -321,7 +321,7 @@ fn a_hit_says_how_old_it_is_and_a_write_ends_it() {
 }
 
 #[test]
-fn a_write_that_the_provider_rejects_leaves_nothing_stale_and_caching_on() {
+fn rejected_write_leaves_no_stale_entry_and_caching_continues() {
     for rejected in [400, 403, 404, 429] {
         let cached = cached("{}", move |call: &mut Call| {
             call.body()?;
@@ -345,7 +345,7 @@ fn a_write_that_the_provider_rejects_leaves_nothing_stale_and_caching_on() {
 }
 
 #[test]
-fn a_write_whose_outcome_is_not_known_keeps_the_cache_out() {
+fn write_with_unknown_outcome_bypasses_the_cache() {
     for failed in [500, 502, 503, 504] {
         let cached = cached("{}", move |call: &mut Call| {
             call.body()?;
@@ -364,7 +364,7 @@ fn a_write_whose_outcome_is_not_known_keeps_the_cache_out() {
 }
 
 #[test]
-fn a_deleted_session_is_gone_although_the_provider_still_shows_it() {
+fn deleted_session_is_gone_while_the_provider_still_returns_it() {
     let revoke = path() + "/revoke";
     for (method, target) in [("DELETE", path()), ("POST", revoke)] {
         let cached = cached("{ ttl: 1s }", |call: &mut Call| call.as_auth0());
@@ -384,7 +384,7 @@ fn a_deleted_session_is_gone_although_the_provider_still_shows_it() {
 }
 
 #[test]
-fn a_deleted_session_stays_gone_for_everybody_and_through_other_writes() {
+fn deleted_session_stays_gone_for_all_callers_and_after_other_writes() {
     let cached = cached("{ ttl: 5m }", |call: &mut Call| call.as_auth0());
     cached.send("DELETE", &path());
     let other = cached.recorder.token_of("other@clients");
@@ -424,7 +424,7 @@ const USER_WIDE: [(&str, &str, &str); 18] = [
 
 /// Proxies may repeat a DELETE or a PUT: what the second copy does not find, the first has removed or renamed.
 #[test]
-fn what_may_be_repeated_and_finds_nothing_makes_sessions_stale_where_its_caller_is_verified() {
+fn not_found_on_a_repeatable_write_invalidates_for_verified_callers() {
     for (verified, method, answered, stale) in [
         (true, "DELETE", 404, true),
         (true, "DELETE", 410, true),
@@ -461,7 +461,7 @@ fn what_may_be_repeated_and_finds_nothing_makes_sessions_stale_where_its_caller_
 
 /// The session itself, by its own operations and by the one that revokes a user's access to it.
 #[test]
-fn a_write_of_a_session_makes_it_stale_and_no_other() {
+fn write_of_a_session_invalidates_only_that_session() {
     let cached = cached("{}", |call: &mut Call| {
         call.body()?;
         let mut body = session(&json!({}));
@@ -498,7 +498,7 @@ fn a_write_of_a_session_makes_it_stale_and_no_other() {
 }
 
 #[test]
-fn a_write_of_refresh_tokens_alone_leaves_sessions_as_they_are() {
+fn write_of_refresh_tokens_does_not_invalidate_sessions() {
     let cached = cached("{}", |call: &mut Call| call.as_auth0());
     cached.get();
     for (method, target, body) in [
@@ -514,7 +514,7 @@ fn a_write_of_refresh_tokens_alone_leaves_sessions_as_they_are() {
 }
 
 #[test]
-fn a_change_of_a_user_makes_every_session_stale() {
+fn write_of_a_user_invalidates_every_session() {
     let gate = Gate::default();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
@@ -547,7 +547,7 @@ fn a_change_of_a_user_makes_every_session_stale() {
 }
 
 #[test]
-fn a_rejected_change_of_a_user_does_not_empty_the_cache() {
+fn rejected_write_of_a_user_invalidates_nothing() {
     for rejected in [403, 429] {
         let cached = cached("{}", move |call: &mut Call| {
             call.body()?;
@@ -563,7 +563,7 @@ fn a_rejected_change_of_a_user_does_not_empty_the_cache() {
 }
 
 #[test]
-fn only_good_responses_are_stored() {
+fn only_valid_responses_are_stored() {
     let responses: Vec<(&str, u16, String, String)> = {
         let good = session(&json!({})).to_string();
         let plain = |name, status: u16| (name, status, String::new(), json!({"statusCode": status}).to_string());
@@ -613,7 +613,7 @@ fn only_good_responses_are_stored() {
 
 /// Its body is whole, but nobody can know that.
 #[test]
-fn a_response_that_breaks_off_is_not_stored() {
+fn truncated_response_is_not_stored() {
     let whole = session(&json!({})).to_string();
     let length = whole.len();
     for broken in [
@@ -637,7 +637,7 @@ fn a_response_that_breaks_off_is_not_stored() {
 }
 
 #[test]
-fn a_response_holds_no_longer_than_the_session() {
+fn entry_expires_no_later_than_the_session() {
     let body = Arc::new(Mutex::new(Value::Null));
     let own = body.clone();
     let cached = cached("{ ttl: 5m }", move |call: &mut Call| {
@@ -671,7 +671,7 @@ fn a_response_holds_no_longer_than_the_session() {
 }
 
 #[test]
-fn a_response_that_is_older_than_the_last_write_is_not_stored() {
+fn response_older_than_the_last_write_is_not_stored() {
     let updated = Arc::new(Mutex::new("2026-01-02T03:04:05.678Z".to_owned()));
     let own = updated.clone();
     let cached = cached("{}", move |call: &mut Call| {
@@ -691,7 +691,7 @@ fn a_response_that_is_older_than_the_last_write_is_not_stored() {
 }
 
 #[test]
-fn a_cookie_is_for_the_one_who_asked() {
+fn set_cookie_is_not_shared() {
     let gate = Gate::default();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
@@ -712,7 +712,7 @@ fn a_cookie_is_for_the_one_who_asked() {
 }
 
 #[test]
-fn verified_callers_share_what_is_stored() {
+fn verified_callers_share_entries() {
     let cached = cached("{}", |call: &mut Call| call.as_auth0());
     cached.get();
     let other = cached.recorder.token_of("other@clients");
@@ -727,7 +727,7 @@ fn verified_callers_share_what_is_stored() {
 }
 
 #[test]
-fn callers_that_nobody_verified_share_nothing() {
+fn unverified_callers_do_not_share_entries() {
     let recorder = Recorder::start(|call: &mut Call| {
         let who = call.seen.header("Authorization").unwrap_or("nobody").to_owned();
         call.json(200, &session(&json!({ "who": who })))
@@ -754,7 +754,7 @@ fn callers_that_nobody_verified_share_nothing() {
 }
 
 #[test]
-fn a_rejection_of_the_first_who_asked_is_not_given_to_the_others() {
+fn provider_rejection_of_one_caller_is_not_shared() {
     for rejected in [401, 403, 429] {
         let gate = Gate::default();
         let own = gate.clone();
@@ -793,7 +793,7 @@ fn without_a_cache_every_read_goes_to_the_provider() {
 
 /// Two upstreams may have sessions of the same id: what is stored for one is not for the other.
 #[test]
-fn upstreams_share_nothing() {
+fn upstreams_do_not_share_entries() {
     let one = Recorder::start(|call: &mut Call| call.json(200, &session(&json!({"of": "one"}))));
     let two = Recorder::start(|call: &mut Call| call.json(200, &session(&json!({"of": "two"}))));
     let upstream = |name: &str, recorder: &Recorder, more: &str| {

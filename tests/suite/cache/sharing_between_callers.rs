@@ -19,7 +19,7 @@ fn is_hit(response: &Answer) -> bool {
 }
 
 #[test]
-fn a_write_through_one_upstream_ends_what_another_keeps_of_the_same_provider() {
+fn write_through_one_upstream_invalidates_another_of_the_same_provider() {
     let recorder = Recorder::auth0();
     let url = recorder.url();
     let gateway = Gateway::start(&format!(
@@ -43,7 +43,7 @@ fn a_write_through_one_upstream_ends_what_another_keeps_of_the_same_provider() {
 }
 
 #[test]
-fn only_the_provider_tells_the_unverified_that_a_session_was_deleted() {
+fn unverified_callers_learn_of_deletions_from_the_provider_only() {
     let recorder = Recorder::start(|call: &mut Call| match call.seen.header("Authorization") {
         Some("Bearer good") => call.as_auth0(),
         _ => call.json(401, &json!({ "statusCode": 401 })),
@@ -59,7 +59,7 @@ fn only_the_provider_tells_the_unverified_that_a_session_was_deleted() {
 /// Who joins a fetch cannot be seen from outside. So it is tried again until all have joined: those that are late ask
 /// for themselves.
 #[test]
-fn callers_of_one_credential_share_what_it_was_rejected() {
+fn callers_with_one_credential_share_its_rejection() {
     let gate = Gate::closed();
     let own = gate.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
@@ -95,7 +95,7 @@ fn wait_in_flight(gateway: &Gateway, count: usize) {
 }
 
 #[test]
-fn a_caller_who_has_joined_asks_for_itself_where_the_first_one_is_rejected() {
+fn joined_caller_fetches_by_itself_if_the_first_is_rejected() {
     for rejected in [401, 403, 404, 429] {
         let gate = Gate::closed();
         let own = gate.clone();
@@ -128,7 +128,7 @@ fn a_caller_who_has_joined_asks_for_itself_where_the_first_one_is_rejected() {
 
 /// One credential, from two sources: the first one's share is used up.
 #[test]
-fn a_caller_who_has_joined_asks_for_itself_where_the_first_ones_source_has_its_share() {
+fn joined_caller_fetches_by_itself_if_the_first_hits_its_source_limit() {
     let gate = Gate::closed();
     let own = gate.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
@@ -160,7 +160,7 @@ fn a_caller_who_has_joined_asks_for_itself_where_the_first_ones_source_has_its_s
 }
 
 #[test]
-fn a_response_that_names_another_session_is_not_stored() {
+fn response_with_another_session_id_is_not_stored() {
     let recorder = Recorder::start(|call: &mut Call| {
         let mut other = session(&json!({}));
         other["id"] = json!("another");
@@ -174,7 +174,7 @@ fn a_response_that_names_another_session_is_not_stored() {
 }
 
 #[test]
-fn an_audit_rejects_nothing_although_its_evidence_cannot_be_had() {
+fn audit_mode_rejects_nothing_if_the_preliminary_read_fails() {
     let readable = Arc::new(AtomicBool::new(false));
     let own = readable.clone();
     let recorder = Recorder::start(move |call: &mut Call| match call.seen.method.as_str() {
@@ -195,7 +195,7 @@ fn an_audit_rejects_nothing_although_its_evidence_cannot_be_had() {
 }
 
 #[test]
-fn a_request_without_a_plain_host_is_rejected() {
+fn request_without_a_valid_host_is_rejected() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&recorder.upstream_as("none", ""));
     for host in ["", "Host: \r\n", "Host: a/../b?x\r\n", "Host: a@b\r\n"] {

@@ -128,7 +128,7 @@ fn is_hit(response: &Answer) -> bool {
 }
 
 #[test]
-fn a_write_by_one_name_ends_hits_by_every_other() {
+fn write_under_one_host_name_invalidates_all() {
     each(|world| {
         let names: Vec<&str> = TENANTS.iter().flat_map(|(one, other)| [*one, *other]).collect();
         for writer in &names {
@@ -152,7 +152,7 @@ fn a_write_by_one_name_ends_hits_by_every_other() {
 }
 
 #[test]
-fn a_deletion_is_shown_to_its_own_tenant_by_all_its_names_and_to_no_other() {
+fn deletion_applies_to_all_host_names_of_its_tenant_only() {
     each(|world| {
         let pairs = TENANTS.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]);
         for (deleted, same) in pairs {
@@ -172,7 +172,7 @@ fn a_deletion_is_shown_to_its_own_tenant_by_all_its_names_and_to_no_other() {
 }
 
 #[test]
-fn a_purge_lifts_deletions_for_all_tenants() {
+fn purge_clears_deletions_of_all_tenants() {
     each(|world| {
         let session = format!(r#"{{"upstream":"plain","session":"{SESSION}"}}"#);
         for purge in [session.as_str(), r#"{"upstream":"one"}"#, r#"{"upstream":"plain"}"#] {
@@ -194,7 +194,7 @@ fn a_purge_lifts_deletions_for_all_tenants() {
 
 /// Another replica purges the upstream; this one has not looked since when it records a deletion.
 #[test]
-fn a_purge_that_was_over_before_a_deletion_does_not_lift_it() {
+fn purge_before_a_deletion_does_not_clear_it() {
     if !redis_installed() {
         return;
     }
@@ -216,7 +216,7 @@ fn a_purge_that_was_over_before_a_deletion_does_not_lift_it() {
 
 /// A provider that lags behind its own acknowledgement.
 #[test]
-fn a_version_is_a_bound_for_its_own_tenant_alone() {
+fn minimum_version_applies_to_its_tenant_only() {
     each(|world| {
         let [one, others] = &*world.versions;
         let first = one.load(Ordering::SeqCst);
@@ -237,7 +237,7 @@ fn a_version_is_a_bound_for_its_own_tenant_alone() {
 
 /// A read for a tenant waits for the store no more often than any other.
 #[test]
-fn a_deletion_is_known_in_the_step_of_the_read() {
+fn deletions_cost_reads_no_extra_round_trip() {
     if !redis_installed() {
         return;
     }
@@ -256,7 +256,7 @@ fn a_deletion_is_known_in_the_step_of_the_read() {
 
 /// A replica of the version before, which does not tell tenants apart, deletes the session of one of them.
 #[test]
-fn a_deletion_for_nobody_knows_whom_is_left_to_the_provider() {
+fn deletion_of_an_unknown_tenant_is_left_to_the_provider() {
     if !redis_installed() {
         return;
     }
@@ -279,7 +279,7 @@ fn a_deletion_for_nobody_knows_whom_is_left_to_the_provider() {
 }
 
 #[test]
-fn a_locked_out_user_lifts_no_deletion() {
+fn locked_user_clears_no_deletion() {
     on_each_store(|redis| {
         let world = Instances::start(redis, "[127.0.0.0/8]");
         let one = [("x-zitadel-instance-host", "one.example")];
@@ -358,7 +358,7 @@ const NAMES: [(Headers, Headers); 7] = [
 ];
 
 #[test]
-fn what_trusted_peers_say_of_the_instance_tells_tenants_apart() {
+fn instance_headers_of_trusted_peers_separate_tenants() {
     on_each_store(|redis| {
         let world = Instances::start(redis, "[127.0.0.0/8]");
         for (at, (deleted, same)) in NAMES.into_iter().enumerate() {
@@ -376,7 +376,7 @@ fn what_trusted_peers_say_of_the_instance_tells_tenants_apart() {
 
 /// Whatever `url` it is reached by.
 #[test]
-fn the_own_tenant_is_named_by_the_host_that_the_provider_sees() {
+fn own_tenant_is_the_host_sent_to_the_provider() {
     on_each_store(|redis| {
         let world = Instances::called(redis, "[127.0.0.0/8]", ", host: \"ID.example:8443\"");
         let names: [Headers; 4] = [
@@ -398,7 +398,7 @@ fn the_own_tenant_is_named_by_the_host_that_the_provider_sees() {
 }
 
 #[test]
-fn what_is_not_forwarded_tells_no_tenants_apart() {
+fn instance_headers_of_untrusted_peers_are_ignored() {
     on_each_store(|redis| {
         // The client is no peer that may speak for others.
         let world = Instances::start(redis, "[10.0.0.0/8]");
@@ -422,7 +422,7 @@ fn what_is_not_forwarded_tells_no_tenants_apart() {
 }
 
 #[test]
-fn a_write_in_one_organization_ends_hits_in_every_other() {
+fn write_in_one_organization_invalidates_all() {
     on_each_store(|redis| {
         let world = Instances::start(redis, "[127.0.0.0/8]");
         let names: [Headers; 5] = [

@@ -117,7 +117,7 @@ fn answering(turn: &Turn) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Syn
 }
 
 #[test]
-fn a_response_that_is_not_stored_ends_what_is() {
+fn unstorable_response_drops_the_entry() {
     let turn = Turn::default();
     each("{ ttl: 5m }", answering(&turn), |cached| {
         for at in 1..responses().len() as u64 {
@@ -138,7 +138,7 @@ fn a_response_that_is_not_stored_ends_what_is() {
 }
 
 #[test]
-fn a_provider_that_fails_or_would_not_say_ends_nothing() {
+fn provider_errors_do_not_drop_the_entry() {
     let turn = Turn::default();
     each("{ ttl: 5m }", answering(&turn), |cached| {
         for failed in [429, 500, 502, 503, 504] {
@@ -152,7 +152,7 @@ fn a_provider_that_fails_or_would_not_say_ends_nothing() {
 }
 
 #[test]
-fn what_is_no_longer_fresh_is_not_shown_once_the_provider_has_spoken_against_it() {
+fn stale_entry_is_not_served_after_a_contradicting_response() {
     for speaks in [2, 3, 4, 10] {
         let turn = Turn::default();
         each("{ ttl: 1s, stale_while_revalidate: 5m, stale_if_error: 5m }", answering(&turn), |cached| {
@@ -173,7 +173,7 @@ fn what_is_no_longer_fresh_is_not_shown_once_the_provider_has_spoken_against_it(
 }
 
 #[test]
-fn a_404_that_was_shown_is_not_followed_by_what_was_there_before() {
+fn entry_is_not_served_after_a_404() {
     for speaks in [4, 6] {
         let turn = Turn::default();
         each("{ ttl: 5m, stale_if_error: 5m }", answering(&turn), |cached| {
@@ -190,7 +190,7 @@ fn a_404_that_was_shown_is_not_followed_by_what_was_there_before() {
 }
 
 #[test]
-fn whom_the_provider_denies_a_session_is_shown_nothing_that_is_stored() {
+fn denied_caller_gets_no_hits() {
     let denied = Arc::new(Mutex::new(String::new()));
     let own = denied.clone();
     let act = move |call: &mut Call| match call.seen.header("Authorization") {
@@ -217,7 +217,7 @@ fn whom_the_provider_denies_a_session_is_shown_nothing_that_is_stored() {
 
 /// First it is denied, and then somebody else stores it.
 #[test]
-fn a_denial_is_remembered_before_anything_is_stored() {
+fn denial_is_recorded_without_an_entry() {
     let act = |call: &mut Call| match call.turn {
         0 => call.json(401, &json!({ "statusCode": 401 })),
         _ => call.as_auth0(),
@@ -232,7 +232,7 @@ fn a_denial_is_remembered_before_anything_is_stored() {
 }
 
 #[test]
-fn a_stored_404_is_for_the_credential_that_was_told() {
+fn stored_404_is_per_credential() {
     let turn = Turn::default();
     each("{ ttl: 5m, negative_ttl: 2s }", answering(&turn), |cached| {
         let other = cached.recorder.token_of("other@clients");
@@ -267,7 +267,7 @@ impl Gate {
 
 /// A slow read begins, another wants its own and is faster: what the slow one brings is not shown to anybody after it.
 #[test]
-fn a_slow_fetch_does_not_replace_what_a_faster_one_brought() {
+fn slow_fetch_does_not_replace_a_newer_entry() {
     const SLOW: &str = "2026-01-01T00:00:05.000Z";
     const FAST: &str = "2026-01-01T00:00:09.000Z";
     for (slow, fast, status_, shown, expected) in [
@@ -312,7 +312,7 @@ fn a_slow_fetch_does_not_replace_what_a_faster_one_brought() {
 /// A read begins, then one that wants its own; the provider may have seen the session for the second before it did for
 /// the first. Both are shown what they waited for, and nobody is shown either of the two after that.
 #[test]
-fn of_two_fetches_at_the_same_time_none_comes_back_behind_the_other() {
+fn concurrent_fetches_leave_no_older_entry() {
     for version in [Some(STORED), None] {
         let (first, second) = (Gate::default(), Gate::default());
         let gates = [first.clone(), second.clone()];
@@ -340,7 +340,7 @@ fn of_two_fetches_at_the_same_time_none_comes_back_behind_the_other() {
 }
 
 #[test]
-fn a_client_that_asks_for_a_new_response_gets_one_and_is_told_so() {
+fn no_cache_request_bypasses_the_entry_and_reports_it() {
     each(
         "{ ttl: 5m }",
         |call: &mut Call| call.as_auth0(),
@@ -367,7 +367,7 @@ fn a_client_that_asks_for_a_new_response_gets_one_and_is_told_so() {
 }
 
 #[test]
-fn a_response_to_no_store_is_not_stored_and_ends_nothing() {
+fn no_store_request_neither_stores_nor_drops() {
     each(
         "{ ttl: 5m }",
         |call: &mut Call| call.as_auth0(),
@@ -384,7 +384,7 @@ fn a_response_to_no_store_is_not_stored_and_ends_nothing() {
 }
 
 #[test]
-fn what_one_client_likes_does_not_go_out_on_a_read_that_others_share() {
+fn client_preferences_are_not_sent_on_shared_fetches() {
     each(
         "{ ttl: 5m }",
         |call: &mut Call| call.as_auth0(),
@@ -416,7 +416,7 @@ fn what_one_client_likes_does_not_go_out_on_a_read_that_others_share() {
 }
 
 #[test]
-fn a_response_that_varies_by_what_is_not_keyed_is_not_stored() {
+fn response_with_unsupported_vary_is_not_stored() {
     let vary = Arc::new(Mutex::new(""));
     let own = vary.clone();
     let act = move |call: &mut Call| {
@@ -524,7 +524,7 @@ impl Cached {
 const UNSTORED: &[(&str, &str)] = &[("Cache-Control", "no-cache, no-store")];
 
 #[test]
-fn a_newer_response_that_is_not_stored_ends_what_is() {
+fn newer_unstorable_response_drops_the_entry() {
     let shows = Shows::new();
     each("{ ttl: 5m, stale_if_error: 5m }", shows.act(), |cached| {
         let cases = [
@@ -563,7 +563,7 @@ fn a_newer_response_that_is_not_stored_ends_what_is() {
 }
 
 #[test]
-fn a_404_that_is_not_stored_ends_what_is_although_it_could_be() {
+fn unstored_404_drops_the_entry() {
     let turn = Turn::default();
     each("{ ttl: 5m, stale_if_error: 5m, negative_ttl: 2s }", answering(&turn), |cached| {
         turn.set(0);
@@ -579,7 +579,7 @@ fn a_404_that_is_not_stored_ends_what_is_although_it_could_be() {
 /// A slow read begins, another is faster and its response may not be stored: what the slow one brings must not come
 /// behind it.
 #[test]
-fn a_slow_fetch_is_not_stored_behind_a_response_that_was_not() {
+fn slow_fetch_is_not_stored_after_an_unstorable_response() {
     for version in [Some(NEW), Some(STORED), None] {
         let gate = Gate::default();
         let own = gate.clone();
@@ -604,7 +604,7 @@ fn a_slow_fetch_is_not_stored_behind_a_response_that_was_not() {
 
 /// A read begins, and then a write that will be rejected: the response to the read comes while the write is in flight.
 #[test]
-fn a_newer_response_that_comes_beside_a_write_ends_what_is_stored() {
+fn newer_response_during_a_write_drops_the_entry() {
     let shows = Shows::new();
     each("{ ttl: 5m }", shows.act(), |cached| {
         for version in [Some(STORED), None, Some(NEW)] {

@@ -127,7 +127,7 @@ fn block() -> Request {
 }
 
 #[test]
-fn a_request_whose_body_does_not_end_is_not_sent_and_marks_nothing() {
+fn request_with_an_incomplete_body_is_not_sent_and_sets_no_mark() {
     let place = Place::new(|call: &mut Call| call.as_auth0());
     place.get();
     for (method, target, framing) in [
@@ -156,7 +156,7 @@ fn stores() -> Vec<Option<RedisServer>> {
 }
 
 #[test]
-fn junk_writes_of_a_session_reject_no_write_of_its_owner() {
+fn junk_writes_do_not_block_writes_of_the_owner() {
     for store in stores() {
         let gate = Gate::closed();
         let place = Place::checking_on(store, 401, &gate);
@@ -175,7 +175,7 @@ fn junk_writes_of_a_session_reject_no_write_of_its_owner() {
 }
 
 #[test]
-fn what_the_provider_rejects_leaves_every_hit_however_much_of_it_overlaps() {
+fn rejected_writes_do_not_invalidate_even_if_they_overlap() {
     for status in [400, 401, 403, 404, 405, 429, 501] {
         let stores = if status == 401 { stores() } else { vec![None] };
         stores.into_iter().for_each(|store| rejected_leaves_every_hit(store, status));
@@ -212,7 +212,7 @@ fn rejected_leaves_every_hit(store: Option<RedisServer>, status: u16) {
 }
 
 #[test]
-fn junk_changes_beyond_those_that_are_told_apart_leave_every_hit() {
+fn rejected_writes_beyond_the_tracked_number_do_not_invalidate() {
     let gate = Gate::closed();
     let place = Place::checking(403, &gate);
     place.get();
@@ -227,7 +227,7 @@ fn junk_changes_beyond_those_that_are_told_apart_leave_every_hit() {
 
 /// At ZITADEL a verified token may be any user's: what such users may do only the provider knows.
 #[test]
-fn verified_users_without_rights_keep_nobody_from_the_cache_and_reject_no_write() {
+fn writes_of_users_without_permission_neither_invalidate_nor_block() {
     let gate = Gate::closed();
     let own = gate.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
@@ -280,7 +280,7 @@ fn verified_users_without_rights_keep_nobody_from_the_cache_and_reject_no_write(
 }
 
 #[test]
-fn an_unknown_outcome_keeps_the_cache_out_and_rejects_nobody() {
+fn unknown_outcome_bypasses_the_cache_and_blocks_no_write() {
     for store in stores() {
         let gate = Gate::closed();
         gate.set(true);
@@ -295,7 +295,7 @@ fn an_unknown_outcome_keeps_the_cache_out_and_rejects_nobody() {
 }
 
 #[test]
-fn a_change_whose_client_has_left_is_settled_and_what_it_changed_is_seen() {
+fn write_completes_after_its_client_left_and_invalidates() {
     let gate = Gate::closed();
     let own = gate.clone();
     let place = Place::new(move |call: &mut Call| {
@@ -319,7 +319,7 @@ fn a_change_whose_client_has_left_is_settled_and_what_it_changed_is_seen() {
 }
 
 #[test]
-fn a_deletion_by_the_unverified_counts_beside_junk() {
+fn deletion_by_an_unverified_caller_counts_during_junk_writes() {
     let gate = Gate::closed();
     let place = Place::checking(401, &gate);
     place.get();
@@ -338,7 +338,7 @@ fn a_deletion_by_the_unverified_counts_beside_junk() {
 }
 
 #[test]
-fn a_body_beyond_its_bound_is_rejected_and_not_sent() {
+fn body_beyond_the_limit_is_rejected_and_not_sent() {
     let place = Place::new(|call: &mut Call| call.as_auth0());
     place.get();
     let token = place.recorder.token();
@@ -359,7 +359,7 @@ fn a_body_beyond_its_bound_is_rejected_and_not_sent() {
 }
 
 #[test]
-fn changes_pass_to_the_letter_and_so_do_their_responses() {
+fn invalidating_requests_and_responses_pass_unchanged() {
     let large: Vec<u8> = (0..6_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let body = large.clone();
     let place = Place::new(move |call: &mut Call| {
@@ -419,7 +419,7 @@ fn changes_pass_to_the_letter_and_so_do_their_responses() {
 }
 
 #[test]
-fn a_response_that_breaks_off_breaks_off_at_the_client() {
+fn truncated_response_is_truncated_at_the_client() {
     for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
         let place = Place::new(move |call: &mut Call| {
             call.body()?;
@@ -536,7 +536,7 @@ async fn connect(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
 }
 
 #[test]
-fn a_call_that_does_not_end_is_not_sent_and_marks_nothing() {
+fn incomplete_call_is_not_sent_and_sets_no_mark() {
     let calls = Calls::new(GRPC, || (&[], frame(b""), Some(&[("grpc-status", "0")])));
     calls.cache();
     for (path, content_type) in
@@ -561,7 +561,7 @@ fn a_call_that_does_not_end_is_not_sent_and_marks_nothing() {
 
 /// As `grpc-status` says it: in the head alone, behind an empty body, in a frame of the body.
 #[test]
-fn calls_that_the_provider_rejects_leave_every_hit_and_pass_as_they_are() {
+fn rejected_calls_do_not_invalidate_and_pass_unchanged() {
     fn trailers(code: &str) -> Vec<u8> {
         let text = format!("grpc-status: {code}\r\n");
         [&[0x80, 0, 0, 0, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat()
@@ -585,7 +585,7 @@ fn calls_that_the_provider_rejects_leave_every_hit_and_pass_as_they_are() {
 }
 
 #[test]
-fn a_call_whose_client_has_left_is_settled_by_its_own_status() {
+fn call_completes_by_its_status_after_its_client_left() {
     for (code, changed) in [("0", true), ("16", false)] {
         let go = Arc::new(Notify::new());
         let trailers: &'static [(&str, &str)] =
@@ -616,7 +616,7 @@ fn a_call_whose_client_has_left_is_settled_by_its_own_status() {
 /// A message is passed on as it comes, whatever its size: only the end of a call waits for what is still to be said of
 /// it.
 #[test]
-fn a_message_passes_before_its_call_is_over() {
+fn message_is_streamed_before_its_call_ends() {
     const SIZE: usize = 6 << 20;
     let go = Arc::new(Notify::new());
     let own = go.clone();
@@ -649,7 +649,7 @@ fn a_message_passes_before_its_call_is_over() {
 }
 
 #[test]
-fn calls_that_the_provider_carries_out_end_every_hit() {
+fn successful_calls_invalidate() {
     let done: fn() -> Said = || (&[], frame(b"\x0a\x00"), Some(&[("grpc-status", "0")]));
     let calls = Calls::new(GRPC, done);
     calls.cache();

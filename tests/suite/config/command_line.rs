@@ -32,7 +32,7 @@ fn checked(text: &str) -> (Finished, PathBuf, tempfile::TempDir) {
 }
 
 #[test]
-fn check_accepts_a_good_configuration() {
+fn check_accepts_a_valid_configuration() {
     let (finished, path, _folder) = checked(GOOD);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(finished.stdout, format!("{}: OK\n", path.display()));
@@ -41,7 +41,7 @@ fn check_accepts_a_good_configuration() {
 
 /// In a service mesh plain HTTP to another name is normal: it can be said that it is meant.
 #[test]
-fn check_for_a_deployment_takes_plain_http_that_is_allowed() {
+fn check_for_a_deployment_accepts_allowed_plain_http() {
     let plain = GOOD.replace("127.0.0.1:1", "provider.example");
     assert_ne!(plain, GOOD);
     let (finished, path, _folder) = checked(&plain);
@@ -55,7 +55,7 @@ fn check_for_a_deployment_takes_plain_http_that_is_allowed() {
 }
 
 #[test]
-fn check_reports_every_fault_with_its_place() {
+fn check_reports_every_error_with_its_location() {
     let (finished, path, _folder) = checked(
         "listen: 127.0.0.1:99999
 upstreams:
@@ -89,7 +89,7 @@ polices: {}
 }
 
 #[test]
-fn check_does_not_repeat_a_secret() {
+fn check_does_not_print_secrets() {
     let (finished, _, _folder) = checked(&format!("hash_key: correct-horse-battery-staple\n{GOOD}"));
     assert_eq!(finished.code, Some(1));
     assert!(finished.stderr.contains(":1:11: hash_key: "), "{}", finished.stderr);
@@ -97,7 +97,7 @@ fn check_does_not_repeat_a_secret() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn missing_file_is_reported_by_path() {
     for command in ["check", "run"] {
         let finished = run(&[command, "-c", "/absent/gateway.yaml"]);
         assert_eq!(finished.code, Some(1));
@@ -109,7 +109,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn run_reports_the_faults_that_check_reports() {
+fn run_reports_the_same_errors_as_check() {
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(folder.path(), "upstreams: { a: { dialect: auth0 } }\n");
     let of = |command: &str| run(&[command, "-c", path.to_str().unwrap()]);
@@ -120,7 +120,7 @@ fn run_reports_the_faults_that_check_reports() {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_status_2() {
+fn invalid_command_line_exits_with_status_2() {
     for args in [
         &[][..],
         &["chek"],
@@ -140,7 +140,7 @@ fn a_wrong_command_line_ends_with_status_2() {
 }
 
 #[test]
-fn help_says_what_each_command_does() {
+fn help_describes_each_command() {
     for (args, words) in [
         (&["--help"][..], &["run", "check", "sandbox", "schema", "completions", "man", "session policies"][..]),
         (&["run", "--help"], &["serves", "SIGTERM", "status 1", "--config <FILE>"]),
@@ -192,7 +192,7 @@ fn usable(file: &Path, folder: &Path) -> (PathBuf, Vec<String>) {
 }
 
 #[test]
-fn every_shipped_configuration_is_good() {
+fn every_shipped_configuration_is_valid() {
     let mut seen = 0;
     for entry in fs::read_dir(project().join("config")).unwrap() {
         let file = entry.unwrap().path();
@@ -219,7 +219,7 @@ fn every_shipped_configuration_is_good() {
 }
 
 #[test]
-fn a_taken_port_ends_run_at_once_with_a_message() {
+fn occupied_port_ends_run_with_a_message() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for key in ["listen", "admin"] {
@@ -246,7 +246,7 @@ fn a_taken_port_ends_run_at_once_with_a_message() {
 }
 
 #[test]
-fn the_sandbox_prints_one_line_of_json_and_nothing_else() {
+fn sandbox_prints_one_line_of_json() {
     let mut sandbox = Sandbox::start(&[]);
     let read = Request::new("GET", &sandbox.session_path()).bearer(&sandbox.token);
     assert_eq!(read.send(&sandbox.gateway).status, 200);
@@ -268,7 +268,7 @@ fn the_sandbox_prints_one_line_of_json_and_nothing_else() {
 }
 
 #[test]
-fn what_the_sandbox_prints_can_be_used() {
+fn values_printed_by_the_sandbox_work() {
     let sandbox = Sandbox::start(&[]);
     let status = |method: &str, path: &str, token: &str| {
         let request = Request::new(method, path).bearer(token);
@@ -296,7 +296,7 @@ fn what_the_sandbox_prints_can_be_used() {
 }
 
 #[test]
-fn the_sandbox_has_a_rate_limit() {
+fn sandbox_has_a_rate_limit() {
     let sandbox = Sandbox::start(&["--rate", "3"]);
     let list = Request::new("GET", "/api/v2/clients").bearer(&sandbox.token);
     let limited =
@@ -307,7 +307,7 @@ fn the_sandbox_has_a_rate_limit() {
 
 /// What the tour tells a newcomer to copy does what its comments say.
 #[test]
-fn the_tour_of_the_sandbox_can_be_copied() {
+fn commands_of_the_sandbox_tour_work() {
     const FREE: &str = "127.0.0.1:0";
     if Command::new("curl").arg("--version").output().is_err() {
         return skipped("the tour of the sandbox (there is no curl)");
@@ -356,7 +356,7 @@ fn the_tour_of_the_sandbox_can_be_copied() {
 const COMMANDS: [&str; 8] = ["run", "check", "sandbox", "purge", "ready", "schema", "completions", "man"];
 
 #[test]
-fn the_schema_is_the_one_of_the_project() {
+fn schema_command_prints_config_schema_json() {
     let finished = run(&["schema"]);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
     assert_eq!(finished.stdout, fs::read_to_string(project().join("config/schema.json")).unwrap());
@@ -372,7 +372,7 @@ fn installed(program: &str, what: &str) -> bool {
 }
 
 #[test]
-fn completions_are_scripts_that_know_every_command() {
+fn completions_contain_every_command() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let finished = run(&["completions", shell]);
@@ -399,7 +399,7 @@ fn completions_are_scripts_that_know_every_command() {
 }
 
 #[test]
-fn the_manual_has_a_page_for_every_command() {
+fn manual_has_a_page_for_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let all = std::iter::once(None).chain(COMMANDS.map(Some));
     for command in all {

@@ -82,7 +82,7 @@ const BLUE: &str = r#"{"session_metadata":{"team":"blue"}}"#;
 const GREEN: &str = r#"{"session_metadata":{"team":"green"}}"#;
 
 #[test]
-fn the_next_request_meets_the_new_policy_also_on_a_kept_connection() {
+fn new_policy_applies_to_the_next_request_of_a_connection() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&teams(&recorder, "blue"));
     gateway.ready();
@@ -99,7 +99,7 @@ fn the_next_request_meets_the_new_policy_also_on_a_kept_connection() {
 }
 
 #[test]
-fn what_has_not_changed_is_left_alone() {
+fn unchanged_configuration_is_not_activated() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&teams(&recorder, "blue"));
     assert_eq!([hang_up(&gateway), hang_up(&gateway)], ["unchanged"; 2]);
@@ -107,7 +107,7 @@ fn what_has_not_changed_is_left_alone() {
 }
 
 #[test]
-fn metrics_say_which_configuration_holds_and_since_when() {
+fn metrics_show_the_active_configuration() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&teams(&recorder, "blue"));
     let hash = || {
@@ -134,7 +134,7 @@ fn metrics_say_which_configuration_holds_and_since_when() {
 }
 
 #[test]
-fn a_wrong_configuration_leaves_the_last_good_one() {
+fn invalid_configuration_keeps_the_current_one() {
     let recorder = Recorder::auth0();
     let good = teams(&recorder, "blue");
     let secret = "a-secret-that-must-not-be-shown";
@@ -188,7 +188,7 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
 }
 
 #[test]
-fn all_faults_are_logged_and_the_first_is_shown() {
+fn all_errors_are_logged_and_the_first_is_shown() {
     let recorder = Recorder::auth0();
     let good = teams(&recorder, "blue");
     let gateway = Gateway::start(&good);
@@ -202,7 +202,7 @@ fn all_faults_are_logged_and_the_first_is_shown() {
 }
 
 #[test]
-fn what_a_process_takes_only_when_it_starts_is_reported_and_the_rest_is_applied() {
+fn options_that_need_a_restart_are_reported_and_the_rest_applies() {
     let recorder = Recorder::auth0();
     let good = teams(&recorder, "blue");
     let gateway = Gateway::start_with(&good, &[("KEY", "0123456789abcdef")]);
@@ -236,7 +236,7 @@ store: { memory: { max_bytes: 1MiB } }
 }
 
 #[test]
-fn what_is_logged_and_how_the_end_goes_change_at_once() {
+fn log_and_shutdown_options_apply_at_once() {
     let recorder = Recorder::auth0();
     let good = teams(&recorder, "blue");
     let mut gateway = Gateway::start(&good);
@@ -257,7 +257,7 @@ fn what_is_logged_and_how_the_end_goes_change_at_once() {
 }
 
 #[test]
-fn upstreams_come_and_go() {
+fn upstreams_can_be_added_and_removed() {
     let (one, two) = (Recorder::auth0(), Recorder::auth0());
     let of = |recorder: &Recorder, name: &str| {
         let url = recorder.url();

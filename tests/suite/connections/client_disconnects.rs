@@ -176,7 +176,7 @@ fn session() -> String {
 const CHANGE: &str = r#"{"session_metadata":{"team":"blue"}}"#;
 
 #[test]
-fn a_client_that_leaves_while_the_provider_is_waited_for_is_no_failure() {
+fn disconnect_while_waiting_for_the_provider_is_client_gone() {
     let cases: [(&str, &str, String, &'static str, &str); 5] = [
         ("a read that is not cached", "GET", session(), "", ""),
         ("a passed request", "GET", "/api/v2/rules".into(), "", ""),
@@ -201,7 +201,7 @@ fn a_client_that_leaves_while_the_provider_is_waited_for_is_no_failure() {
 }
 
 #[test]
-fn a_client_that_leaves_a_fetch_that_others_share_is_no_failure() {
+fn disconnect_during_a_shared_fetch_is_client_gone() {
     for how in HOWS {
         let place = Place::start("cache: {}");
         let clients = [0; 3].map(|_| place.ask(how, "GET", &session(), "", 0));
@@ -218,7 +218,7 @@ fn a_client_that_leaves_a_fetch_that_others_share_is_no_failure() {
 }
 
 #[test]
-fn a_client_that_leaves_while_it_waits_for_its_turn_is_no_failure() {
+fn disconnect_while_waiting_for_a_slot_is_client_gone() {
     for how in HOWS {
         for (method, path, body) in
             [("GET", session(), ""), ("PATCH", session(), CHANGE), ("GET", "/api/v2/rules".into(), "")]
@@ -240,7 +240,7 @@ fn a_client_that_leaves_while_it_waits_for_its_turn_is_no_failure() {
 /// Of a body that is too large to be kept nothing is read while its request waits, also not to see whether its client
 /// has left.
 #[test]
-fn a_client_that_leaves_while_its_large_body_waits_is_no_failure() {
+fn disconnect_while_a_large_body_waits_is_client_gone() {
     // As much as the system holds: what does not get there hides its end.
     let large: &'static str = "x".repeat(90_000).leak();
     for how in HOWS {
@@ -260,7 +260,7 @@ fn a_client_that_leaves_while_its_large_body_waits_is_no_failure() {
 }
 
 #[test]
-fn a_client_that_leaves_in_the_body_of_its_request_is_no_failure() {
+fn disconnect_in_the_request_body_is_client_gone() {
     for how in HOWS {
         for (method, path) in
             [("PATCH", session()), ("PUT", "/api/v2/rules/x".into()), ("PATCH", "/api/v2/users/auth0%7C1".into())]
@@ -278,7 +278,7 @@ fn a_client_that_leaves_in_the_body_of_its_request_is_no_failure() {
 
 /// The provider answers others as before.
 #[test]
-fn the_provider_is_not_blamed_for_clients_that_leave() {
+fn disconnects_are_not_counted_as_provider_failures() {
     let place = Place::start("");
     place.ask(How::Reset, "GET", &session(), "", 0).leave(How::Reset, &place);
     place.open_door();

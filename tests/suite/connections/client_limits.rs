@@ -54,7 +54,7 @@ fn rest(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn a_process_has_so_many_connections_and_no_more() {
+fn connections_per_process_are_limited() {
     let place = place("{ limits: { connections: 3 } }");
     let mut kept: Vec<TcpStream> = (0..3).map(|_| place.is_served().unwrap()).collect();
     assert!(place.is_served().is_none());
@@ -64,7 +64,7 @@ fn a_process_has_so_many_connections_and_no_more() {
 }
 
 #[test]
-fn a_source_has_so_many_connections_unless_it_is_trusted() {
+fn connections_per_source_are_limited_unless_trusted() {
     let kept = |place: &Place, count: usize| (0..count).map(|_| place.is_served().unwrap()).collect::<Vec<TcpStream>>();
     let strict = place("{ limits: { per_source: 2 } }");
     let _kept = kept(&strict, 2);
@@ -75,7 +75,7 @@ fn a_source_has_so_many_connections_unless_it_is_trusted() {
 }
 
 #[test]
-fn a_head_may_be_so_large_and_no_larger() {
+fn header_block_size_is_limited() {
     let place = place("{ limits: { header_block: 2KiB } }");
     let ask = |size: usize| {
         let head = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: ";
@@ -93,7 +93,7 @@ fn a_head_may_be_so_large_and_no_larger() {
 }
 
 #[test]
-fn a_head_that_never_ends_is_given_up_however_many_bytes_come() {
+fn head_timeout_ends_an_endless_head() {
     let place = place("{ head_timeout: 400ms }");
     let mut stream = place.open();
     let mut response = Vec::new();
@@ -115,7 +115,7 @@ fn a_head_that_never_ends_is_given_up_however_many_bytes_come() {
 }
 
 #[test]
-fn a_kept_connection_has_a_new_deadline_for_each_head() {
+fn head_timeout_restarts_for_each_request() {
     let place = place("{ head_timeout: 300ms, idle_timeout: 1h }");
     // The first head has to be in time too.
     let mut stream = wait_for("a first request", || place.is_served());
@@ -125,7 +125,7 @@ fn a_kept_connection_has_a_new_deadline_for_each_head() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_given_up_on_every_way() {
+fn idle_timeout_ends_a_missing_body_on_every_path() {
     let place = place("{ idle_timeout: 300ms }");
     let session = format!("/api/v2/sessions/{}", crate::harness::recorder::SESSION);
     for (method, path) in [("POST", "/x"), ("PATCH", session.as_str())] {
@@ -143,7 +143,7 @@ fn a_body_that_does_not_come_is_given_up_on_every_way() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_given_up() {
+fn write_timeout_ends_a_client_that_does_not_read() {
     let recorder = Recorder::start(|call| {
         let body = "x".repeat(64 << 20);
         call.response(200, "", &body)
@@ -189,7 +189,7 @@ impl Raw {
 const ENHANCE_YOUR_CALM: u8 = 11;
 
 #[test]
-fn floods_of_control_frames_end_with_goaway() {
+fn control_frame_floods_end_with_goaway() {
     let place = place("{}");
     // A PRIORITY frame of stream 1, which depends on nothing.
     let priority = [0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16];
@@ -224,7 +224,7 @@ fn floods_of_control_frames_end_with_goaway() {
 }
 
 #[test]
-fn a_head_of_http2_that_never_ends_is_given_up() {
+fn head_timeout_ends_an_endless_http2_head() {
     let place = place("{ head_timeout: 300ms, idle_timeout: 1h }");
     // HEADERS without END_HEADERS.
     let open = [0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82];
@@ -233,7 +233,7 @@ fn a_head_of_http2_that_never_ends_is_given_up() {
 }
 
 #[test]
-fn an_idle_connection_of_http2_is_told_to_go() {
+fn idle_http2_connection_gets_goaway() {
     let place = place("{ head_timeout: 10m, idle_timeout: 300ms }");
     assert_eq!(Raw::open(&place).end(&[]), Some(0));
     place.wait_for_cut("idle_timeout", 1);
@@ -255,7 +255,7 @@ fn get() -> http::Request<()> {
 }
 
 #[test]
-fn an_old_connection_of_http2_is_asked_to_end_and_its_requests_are_answered() {
+fn max_age_ends_http2_connections_gracefully() {
     let place = place("{ max_age: 1s }");
     let statuses = with_http2(&place, async |mut requests| {
         let mut statuses = Vec::new();
@@ -273,7 +273,7 @@ fn an_old_connection_of_http2_is_asked_to_end_and_its_requests_are_answered() {
 }
 
 #[test]
-fn a_connection_of_http2_has_so_many_streams_at_once() {
+fn concurrent_http2_streams_are_limited() {
     let place = place("{ limits: { streams: 3 } }");
     let limit = with_http2(&place, async |mut requests| {
         requests = requests.ready().await.unwrap();
@@ -285,7 +285,7 @@ fn a_connection_of_http2_has_so_many_streams_at_once() {
 }
 
 #[test]
-fn a_body_of_http2_that_does_not_come_is_given_up() {
+fn min_body_rate_ends_a_missing_http2_body() {
     let place = place("{ write_timeout: 1h, idle_timeout: 1h, min_body_rate: 1KiB }");
     with_http2(&place, async |mut requests| {
         requests = requests.ready().await.unwrap();
@@ -303,7 +303,7 @@ fn a_body_of_http2_that_does_not_come_is_given_up() {
 
 /// The client of an upload that stands still can do nothing about it: only the time counts during which it may send.
 #[test]
-fn a_body_whose_provider_takes_nothing_is_not_given_up() {
+fn min_body_rate_ignores_time_blocked_by_the_provider() {
     const SIZE: usize = 16 << 20;
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
@@ -375,7 +375,7 @@ const HOST: u8 = 38;
 
 /// What a client has reset before anybody looked at it costs the client nothing, and the gateway a little.
 #[test]
-fn a_client_of_http2_may_take_back_so_many_requests_and_no_more() {
+fn streams_reset_by_the_client_are_limited() {
     let place = place("{}");
     let taken_back = |stream| [head(stream, 1, GET, &[]), frame(3, 0, stream, &[0, 0, 0, 8])].concat();
     assert_eq!(Raw::open(&place).end(&[streams(50, taken_back), goodbye()].concat()), Some(0));
@@ -386,7 +386,7 @@ fn a_client_of_http2_may_take_back_so_many_requests_and_no_more() {
 
 /// Faults on streams that make the gateway reset them are as cheap for the client.
 #[test]
-fn a_client_of_http2_may_have_so_many_requests_reset_and_no_more() {
+fn streams_reset_by_the_gateway_are_limited() {
     let place = place("{ limits: { streams: 1000 } }");
     // More of a body than its head says.
     let faulty = |stream| [head(stream, 0, POST, &[(CONTENT_LENGTH, "1")]), frame(0, 1, stream, b"ab")].concat();
@@ -398,7 +398,7 @@ fn a_client_of_http2_may_have_so_many_requests_reset_and_no_more() {
 
 /// A proxy before the gateway has connections that last: what is answered allows for what is not.
 #[test]
-fn responses_allow_for_more_requests_that_are_reset() {
+fn completed_streams_raise_the_reset_limit() {
     let place = place("{ limits: { streams: 1000 } }");
     let Raw(mut stream) = Raw::open(&place);
     stream.write_all(&streams(150, |stream| head(stream, 1, GET, &[]))).unwrap();
@@ -416,7 +416,7 @@ fn responses_allow_for_more_requests_that_are_reset() {
 }
 
 #[test]
-fn a_client_of_http2_may_send_so_many_malformed_requests_and_no_more() {
+fn malformed_http2_requests_are_limited() {
     let place = place("{}");
     let malformed = |stream| head(stream, 1, GET, &[(HOST, "a"), (HOST, "b")]);
     assert_eq!(Raw::open(&place).end(&[streams(31, malformed), goodbye()].concat()), Some(0));
@@ -428,7 +428,7 @@ fn a_client_of_http2_may_send_so_many_malformed_requests_and_no_more() {
 
 /// A cookie in crumbs is as many headers as it has crumbs, however small they are.
 #[test]
-fn crumbs_of_a_cookie_are_counted() {
+fn cookie_crumbs_count_as_headers() {
     let place = place("{}");
     let status = |crumbs: usize| {
         with_http2(&place, async |mut requests| {
@@ -450,7 +450,7 @@ fn crumbs_of_a_cookie_are_counted() {
 
 /// Whoever goes on with a flood after being told is not listened to for long.
 #[test]
-fn a_flood_that_goes_on_is_not_listened_to() {
+fn flood_after_goaway_is_not_read() {
     let place = place("{}");
     let Raw(mut stream) = Raw::open(&place);
     let flood = PING.repeat(10_000);
@@ -464,7 +464,7 @@ fn a_flood_that_goes_on_is_not_listened_to() {
 
 /// Thousands of crumbs cost more to take apart than to send: they are counted before.
 #[test]
-fn a_head_of_thousands_of_crumbs_ends_its_connection() {
+fn head_with_thousands_of_cookie_crumbs_ends_the_connection() {
     let place = place("{}");
     let crumbs = head(1, 1, GET, &[(COOKIE, "a"); 3000]);
     assert_eq!(Raw::open(&place).end(&crumbs), Some(ENHANCE_YOUR_CALM));
@@ -474,7 +474,7 @@ fn a_head_of_thousands_of_crumbs_ends_its_connection() {
 }
 
 #[test]
-fn a_client_of_http2_may_have_so_many_heads_rejected_and_no_more() {
+fn rejected_http2_heads_are_limited() {
     let place = place("{}");
     let statuses = with_http2(&place, async |mut requests| {
         let mut statuses = Vec::new();
@@ -495,7 +495,7 @@ fn a_client_of_http2_may_have_so_many_heads_rejected_and_no_more() {
 
 /// A download in small windows, whose client says each time that it has read, twice, and measures the way with a PING.
 #[test]
-fn a_download_may_have_as_many_window_updates_as_it_needs() {
+fn window_updates_of_a_download_are_not_a_flood() {
     const SIZE: usize = 4 << 20;
     let recorder = Recorder::start(|call| {
         call.body()?;
@@ -528,7 +528,7 @@ fn a_download_may_have_as_many_window_updates_as_it_needs() {
 
 /// A head in pieces that never end, full or empty.
 #[test]
-fn a_flood_of_continuations_ends_the_connection() {
+fn continuation_flood_ends_the_connection() {
     let place = place("{}");
     let open = frame(1, 0, 1, &[0x82]);
     for (what, piece) in [("empty", vec![]), ("full", [&[0x00, 1, b'a', 120][..], &[b'b'; 120]].concat())] {
@@ -576,7 +576,7 @@ impl Files {
 
 /// Where the system has no more open files for the process, clients wait, and nothing ends.
 #[test]
-fn connections_wait_for_open_files() {
+fn connections_wait_when_file_descriptors_run_out() {
     let place = place("{}");
     let Some(files) = Files::of(&place.gateway) else { return };
     let kept: Vec<TcpStream> = (0..3).map(|_| place.is_served().unwrap()).collect();
@@ -600,7 +600,7 @@ fn connections_wait_for_open_files() {
 
 /// Those that are kept back are enough to answer probes and to read the configuration again.
 #[test]
-fn clients_and_providers_leave_some_open_files() {
+fn file_descriptors_are_reserved_for_probes_and_reload() {
     let place = place("{}");
     let Some(files) = Files::of(&place.gateway) else { return };
     place.gateway.ready();
@@ -626,7 +626,7 @@ fn clients_and_providers_leave_some_open_files() {
 
 /// Connections that say nothing are the first to go, and go in any case.
 #[test]
-fn probes_are_answered_however_many_half_requests_there_are() {
+fn probes_work_beside_many_incomplete_admin_requests() {
     let place = place("{}");
     let admin = crate::harness::address(&place.gateway.admin_url());
     let half = || {
@@ -654,7 +654,7 @@ fn probes_are_answered_however_many_half_requests_there_are() {
 
 /// What cannot be read for want of files is not what is wrong with it.
 #[test]
-fn a_configuration_that_cannot_be_opened_is_not_rejected() {
+fn reload_waits_when_file_descriptors_run_out() {
     let place = place("{}");
     let Some(files) = Files::of(&place.gateway) else { return };
     files.allow(files.open() / 2);
@@ -675,7 +675,7 @@ fn a_configuration_that_cannot_be_opened_is_not_rejected() {
 
 /// Of few files clients get half, whatever is declared.
 #[test]
-fn clients_get_no_more_connections_than_there_are_files_for() {
+fn connections_are_limited_to_the_available_file_descriptors() {
     if !cfg!(target_os = "linux") {
         return skipped("a process with few files");
     }

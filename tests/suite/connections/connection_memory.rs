@@ -61,7 +61,7 @@ fn resident(gateway: &Gateway) -> u64 {
 }
 
 #[test]
-fn a_connection_that_waits_costs_little() {
+fn memory_per_idle_connection_is_bounded() {
     if !cfg!(target_os = "linux") {
         return skipped("the memory of connections (it is read where Linux tells it)");
     }

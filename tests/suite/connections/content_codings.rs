@@ -58,7 +58,7 @@ fn send(gateway: &Gateway, method: &str, path: &str) -> Answer {
 }
 
 #[test]
-fn governed_responses_are_decoded_and_cached_plain() {
+fn compressed_governed_responses_are_decoded_and_cached() {
     let (session, body) = (format!("/api/v2/sessions/{SESSION}"), body());
     for coding in ["gzip", "deflate"] {
         let (provider, gateway) = world(coding);
@@ -83,7 +83,7 @@ fn governed_responses_are_decoded_and_cached_plain() {
 
 /// A coding that cannot be undone is no reason to hide that a write was carried out.
 #[test]
-fn what_cannot_be_decoded_passes_as_it_came_and_is_not_cached() {
+fn undecodable_responses_pass_unchanged_and_are_not_cached() {
     let session = format!("/api/v2/sessions/{SESSION}");
     let body = body();
     let (provider, gateway) = world("br");
@@ -108,7 +108,7 @@ fn what_cannot_be_decoded_passes_as_it_came_and_is_not_cached() {
 
 /// A code must not leave in a coding that the gateway cannot read; that the write was carried out is said all the same.
 #[test]
-fn codes_do_not_leave_in_a_coding() {
+fn one_time_codes_are_stripped_from_compressed_responses() {
     let body = r#"{"details":{"sequence":"5"},"challenges":{"otpEmail":"123456"}}"#;
     let policy = "policies:\n  strip: { challenges: { return_code: strip } }\n";
     for (coding, expected) in [("gzip", r#"{"details":{"sequence":"5"},"challenges":{}}"#), ("br", "{}")] {
@@ -125,7 +125,7 @@ fn codes_do_not_leave_in_a_coding() {
 
 /// Calls of ZITADEL's in every carrier: what cannot be read passes as it came, is not cached, and loses its codes.
 #[test]
-fn calls_pass_in_codings_that_cannot_be_read() {
+fn grpc_responses_with_unknown_compression_pass_unchanged() {
     const READ: &str = "/zitadel.session.v2.SessionService/GetSession";
     const WRITE: &str = "/zitadel.session.v2.SessionService/SetSession";
     // Whatever it means: nobody reads it.
@@ -206,7 +206,7 @@ fn calls_pass_in_codings_that_cannot_be_read() {
 
 /// A body that is not what its head says, without a coding: the write was carried out all the same.
 #[test]
-fn a_write_is_done_although_its_response_cannot_be_read() {
+fn write_succeeds_if_its_response_cannot_be_decoded() {
     let provider = Scripted::start(|_| {
         let mut response = json_response(200, "");
         response.body = gzip(b"{}");
@@ -224,7 +224,7 @@ fn a_write_is_done_although_its_response_cannot_be_read() {
 
 /// Firewalls in front of issuers reject requests that do not say who sends them.
 #[test]
-fn keys_are_fetched_with_the_headers_that_firewalls_want() {
+fn key_fetches_send_user_agent_and_accept() {
     let key = Signer::new("one");
     let keys = document(&[&key]);
     let issuer = Scripted::start(move |request| match request.header("User-Agent") {
@@ -242,7 +242,7 @@ fn keys_are_fetched_with_the_headers_that_firewalls_want() {
 
 /// What is wrong with a document is named, so that it can be mended where it comes from.
 #[test]
-fn the_log_names_codings_and_redirects_of_key_documents() {
+fn log_reports_codings_and_redirects_of_key_documents() {
     let key = Signer::new("one");
     let redirect = |location: &str| {
         let mut response = json_response(301, "");
@@ -269,7 +269,7 @@ fn the_log_names_codings_and_redirects_of_key_documents() {
 
 /// An issuer may take longer than others, if the configuration lets it.
 #[test]
-fn fetches_of_keys_end_with_their_own_timeout() {
+fn fetch_timeout_ends_key_fetches() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let provider = Scripted::start(|_| json_response(200, &json!({}).to_string()));
     let issuer = format!("http://{}", silent.local_addr().unwrap());

@@ -17,7 +17,7 @@ fn old(gateway: &Gateway, fields: &str) -> String {
 }
 
 #[test]
-fn clients_of_http_1_0_get_no_chunks() {
+fn http_1_0_clients_get_no_chunked_responses() {
     for response in [
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\n\r\nfirstlast",
@@ -53,7 +53,7 @@ fn clients_of_http_1_0_get_no_chunks() {
 
 /// What is too large to be read whole passes part by part, whatever the provider speaks.
 #[test]
-fn clients_of_http_1_0_may_upload_what_others_may() {
+fn http_1_0_clients_can_upload_large_bodies() {
     const LENGTH: usize = 300_000;
     let provider = H2Provider::start(None, |_| {
         let head = http::Response::builder().body(()).unwrap();
@@ -84,7 +84,7 @@ fn clients_of_http_1_0_may_upload_what_others_may() {
 
 /// A length lets a kept connection of HTTP/1.0 go on.
 #[test]
-fn a_client_of_http_1_0_that_is_told_a_length_may_go_on() {
+fn http_1_0_keep_alive_works_with_content_length() {
     let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let gateway = Gateway::start(&recorder.upstream_as("none", ""));
     let mut stream = TcpStream::connect(gateway.address()).unwrap();
@@ -103,7 +103,7 @@ fn a_client_of_http_1_0_that_is_told_a_length_may_go_on() {
 
 /// On every way that a response takes: governed, passed, and sent as a whole since it may change sessions.
 #[test]
-fn what_a_provider_says_of_its_connection_is_for_the_gateway() {
+fn hop_by_hop_headers_of_providers_are_removed() {
     const OWN: &str = "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-Kept: 1\r\nX-Named: 1\r\n\
         X-Other: 1\r\nConnection: keep-alive, X-Named\r\nConnection: x-other, content-type\r\n";
     let recorder = Recorder::start(|call| {
@@ -127,7 +127,7 @@ fn what_a_provider_says_of_its_connection_is_for_the_gateway() {
 }
 
 #[test]
-fn what_has_no_body_has_no_length() {
+fn responses_without_a_body_have_no_content_length() {
     for more in ["Content-Length: 0\r\n", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
         let recorder = Recorder::start(move |call| {
             call.body()?;

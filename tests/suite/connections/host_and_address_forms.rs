@@ -36,7 +36,7 @@ fn over_http2(gateway: &Gateway, authority: &str, path: &str) -> u16 {
 }
 
 #[test]
-fn a_host_with_the_dot_of_the_root_is_the_host() {
+fn host_with_a_trailing_dot_is_the_same_host() {
     for declared in ["gate.example", "Gate.Example."] {
         let recorder = zitadel();
         let more = format!("match: {{ host: {declared} }}\npreserve_host: true\ncache: {{}}");
@@ -71,7 +71,7 @@ fn a_host_with_the_dot_of_the_root_is_the_host() {
 
 /// The dot says that the name is looked up as it is. The provider is known by its name without it.
 #[test]
-fn a_provider_may_be_named_with_the_dot_of_the_root() {
+fn provider_url_may_have_a_trailing_dot() {
     let recorder = Recorder::auth0();
     let dns = DnsServer::start(&[("provider.test", addresses(&["127.0.0.1"], 100))]);
     let (port, servers) = (recorder.address().port(), dns.address());
@@ -91,7 +91,7 @@ fn a_provider_may_be_named_with_the_dot_of_the_root() {
 
 /// A socket that takes both versions of IP shows clients of IPv4 as addresses of IPv6.
 #[test]
-fn a_client_of_ipv4_is_one_at_a_socket_of_ipv6_too() {
+fn ipv4_mapped_addresses_are_ipv4_clients() {
     let recorder = zitadel();
     let more = "listen: \"[::]:0\"\nclients: { trusted_peers: [127.0.0.1] }\n";
     let gateway = Gateway::start(&format!("{more}{}", upstream(&recorder, "")));

@@ -25,7 +25,7 @@ fn here() -> Recorder {
 }
 
 #[test]
-fn certificates_are_chosen_by_name_and_the_first_is_for_all_others() {
+fn certificates_are_selected_by_sni_with_the_first_as_default() {
     let authority = Authority::new("ca");
     let first = authority.certify_in_files("first", &["one.example"]);
     let second = authority.certify_in_files("second", &["two.example", "*.three.example"]);
@@ -43,7 +43,7 @@ fn certificates_are_chosen_by_name_and_the_first_is_for_all_others() {
 }
 
 #[test]
-fn http2_and_http1_are_agreed_on() {
+fn alpn_selects_http2_or_http1() {
     let authority = Authority::new("ca");
     let own = authority.certify_in_files("own", &["one.example"]);
     let recorder = here();
@@ -73,7 +73,7 @@ fn http2_and_http1_are_agreed_on() {
 }
 
 #[test]
-fn old_versions_of_tls_are_rejected_where_that_is_declared() {
+fn min_version_rejects_older_tls() {
     let authority = Authority::new("ca");
     let own = authority.certify_in_files("own", &["one.example"]);
     let recorder = here();
@@ -86,7 +86,7 @@ fn old_versions_of_tls_are_rejected_where_that_is_declared() {
 }
 
 #[test]
-fn certificates_of_clients_are_asked_for_and_checked() {
+fn client_certificates_are_requested_and_verified() {
     let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
     let own = authority.certify_in_files("own", &["one.example"]);
     let (good, strange) = (staff.certify_in_files("good", &["app"]), authority.certify_in_files("strange", &["app"]));
@@ -107,7 +107,7 @@ fn certificates_of_clients_are_asked_for_and_checked() {
 }
 
 #[test]
-fn a_client_that_speaks_no_tls_gets_no_response_and_providers_hear_of_tls() {
+fn tls_listener_rejects_plain_http_and_forwards_proto_https() {
     let authority = Authority::new("ca");
     let own = authority.certify_in_files("own", &["one.example"]);
     let recorder = here();
@@ -133,7 +133,7 @@ fn ask_socket(path: &Path) -> std::io::Result<String> {
 }
 
 #[test]
-fn a_socket_in_the_file_system_has_its_mode_and_owner_and_replaces_an_abandoned_one() {
+fn unix_socket_has_its_mode_and_replaces_an_abandoned_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate.sock");
     let own = std::fs::metadata(folder.path()).unwrap();
@@ -166,7 +166,7 @@ fn a_socket_in_the_file_system_has_its_mode_and_owner_and_replaces_an_abandoned_
 }
 
 #[test]
-fn what_is_no_socket_is_not_replaced() {
+fn unix_socket_does_not_replace_other_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate.sock");
     std::fs::write(&path, "precious").unwrap();
@@ -180,7 +180,7 @@ fn what_is_no_socket_is_not_replaced() {
 }
 
 #[test]
-fn upstreams_are_told_apart_by_their_listeners() {
+fn upstreams_can_match_by_listener() {
     let [one, other] = [1, 2].map(|number| Recorder::start(move |call| call.response(200, "", &number.to_string())));
     let gateway = Gateway::start(&format!(
         "listeners:\n  here: {{ address: 127.0.0.1:0 }}\n  there: {{ address: 127.0.0.1:0 }}\nupstreams:\n  one: {{ dialect: auth0, url: \

@@ -264,7 +264,7 @@ fn plain() -> Vec<(Case, &'static str)> {
 }
 
 #[test]
-fn what_is_malformed_reaches_no_provider_as_a_whole() {
+fn malformed_requests_do_not_reach_the_provider_complete() {
     let mut faults = String::new();
     for http2 in [false, true] {
         let place = Place::start(http2);
@@ -291,7 +291,7 @@ fn what_is_malformed_reaches_no_provider_as_a_whole() {
 }
 
 #[test]
-fn what_is_plain_arrives_whole() {
+fn valid_requests_arrive_complete() {
     for http2 in [false, true] {
         let place = Place::start(http2);
         for governed in [false, true] {
@@ -311,7 +311,7 @@ fn what_is_plain_arrives_whole() {
 
 /// An empty body may be declared, and end in a frame of its own.
 #[test]
-fn an_empty_body_may_be_declared() {
+fn declared_empty_body_is_accepted() {
     for http2 in [false, true] {
         let place = Place::start(http2);
         let mut client = Client::open(place.gateway.address());
@@ -327,7 +327,7 @@ fn an_empty_body_may_be_declared() {
 
 /// A head may come in pieces.
 #[test]
-fn a_head_may_be_continued() {
+fn head_in_continuation_frames_is_accepted() {
     let place = Place::start(false);
     let mut client = Client::open(place.gateway.address());
     let end = client.request(|stream| {

@@ -183,7 +183,7 @@ fn wait_for_memory(gateway: &Gateway, few: u64) {
 }
 
 #[test]
-fn nobody_waits_for_a_client_to_read_a_rejection() {
+fn unread_rejections_do_not_count_as_in_flight() {
     let recorder = small_or_large();
     let gateway = Gateway::start(&recorder.upstream(""));
     let mut client = Client::open(gateway.address(), 0);
@@ -197,7 +197,7 @@ fn nobody_waits_for_a_client_to_read_a_rejection() {
 
 /// A client may leave responses for later: as long as there is memory, nobody is refused for it.
 #[test]
-fn responses_may_wait_for_their_client_as_long_as_there_is_memory() {
+fn unread_responses_are_kept_while_memory_suffices() {
     let recorder = small_or_large();
     let gateway = Gateway::start(&recorder.upstream(MANY));
     let mut client = Client::open(gateway.address(), 65_535);
@@ -212,7 +212,7 @@ fn responses_may_wait_for_their_client_as_long_as_there_is_memory() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_gets_no_streams_when_memory_is_short() {
+fn client_that_does_not_read_gets_no_streams_when_memory_is_short() {
     let recorder = small_or_large();
     let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
     let mut clients = Vec::new();
@@ -236,7 +236,7 @@ fn a_client_that_reads_nothing_gets_no_streams_when_memory_is_short() {
 
 /// The library for HTTP/2 looks at no stream that is opened behind its GOAWAY.
 #[test]
-fn streams_behind_the_end_of_a_connection_hold_nothing() {
+fn streams_after_goaway_hold_no_memory() {
     let (send, there) = std::sync::mpsc::channel::<()>();
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let (send, wait) = (std::sync::Mutex::new(send), std::sync::Mutex::new(wait));
@@ -260,7 +260,7 @@ fn streams_behind_the_end_of_a_connection_hold_nothing() {
 }
 
 #[test]
-fn a_client_that_reads_has_all_its_streams_at_once() {
+fn client_that_reads_gets_all_streams_at_once() {
     let recorder = small_or_large();
     let gateway = Gateway::start(&recorder.upstream(""));
     let mut client = Client::open(gateway.address(), 1 << 20);
@@ -274,7 +274,7 @@ fn a_client_that_reads_has_all_its_streams_at_once() {
 
 /// Streams that wait for their provider, such as those of watches, are not held back by each other.
 #[test]
-fn streams_that_wait_for_the_provider_are_all_sent_to_it() {
+fn streams_waiting_for_the_provider_do_not_block_each_other() {
     let (send, all_are_here) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Arc::new(std::sync::Barrier::new(60));
     let recorder = Recorder::start(move |call| {
@@ -314,7 +314,7 @@ fn press<C>(open: impl Fn(SocketAddr) -> C, check: impl FnOnce(&Gateway, &mut [C
 }
 
 #[test]
-fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
+fn http2_clients_that_do_not_read_are_closed_before_memory_is_short() {
     let open = |address| {
         let mut client = Client::open(address, 65_535);
         client.stream.write_all(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).unwrap();
@@ -328,7 +328,7 @@ fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
 }
 
 #[test]
-fn clients_of_http1_that_do_not_read_are_given_up_before_memory_is_short() {
+fn http1_clients_that_do_not_read_are_closed_before_memory_is_short() {
     let open = |address| {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -339,7 +339,7 @@ fn clients_of_http1_that_do_not_read_are_given_up_before_memory_is_short() {
 
 /// A body of less than each request may hold in any case is always taken.
 #[test]
-fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
+fn incomplete_bodies_are_rejected_before_memory_is_short() {
     let recorder = Recorder::start(|call| {
         if call.seen.target.ends_with("/large") {
             let mut large = session(&json!({}));
@@ -401,7 +401,7 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
 
 /// A connection of HTTP/2 keeps what its streams have needed, also when all of them are over.
 #[test]
-fn idle_connections_of_http2_make_room_when_memory_is_full() {
+fn idle_http2_connections_are_closed_when_memory_is_full() {
     let recorder = small_or_large();
     let gateway = Gateway::start(&format!("{SMALL}{}", recorder.upstream(MANY)));
     let few = on_linux(|| resident(&gateway));

@@ -147,7 +147,7 @@ fn shape_fault(response: &Answer) -> Option<String> {
 }
 
 #[test]
-fn what_changes_something_is_carried_out_at_most_once() {
+fn writes_are_sent_at_most_once() {
     let (late, others): (Vec<Mode>, Vec<Mode>) = modes().into_iter().partition(|mode| mode.governed == LATE);
     thread::scope(|scope| {
         let others = scope.spawn(|| check(others, "", requests()));
@@ -228,7 +228,7 @@ fn check(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
 
 /// What others would make of its body, nobody knows.
 #[test]
-fn a_response_with_another_coding_than_chunked_is_none() {
+fn response_with_a_transfer_encoding_other_than_chunked_fails() {
     for (coding, status) in [
         ("chunked", 200),
         ("Chunked", 200),
@@ -256,7 +256,7 @@ fn a_response_with_another_coding_than_chunked_is_none() {
 /// An answer behind the answer must not be given to the next who asks: on a pooled connection that would be another
 /// client.
 #[test]
-fn a_second_response_is_not_given_to_the_next_request() {
+fn surplus_response_is_not_given_to_the_next_request() {
     const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     for head in [
         "Content-Length: 2\r\n\r\n{}",
@@ -290,7 +290,7 @@ fn a_second_response_is_not_given_to_the_next_request() {
 
 /// The same where it comes while the connection is idle.
 #[test]
-fn a_response_that_nobody_asked_for_is_given_to_nobody() {
+fn unsolicited_response_on_an_idle_connection_is_dropped() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         call.json(200, &session(&json!({})))?;
@@ -313,7 +313,7 @@ fn a_response_that_nobody_asked_for_is_given_to_nobody() {
 
 /// A kept connection that the provider closes while it is idle: nothing was sent on it, or not that anybody could know.
 #[test]
-fn kept_connections_that_were_closed_cost_reads_nothing() {
+fn closed_idle_connections_fail_no_read() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.as_auth0()?;
         Ok(Then::Close)
@@ -329,7 +329,7 @@ fn kept_connections_that_were_closed_cost_reads_nothing() {
 }
 
 #[test]
-fn a_provider_that_is_not_there_is_a_502() {
+fn unreachable_provider_gives_502() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let keys = Recorder::auth0();
     let url = keys.url();
@@ -367,7 +367,7 @@ fn a_provider_that_is_not_there_is_a_502() {
 }
 
 #[test]
-fn a_provider_whose_name_is_not_known_is_a_503() {
+fn unresolvable_provider_gives_503() {
     let gateway =
         Gateway::start("upstreams:\n  auth0:\n    dialect: auth0\n    url: http://provider.invalid\n    auth: none\n");
     for (request, method, governed) in requests() {
@@ -379,7 +379,7 @@ fn a_provider_whose_name_is_not_known_is_a_503() {
 
 /// An answer that is too large to be read as a whole is refused; a passed one may have any size.
 #[test]
-fn a_response_of_more_than_four_megabytes_is_rejected_where_it_is_read() {
+fn buffered_responses_are_limited_to_4_mib() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         let body = "x".repeat((4 << 20) + 1);
@@ -397,7 +397,7 @@ fn a_response_of_more_than_four_megabytes_is_rejected_where_it_is_read() {
 
 /// A provider that takes long for one request does not hold up others.
 #[test]
-fn a_slow_response_holds_nobody_else_up() {
+fn slow_response_does_not_block_others() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         if call.seen.target.ends_with("slow") {
@@ -428,7 +428,7 @@ fn a_slow_response_holds_nobody_else_up() {
 
 /// A client that goes away takes its passed request along: what nobody waits for is not paid for.
 #[test]
-fn a_client_that_goes_away_ends_its_passed_request() {
+fn disconnect_ends_a_pass_through_request() {
     let ended = Arc::new(Mutex::new(false));
     let own = ended.clone();
     let recorder = Recorder::start(move |call: &mut Call| {

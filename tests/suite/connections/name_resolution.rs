@@ -57,7 +57,7 @@ fn asked_again(dns: &DnsServer, name: &str, times: usize) {
 }
 
 #[test]
-fn a_name_that_moves_is_followed_and_one_that_is_gone_stays() {
+fn changed_addresses_are_followed_and_vanished_names_keep_theirs() {
     let pair = Pair::start();
     let dns = DnsServer::start(&[("provider.test", addresses(&["127.0.0.1"], 1))]);
     let gateway = Gateway::start(&configuration(&dns, &format!("http://provider.test:{}", pair.port())));
@@ -92,7 +92,7 @@ fn a_name_that_moves_is_followed_and_one_that_is_gone_stays() {
 
 /// Other servers may know another address, however long the last one would have held.
 #[test]
-fn other_servers_are_asked_after_a_reload() {
+fn reload_uses_the_new_name_servers() {
     let pair = Pair::start();
     let known = |address: &str| DnsServer::start(&[("provider.test", addresses(&[address], 100_000))]);
     let (one, other) = (known("127.0.0.1"), known("127.0.0.2"));
@@ -113,7 +113,7 @@ fn other_servers_are_asked_after_a_reload() {
 
 /// A connection of HTTP/2 that all requests share is not one that lasts for ever.
 #[test]
-fn a_name_that_moves_is_followed_over_http2() {
+fn changed_addresses_are_followed_over_http2() {
     let pair = || {
         let first = FrameProvider::start();
         let second = SocketAddr::new([127, 0, 0, 2].into(), first.address().port());
@@ -135,7 +135,7 @@ fn a_name_that_moves_is_followed_over_http2() {
 }
 
 #[test]
-fn a_name_that_comes_late_is_found() {
+fn name_that_resolves_later_is_found() {
     let recorder = Recorder::auth0();
     let dns = DnsServer::start(&[]);
     let gateway = Gateway::start(&configuration(&dns, &format!("http://late.test:{}", recorder.address().port())));
@@ -147,7 +147,7 @@ fn a_name_that_comes_late_is_found() {
 
 /// The time of an answer counts: also the shorter one of an alias.
 #[test]
-fn what_holds_longer_is_asked_for_less_often() {
+fn names_are_looked_up_again_after_their_ttl() {
     let dns = DnsServer::start(&[
         ("short.test", addresses(&["127.0.0.1"], 0)),
         ("long.test", addresses(&["127.0.0.1"], 100_000)),
@@ -165,7 +165,7 @@ fn what_holds_longer_is_asked_for_less_often() {
 }
 
 #[test]
-fn an_issuer_is_looked_up_in_the_same_way() {
+fn issuer_names_are_looked_up_in_the_same_way() {
     let recorder = Recorder::auth0();
     let port = recorder.address().port();
     let dns = DnsServer::start(&[("issuer.test", addresses(&["127.0.0.1"], 60))]);
@@ -220,7 +220,7 @@ fn ips(addresses: &[&str]) -> Vec<IpAddr> {
 }
 
 #[test]
-fn search_domains_and_ndots_count_as_in_a_pod() {
+fn search_domains_and_ndots_work_as_in_a_pod() {
     let dns = DnsServer::start(&[
         ("idp.team.svc.cluster.local", addresses(&["10.1.0.1"], 5)),
         ("idp.other.svc.cluster.local", addresses(&["10.1.0.2"], 5)),
@@ -251,7 +251,7 @@ fn search_domains_and_ndots_count_as_in_a_pod() {
 
 /// The name that failed may be the right one; a name further on in the list may be somebody else's.
 #[test]
-fn a_server_that_fails_ends_the_search() {
+fn failing_name_server_ends_the_search() {
     let dns = DnsServer::start(&[("idp.right.test", Said::Code(5)), ("idp", addresses(&["10.6.6.6"], 5))]);
     let resolver = Looking::new(&[&dns], "", Some("search right.test\noptions timeout:1 attempts:1\n"));
     assert!(matches!(resolver.look_up("idp"), Err(LookupError::Failed(_))));
@@ -265,7 +265,7 @@ fn a_server_that_fails_ends_the_search() {
 }
 
 #[test]
-fn servers_are_asked_in_their_order() {
+fn name_servers_are_queried_in_order() {
     let first = DnsServer::start(&[("both.test", addresses(&["10.0.0.1"], 5)), ("second.test", Said::Silence)]);
     let second = DnsServer::start(&[
         ("both.test", addresses(&["10.0.0.2"], 5)),
@@ -283,7 +283,7 @@ fn servers_are_asked_in_their_order() {
 }
 
 #[test]
-fn addresses_of_both_kinds_are_found_and_long_responses_over_tcp() {
+fn ipv4_and_ipv6_are_found_and_truncated_responses_use_tcp() {
     let dns = DnsServer::start(&[
         ("both.test", addresses(&["10.0.0.1", "fd00::1", "10.0.0.2"], 7)),
         ("six.test", addresses(&["fd00::1"], 100_000)),
@@ -312,7 +312,7 @@ fn addresses_of_both_kinds_are_found_and_long_responses_over_tcp() {
 }
 
 #[test]
-fn the_file_of_hosts_counts_first_and_alone() {
+fn hosts_file_takes_precedence() {
     let dns = DnsServer::start(&[("here.test", addresses(&["10.0.0.1", "fd00::1"], 5))]);
     let resolver =
         Looking::new(&[&dns], "# a comment\n10.9.0.1 other here.TEST # 10.9.0.9 x\n10.9.0.2\there.test\n", None);
@@ -323,7 +323,7 @@ fn the_file_of_hosts_counts_first_and_alone() {
 }
 
 #[test]
-fn without_a_usable_file_the_system_is_asked() {
+fn system_resolver_is_used_without_a_usable_resolv_conf() {
     for text in [None, Some("# no server here\n"), Some("nameserver nonsense\n")] {
         let resolver = Looking::new(&[], "", text);
         let found = resolver.look_up("localhost").unwrap();
@@ -333,7 +333,7 @@ fn without_a_usable_file_the_system_is_asked() {
 
 /// An address of IPv6 where there is none must not cost every second request.
 #[test]
-fn addresses_without_a_route_are_left_out() {
+fn addresses_without_a_route_are_skipped() {
     let recorder = Recorder::auth0();
     // Nobody can be connected to all at once, on any machine.
     let dns = DnsServer::start(&[("some.test", addresses(&["127.0.0.1", "255.255.255.255"], 60))]);

@@ -83,7 +83,7 @@ fn signal() -> (impl Fn() + Send + Sync + 'static, impl Fn() + Send + Sync + 'st
 }
 
 #[test]
-fn a_request_streams() {
+fn requests_stream() {
     let passing = passing(|call: &mut Call| {
         if call.seen.all("Content-Length").is_empty() {
             while call.chunk()? {}
@@ -127,7 +127,7 @@ fn in_two_parts(framing: &'static str, first: &str, gone: impl Fn() + Send + Syn
 }
 
 #[test]
-fn a_response_streams() {
+fn responses_stream() {
     for framing in ["Transfer-Encoding: chunked", "Connection: close"] {
         let (go, gone) = signal();
         let passing = in_two_parts(framing, "first", gone);
@@ -141,7 +141,7 @@ fn a_response_streams() {
 }
 
 #[test]
-fn a_large_response_with_a_length_streams() {
+fn large_responses_with_a_length_stream() {
     let (go, gone) = signal();
     let first = "first".repeat(100_000);
     let framing: &str = "Content-Length: 500004";
@@ -154,7 +154,7 @@ fn a_large_response_with_a_length_streams() {
 }
 
 #[test]
-fn large_bodies_are_untouched_in_both_directions() {
+fn large_bodies_are_unchanged_in_both_directions() {
     const SIZE: usize = 32 << 20;
     let pattern: Vec<u8> = (0..SIZE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let passing = passing(|call: &mut Call| {
@@ -169,7 +169,7 @@ fn large_bodies_are_untouched_in_both_directions() {
 }
 
 #[test]
-fn targets_headers_and_bodies_pass_to_the_letter() {
+fn targets_headers_and_bodies_pass_unchanged() {
     let passing = passing(|call: &mut Call| call.as_auth0());
     let body = "session_metadata[evil]=1&\u{0}\u{ff}";
     for target in [
@@ -211,7 +211,7 @@ fn targets_headers_and_bodies_pass_to_the_letter() {
 }
 
 #[test]
-fn an_absolute_target_passes_as_a_path() {
+fn absolute_targets_are_forwarded_as_paths() {
     let passing = passing(|call: &mut Call| call.as_auth0());
     let host = passing.gateway.address().to_string();
     let whole =
@@ -223,7 +223,7 @@ fn an_absolute_target_passes_as_a_path() {
 }
 
 #[test]
-fn where_no_length_is_declared_expect_passes_to_the_provider_and_its_100_to_the_client() {
+fn expect_and_100_continue_pass_for_chunked_uploads() {
     let passing = passing(|call: &mut Call| {
         assert_eq!(call.seen.header("Expect"), Some("100-continue"));
         call.send("HTTP/1.1 100 Continue\r\n\r\n")?;
@@ -239,7 +239,7 @@ fn where_no_length_is_declared_expect_passes_to_the_provider_and_its_100_to_the_
 }
 
 #[test]
-fn an_early_rejection_of_the_provider_reaches_a_client_that_waits_for_100() {
+fn early_rejection_reaches_a_client_that_waits_for_100() {
     let passing = passing(|call: &mut Call| {
         call.response(413, "Connection: close\r\n", "{}")?;
         Ok(Then::Close)
@@ -262,7 +262,7 @@ fn informational_responses_pass() {
 
 /// The head of an answer is no larger than clients can be expected to read, on every way.
 #[test]
-fn a_response_with_too_large_a_head_is_not_passed_on() {
+fn response_with_a_too_large_head_fails() {
     let passing = passing(|call: &mut Call| {
         let more = match call.seen.header("X-Size").unwrap().parse::<usize>().unwrap() {
             count if count < 1000 => "X: y\r\n".repeat(count),
@@ -322,7 +322,7 @@ fn responses_without_a_body_leave_the_connection_usable() {
 }
 
 #[test]
-fn a_response_that_breaks_off_at_the_provider_breaks_off_at_the_client() {
+fn truncated_response_is_truncated_at_the_client() {
     for (framing, part) in [
         ("Content-Length: 100", "half"),
         ("Transfer-Encoding: chunked", "4\r\nhalf\r\n"),
@@ -349,7 +349,7 @@ fn a_response_that_breaks_off_at_the_provider_breaks_off_at_the_client() {
 
 /// A WebSocket passes on paths that are not governed: after the 101 both sides speak as they like.
 #[test]
-fn a_web_socket_passes() {
+fn websocket_passes() {
     let passing = passing(|call: &mut Call| {
         assert_eq!(call.seen.header("Upgrade"), Some("websocket"));
         call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")?;
@@ -368,7 +368,7 @@ fn a_web_socket_passes() {
 /// A provider that switches protocols without having been asked: the client never sees it, and what it sends is no
 /// tunnel.
 #[test]
-fn a_switch_that_nobody_asked_for_reaches_nobody() {
+fn unrequested_101_does_not_reach_the_client() {
     let passing = passing(|call: &mut Call| {
         call.body()?;
         call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")?;
@@ -401,7 +401,7 @@ fn a_switch_that_nobody_asked_for_reaches_nobody() {
 
 /// An offer may stand among others in `Connection`, in any case.
 #[test]
-fn an_offer_is_found_wherever_it_is_named() {
+fn upgrade_is_found_among_other_connection_options() {
     let passing = passing(|call: &mut Call| {
         call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")?;
         Ok(Then::Close)
@@ -418,7 +418,7 @@ fn an_offer_is_found_wherever_it_is_named() {
 }
 
 #[test]
-fn a_rejected_upgrade_is_a_response_like_any_other() {
+fn rejected_upgrade_is_an_ordinary_response() {
     let passing = passing(|call: &mut Call| call.response(404, "", "{}"));
     let mut client = passing.open();
     for _ in 0..2 {
@@ -430,7 +430,7 @@ fn a_rejected_upgrade_is_a_response_like_any_other() {
 }
 
 #[test]
-fn trailers_and_close_delimited_responses_end_well() {
+fn responses_with_trailers_and_close_delimited_responses_are_complete() {
     let passing = passing(|call: &mut Call| {
         if call.seen.target == "/trailers" {
             call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n")?;
@@ -448,7 +448,7 @@ fn trailers_and_close_delimited_responses_end_well() {
 
 /// What a client sends to a session path is judged; what it sends elsewhere with the same bytes is not.
 #[test]
-fn passed_requests_are_not_checked() {
+fn pass_through_bodies_are_not_validated() {
     let passing = passing(|call: &mut Call| call.as_auth0());
     let url = passing.gateway.url();
     let sent = Request::new("PATCH", "/api/v2/clients/x")
@@ -469,7 +469,7 @@ const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\
 /// A machine that is busy sees the provider's 101 before it has looked at the end of the request: here it is there from
 /// the start.
 #[test]
-fn a_switch_that_is_seen_before_the_end_of_its_request_opens_a_tunnel() {
+fn early_101_opens_a_tunnel() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -503,7 +503,7 @@ fn a_switch_that_is_seen_before_the_end_of_its_request_opens_a_tunnel() {
 /// Behind a 101 nothing is HTTP any more: a tunnel that breaks off ends, and nothing of the gateway's own is written
 /// into it.
 #[test]
-fn a_tunnel_that_breaks_off_just_ends() {
+fn broken_tunnel_ends_without_a_response_in_it() {
     for silent in [false, true] {
         let (go, gone) = signal();
         let recorder = Recorder::start(move |call: &mut Call| {

@@ -208,7 +208,7 @@ fn all_ways(act: impl Fn(bool, bool) + Sync) {
 }
 
 #[test]
-fn a_response_that_has_begun_may_be_silent_for_longer_than_one_that_has_not() {
+fn idle_timeout_applies_after_first_byte_timeout() {
     all_ways(|client, provider| {
         let place = Place::start(provider);
         if client {
@@ -236,7 +236,7 @@ fn a_response_that_has_begun_may_be_silent_for_longer_than_one_that_has_not() {
 
 /// The response is due from the end of the request on.
 #[test]
-fn a_request_may_be_silent_in_its_body_too() {
+fn first_byte_timeout_starts_at_the_end_of_the_request() {
     all_ways(|client, provider| {
         let place = Place::start(provider);
         if client {
@@ -261,7 +261,7 @@ fn a_request_may_be_silent_in_its_body_too() {
 
 /// What a client sends behind a request that waits is no sign of life of the provider's.
 #[test]
-fn requests_behind_one_that_is_late_change_nothing() {
+fn pipelined_requests_do_not_extend_first_byte_timeout() {
     let place = Place::start(false);
     let mut http1 = Http1::open(place.address());
     http1.write("GET /silent HTTP/1.1\r\nHost: x\r\n\r\nGET /other HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -272,7 +272,7 @@ fn requests_behind_one_that_is_late_change_nothing() {
 
 /// A body that stands still ends, and is not taken for a whole one.
 #[test]
-fn a_response_that_stands_still_ends() {
+fn stalled_response_is_truncated() {
     let door = Arc::new(Door::default());
     let own = door.clone();
     let recorder = Recorder::start(move |call| {
@@ -297,7 +297,7 @@ const PART: usize = 20_000;
 /// A body that flows may take longer than either side may be silent, to a provider that says nothing before it is
 /// whole.
 #[test]
-fn a_request_may_take_longer_than_silence() {
+fn steady_upload_may_take_longer_than_the_timeouts() {
     // What counts for time here is that each of the waits between two parts lasts for `first_byte`.
     const WAITS: usize = 4;
     let flows = |client, provider, path| {
@@ -333,7 +333,7 @@ fn a_request_may_take_longer_than_silence() {
 
 /// Neither side says anything more in a call whose client has not ended it: that says nothing of the provider.
 #[test]
-fn a_call_that_stands_still_ends() {
+fn stalled_grpc_call_ends() {
     let place = Place::start_with(true, "timeouts: { first_byte: 20s, idle: 1s }");
     for _ in 0..2 {
         let (status, body, _sending) = place.runtime.block_on(Stream::open(place.address(), CALL, false, Some("part")));
@@ -344,7 +344,7 @@ fn a_call_that_stands_still_ends() {
 
 /// The same of other requests, where clients may be as slow as they like.
 #[test]
-fn a_client_that_is_silent_is_no_failure_of_the_provider() {
+fn silent_client_is_not_a_provider_failure() {
     let place = Place::start_of(
         true,
         "timeouts: { first_byte: 20s, idle: 1s }",
@@ -361,7 +361,7 @@ fn a_client_that_is_silent_is_no_failure_of_the_provider() {
 
 /// The same where the response has begun: of a request whose body was not there with its head.
 #[test]
-fn a_response_to_a_body_that_stands_still_ends() {
+fn response_to_a_stalled_upload_ends() {
     for client in [false, true] {
         let place = Place::start_with(true, "timeouts: { first_byte: 20s, idle: 1s }");
         if client {
@@ -387,7 +387,7 @@ fn a_response_to_a_body_that_stands_still_ends() {
 
 /// A provider that takes no more of a body, and says nothing, does not keep the request for ever.
 #[test]
-fn a_request_ends_that_the_provider_takes_no_more_of() {
+fn upload_that_the_provider_does_not_read_ends() {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

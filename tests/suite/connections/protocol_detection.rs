@@ -33,7 +33,7 @@ impl Place {
 }
 
 #[test]
-fn a_request_shorter_than_the_preface_of_http2_is_answered() {
+fn request_shorter_than_the_http2_preface_is_served() {
     let place = place("{}");
     let response = place.rest("GET / HTTP/1.0\r\n\r\n");
     assert!(response.starts_with("HTTP/1.1 ") || response.starts_with("HTTP/1.0 "), "{response}");
@@ -43,7 +43,7 @@ fn a_request_shorter_than_the_preface_of_http2_is_answered() {
 
 /// It is told in the protocol that it began with.
 #[test]
-fn what_begins_like_http2_and_is_not_gets_goaway() {
+fn invalid_http2_preface_gets_goaway() {
     const GOAWAY: [u8; 26] = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let place = place("{}");
     for bytes in [
@@ -64,7 +64,7 @@ fn what_begins_like_http2_and_is_not_gets_goaway() {
 }
 
 #[test]
-fn connections_that_send_no_whole_head_in_time_are_closed() {
+fn head_timeout_closes_connections() {
     let place = place("{ head_timeout: 300ms, idle_timeout: 1h }");
     assert_eq!(place.rest(""), "");
     for part in ["P", "PRI * HTTP/2.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"] {
@@ -73,7 +73,7 @@ fn connections_that_send_no_whole_head_in_time_are_closed() {
 }
 
 #[test]
-fn kept_connections_are_closed_when_no_other_request_comes_in_time() {
+fn idle_timeout_closes_keep_alive_connections() {
     let place = place("{ head_timeout: 10m, idle_timeout: 300ms }");
     let response = place.rest("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(response.ends_with("here"), "{response}");
@@ -82,7 +82,7 @@ fn kept_connections_are_closed_when_no_other_request_comes_in_time() {
 }
 
 #[test]
-fn http2_with_prior_knowledge_is_spoken_and_given_up_when_idle() {
+fn http2_with_prior_knowledge_and_its_idle_timeout() {
     let place = place("{ head_timeout: 10m, idle_timeout: 300ms }");
     let mut stream = place.open("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     // An empty SETTINGS frame.

@@ -21,7 +21,7 @@ fn config(url: &str, more: &str, auth: &str) -> String {
 }
 
 #[test]
-fn a_provider_finds_itself_by_its_own_host() {
+fn host_option_sets_the_host_header() {
     let key = Signer::new("one");
     let jwk = key.jwk();
     let provider = Scripted::start(move |request| match (request.header("Host"), request.path.as_str()) {
@@ -39,7 +39,7 @@ fn a_provider_finds_itself_by_its_own_host() {
 }
 
 #[test]
-fn its_certificate_has_to_be_for_its_own_name() {
+fn host_option_sets_the_certificate_name() {
     let key = Signer::new("one");
     let authority = Authority::new("ours");
     let file = authority.file.display();

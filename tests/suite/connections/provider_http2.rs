@@ -82,7 +82,7 @@ fn try_over_http2(address: SocketAddr, request: http::Request<Bytes>) -> Result<
 
 /// Judged requests and passed ones arrive as they are, less what HTTP/2 does not have.
 #[test]
-fn requests_of_both_ways_arrive_over_http2() {
+fn governed_and_pass_through_requests_arrive_over_http2() {
     let authority = Authority::new("right");
     for tls in [false, true] {
         let config = || with_alpn(authority.certify(&["127.0.0.1"], |_| {}), &["h2"]);
@@ -125,7 +125,7 @@ fn requests_of_both_ways_arrive_over_http2() {
 }
 
 #[test]
-fn http2_passes_from_end_to_end() {
+fn http2_end_to_end() {
     let provider = H2Provider::start(None, |arrived| {
         let mut reply = good(arrived);
         reply.trailers = Some(HeaderMap::from_iter([("x-sum".parse().unwrap(), "1".parse().unwrap())]));
@@ -149,7 +149,7 @@ fn http2_passes_from_end_to_end() {
 
 /// HTTP/2 may send cookies in crumbs; a server of HTTP/1.1 may look at the first header only.
 #[test]
-fn crumbs_of_cookies_are_one_header_in_http1() {
+fn cookie_crumbs_become_one_header_over_http1() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&upstream(&recorder.url(), ""));
     for path in [session_path(), "/x".into()] {
@@ -212,7 +212,7 @@ fn bodies_stream_in_both_directions() {
 }
 
 #[test]
-fn large_bodies_are_untouched_in_both_directions() {
+fn large_bodies_are_unchanged_in_both_directions() {
     const SIZE: usize = 8 << 20;
     let pattern: Vec<u8> = (0..SIZE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let provider = H2Provider::start(None, |arrived| Reply::json(arrived.body.clone()));
@@ -224,7 +224,7 @@ fn large_bodies_are_untouched_in_both_directions() {
 
 /// Nothing in HTTP/2 answers `Expect` for the client in HTTP/1.1, and some wait for it for ever.
 #[test]
-fn a_client_that_waits_for_100_gets_it() {
+fn gateway_sends_100_continue() {
     let provider = H2Provider::start(None, good);
     let gateway = gateway(provider.address());
     let mut client = Client::open(&gateway);
@@ -248,7 +248,7 @@ fn statuses(gateway: &Gateway) -> Vec<u16> {
 }
 
 #[test]
-fn auto_is_what_tls_agrees_on() {
+fn protocol_auto_follows_alpn() {
     let authority = Authority::new("right");
     for (offered, version) in [
         (&["h2", "http/1.1"][..], Version::HTTP_2),
@@ -270,7 +270,7 @@ fn auto_is_what_tls_agrees_on() {
 
 /// Whoever insists on HTTP/2 is not served by anything else, and what is sent is sent to nobody who does not speak it.
 #[test]
-fn http2_is_http2_or_nothing() {
+fn protocol_http2_does_not_fall_back() {
     let authority = Authority::new("right");
     for offered in [&["http/1.1"][..], &[]] {
         let config = with_alpn(authority.certify(&["127.0.0.1"], |_| {}), offered);
@@ -285,7 +285,7 @@ fn http2_is_http2_or_nothing() {
 }
 
 #[test]
-fn a_web_socket_of_auto_goes_over_http1() {
+fn websocket_with_protocol_auto_uses_http1() {
     let authority = Authority::new("right");
     let config = with_alpn(authority.certify(&["127.0.0.1"], |_| {}), &["h2", "http/1.1"]);
     let provider = H2Provider::start(Some(config), good);
@@ -300,7 +300,7 @@ fn a_web_socket_of_auto_goes_over_http1() {
 
 /// Many at once share what the provider takes at once, and wait for each other.
 #[test]
-fn a_provider_that_takes_few_requests_at_once_gets_them_all() {
+fn stream_limit_of_the_provider_is_respected() {
     let provider = H2Provider::start_with(None, 2, good);
     let gateway = gateway(provider.address());
     thread::scope(|scope| {
@@ -316,7 +316,7 @@ fn a_provider_that_takes_few_requests_at_once_gets_them_all() {
 /// Requests share a connection to the provider, and clients may be slow: a response that waits for its client is in
 /// nobody's way.
 #[test]
-fn clients_that_do_not_read_hold_nobody_else_up() {
+fn clients_that_do_not_read_do_not_block_others() {
     const LARGE: usize = 24 << 20;
     let large = Bytes::from(vec![b'x'; LARGE]);
     let provider = H2Provider::start(None, move |arrived| match arrived.head.uri.path() {
@@ -349,7 +349,7 @@ fn clients_that_do_not_read_hold_nobody_else_up() {
 
 /// A connection on which nothing comes any more takes no further requests along.
 #[test]
-fn a_connection_that_hangs_is_left() {
+fn hanging_connection_is_not_used_again() {
     let provider = H2Provider::start(None, |arrived| {
         let mut reply = good(arrived);
         if arrived.head.uri.path().ends_with("hangs") {
@@ -410,7 +410,7 @@ fn prepare(provider: &FrameProvider, gateway: &Gateway, checked: bool, kept: boo
 }
 
 #[test]
-fn what_changes_something_is_carried_out_at_most_once_over_http2() {
+fn writes_are_sent_at_most_once_over_http2() {
     let provider = FrameProvider::start();
     let patient = gateway(provider.address());
     let more = "    protocol: http2\n    timeouts: { first_byte: 2s, idle: 2s }\n";
@@ -454,7 +454,7 @@ fn what_changes_something_is_carried_out_at_most_once_over_http2() {
 
 /// The same for clients of HTTP/2, which see a reset, and never two answers in one.
 #[test]
-fn nothing_is_sent_again_when_the_response_has_begun() {
+fn no_retry_after_the_response_has_begun() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
     let begun =
@@ -475,7 +475,7 @@ fn nothing_is_sent_again_when_the_response_has_begun() {
 
 /// What HTTP/1.1 says of the end of a response, HTTP/2 need not say.
 #[test]
-fn responses_without_a_body_end_for_clients_of_both_versions() {
+fn responses_without_a_body_end_for_http1_and_http2_clients() {
     let provider = H2Provider::start(None, |arrived| {
         let status: u16 = arrived.head.uri.path().trim_start_matches('/').parse().unwrap();
         let mut head = http::Response::builder().status(status).header("x-own", "1");
@@ -504,7 +504,7 @@ fn responses_without_a_body_end_for_clients_of_both_versions() {
 
 /// Of a body that may be a side of a conversation it is not seen whether an informational answer came: it is sent once.
 #[test]
-fn a_body_that_may_go_on_is_sent_once() {
+fn streaming_body_is_not_retried() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
     let modes = [Frames::HintThenReject, Frames::HintThenGoAway, Frames::HintThenClose, Frames::Reset(7)];
@@ -522,7 +522,7 @@ fn a_body_that_may_go_on_is_sent_once() {
 
 /// A client of HTTP/2 may declare how long its body is, or not: one that is whole is sent again.
 #[test]
-fn what_was_not_looked_at_is_sent_again_for_clients_of_http2() {
+fn unprocessed_requests_of_http2_clients_are_retried() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
     for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
@@ -542,7 +542,7 @@ fn what_was_not_looked_at_is_sent_again_for_clients_of_http2() {
 
 /// A client that leaves takes its request along, and no connection that others use.
 #[test]
-fn a_client_that_leaves_costs_no_connection() {
+fn disconnect_does_not_close_the_shared_connection() {
     let gone = Arc::new(Notify::new());
     let own = gone.clone();
     let provider = H2Provider::start(None, move |arrived| {
@@ -572,7 +572,7 @@ fn a_client_that_leaves_costs_no_connection() {
 
 /// A provider that has sent an informational answer has looked at the request, whatever it says then.
 #[test]
-fn a_checked_request_is_not_sent_again_behind_an_informational_response() {
+fn no_retry_after_an_informational_response() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
     provider.act(&[Frames::HintThenReject], Frames::Answer);
@@ -583,7 +583,7 @@ fn a_checked_request_is_not_sent_again_behind_an_informational_response() {
 
 /// A request that the provider says it has not looked at is sent once more, whatever it is, and not a third time.
 #[test]
-fn what_was_not_looked_at_is_sent_again() {
+fn unprocessed_requests_are_retried_once() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
     let mut faults = String::new();
@@ -612,7 +612,7 @@ fn what_was_not_looked_at_is_sent_again() {
 
 /// A write that was never looked at has changed nothing: what is cached stays.
 #[test]
-fn a_write_that_was_rejected_leaves_the_cache() {
+fn unprocessed_write_does_not_invalidate() {
     let provider = FrameProvider::start();
     let more = "    protocol: http2\n    cache: { ttl: 1m }\n";
     let gateway = Gateway::start(&upstream(&format!("http://{}", provider.address()), more));
@@ -634,7 +634,7 @@ fn a_write_that_was_rejected_leaves_the_cache() {
 
 /// The other side of the same: what may have been carried out keeps the cache out.
 #[test]
-fn a_write_that_may_have_been_carried_out_keeps_the_cache_out() {
+fn write_with_unknown_outcome_bypasses_the_cache() {
     let provider = FrameProvider::start();
     let more = "    protocol: http2\n    cache: { ttl: 1m }\n";
     let gateway = Gateway::start(&upstream(&format!("http://{}", provider.address()), more));
@@ -652,7 +652,7 @@ fn a_write_that_may_have_been_carried_out_keeps_the_cache_out() {
 
 /// HTTP/2 can name another host than the one that is connected to.
 #[test]
-fn the_host_of_the_client_is_preserved_in_http2() {
+fn preserve_host_works_over_http2() {
     let authority = Authority::new("right");
     for tls in [false, true] {
         let config = || with_alpn(authority.certify(&["127.0.0.1"], |_| {}), &["h2"]);
@@ -674,7 +674,7 @@ fn the_host_of_the_client_is_preserved_in_http2() {
 
 /// A certificate that is not accepted is found out before anything is sent, and the log says why.
 #[test]
-fn a_closed_door_is_found_out_before_a_request_over_http2() {
+fn tls_failure_is_detected_before_a_request_is_sent() {
     let (authority, clients) = (Authority::new("right"), Authority::new("clients"));
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = authority.certify_for(&["127.0.0.1"], &clients, &[version]);
@@ -694,7 +694,7 @@ fn a_closed_door_is_found_out_before_a_request_over_http2() {
 
 /// Whoever speaks something else gets to see nothing that was asked.
 #[test]
-fn a_provider_of_http1_gets_no_checked_request_over_http2() {
+fn http1_provider_gets_no_request_with_protocol_http2() {
     let recorder = Recorder::auth0();
     let gateway = gateway(recorder.address());
     for method in ["GET", "DELETE"] {
@@ -707,7 +707,7 @@ fn a_provider_of_http1_gets_no_checked_request_over_http2() {
 
 /// A kept connection that nobody uses is closed.
 #[test]
-fn an_idle_connection_is_closed() {
+fn keepalive_timeout_closes_idle_connections() {
     let provider = FrameProvider::start();
     let more = "    protocol: http2\n    timeouts: { keepalive: 100ms }\n";
     let gateway = Gateway::start(&upstream(&format!("http://{}", provider.address()), more));

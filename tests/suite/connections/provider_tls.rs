@@ -141,7 +141,7 @@ fn assert_rejected(provider: &Provider, gateway: &Gateway, what: &str) {
 }
 
 #[test]
-fn the_right_authority_and_name_are_trusted() {
+fn matching_authority_and_name_are_trusted() {
     let authority = Authority::new("right");
     let provider = Provider::start(authority.certify(&["localhost", "127.0.0.1"], |_| {}));
     for host in ["localhost", "127.0.0.1"] {
@@ -180,7 +180,7 @@ fn another_name_is_not_trusted() {
 }
 
 #[test]
-fn a_certificate_that_does_not_hold_is_not_trusted() {
+fn expired_future_or_self_signed_certificates_are_not_trusted() {
     let authority = Authority::new("right");
     let old = authority.certify(&["localhost"], |params| {
         params.not_before = date_time_ymd(2020, 1, 1);
@@ -198,7 +198,7 @@ fn a_certificate_that_does_not_hold_is_not_trusted() {
 
 /// Connections are pooled by where they lead; an upstream must not use those that another made with a trust of its own.
 #[test]
-fn upstreams_do_not_share_connections_with_another_trust() {
+fn upstreams_with_different_ca_files_do_not_share_connections() {
     let (authority, other) = (Authority::new("right"), Authority::new("other"));
     let provider = Provider::start(authority.certify(&["127.0.0.1"], |_| {}));
     let upstream = |name: &str, authority: &Authority| {
@@ -234,7 +234,7 @@ fn certificate_of(file: &Path) -> CertificateDer<'static> {
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 #[test]
-fn a_provider_that_asks_for_a_certificate_is_shown_it() {
+fn client_certificate_is_sent_on_request() {
     let (authority, clients) = (Authority::new("right"), Authority::new("clients"));
     let own = clients.certify_in_files("gateway", &["gateway.test"]);
     for version in VERSIONS {
@@ -253,7 +253,7 @@ fn a_provider_that_asks_for_a_certificate_is_shown_it() {
 /// A provider that does not know the certificate, or gets none, gets no request that it looks at either, and the log
 /// says why.
 #[test]
-fn a_provider_that_is_not_shown_its_certificate_rejects() {
+fn wrong_or_missing_client_certificate_fails() {
     let (authority, clients, others) = (Authority::new("right"), Authority::new("clients"), Authority::new("others"));
     let wrong = others.certify_in_files("gateway", &["gateway.test"]);
     let old = clients.certify_in_files_as("old", &["gateway.test"], |params| {
@@ -278,7 +278,7 @@ fn a_provider_that_is_not_shown_its_certificate_rejects() {
 
 /// Both ways of the gateway say why, whichever is taken first.
 #[test]
-fn the_log_says_why_a_passed_request_met_a_closed_door() {
+fn log_explains_tls_failures_of_pass_through_requests() {
     let (authority, clients) = (Authority::new("right"), Authority::new("clients"));
     for version in VERSIONS {
         let provider = Provider::start(authority.certify_for(&["127.0.0.1"], &clients, &[version]));
@@ -291,7 +291,7 @@ fn the_log_says_why_a_passed_request_met_a_closed_door() {
 
 /// A write that nobody looked at leaves no mark behind: the session is cached as if it had never been.
 #[test]
-fn a_write_that_was_kept_out_changes_nothing() {
+fn write_that_failed_in_the_handshake_does_not_invalidate() {
     let (authority, clients) = (Authority::new("right"), Authority::new("clients"));
     for version in VERSIONS {
         let provider = Provider::start(authority.certify_for(&["127.0.0.1"], &clients, &[version]));
@@ -313,7 +313,7 @@ fn a_write_that_was_kept_out_changes_nothing() {
 /// Connections are pooled by the serial number of the certificate that was shown; that two authorities may have given
 /// out.
 #[test]
-fn upstreams_do_not_share_connections_with_another_certificate() {
+fn upstreams_with_different_client_certificates_do_not_share_connections() {
     let authority = Authority::new("right");
     let clients = Authority::new("clients");
     let same = |params: &mut CertificateParams| params.serial_number = Some(7.into());

@@ -79,7 +79,7 @@ fn joined(all: Vec<ScopedJoinHandle<Answer>>, what: &str) {
 }
 
 #[test]
-fn a_source_has_its_share_and_the_upstream_its_limit_in_every_way() {
+fn limits_per_source_and_per_upstream_apply_to_every_kind_of_request() {
     for (what, request) in ways() {
         let place = place(TRUSTING, "forward", TIGHT);
         let (one, other) = ("192.0.2.1", "2001:db8::1");
@@ -114,7 +114,7 @@ fn a_source_has_its_share_and_the_upstream_its_limit_in_every_way() {
 }
 
 #[test]
-fn a_network_of_ipv6_is_one_source_and_a_peer_that_names_none_is_no_source() {
+fn ipv6_network_is_one_source() {
     let place = place(TRUSTING, "forward", "limits: { in_flight: 9, per_source: 2, wait: 0s }\n");
     let (_, request) = &ways()[2];
     thread::scope(|scope| {
@@ -140,7 +140,7 @@ fn a_network_of_ipv6_is_one_source_and_a_peer_that_names_none_is_no_source() {
 }
 
 #[test]
-fn verified_callers_share_nothing_but_the_limit() {
+fn verified_callers_are_limited_per_upstream_only() {
     let place = place("", "", "limits: { in_flight: 3, per_source: 1, wait: 0s }\nunmatched: forward\n");
     for (what, request) in ways() {
         place.gate.set(false);
@@ -171,7 +171,7 @@ fn verified_callers_share_nothing_but_the_limit() {
 }
 
 #[test]
-fn those_who_find_no_room_wait_for_it() {
+fn requests_beyond_the_limit_wait_for_a_slot() {
     let place = place("", "forward", "limits: { in_flight: 1, per_source: 1, wait: 1m }\n");
     let (_, request) = &ways()[0];
     thread::scope(|scope| {
@@ -188,7 +188,7 @@ fn those_who_find_no_room_wait_for_it() {
 
 /// Requests whose clients leave while the provider works on them.
 #[test]
-fn a_read_that_fills_nothing_ends_with_its_client_and_no_other_request_does() {
+fn only_uncached_reads_end_with_their_client() {
     for (cache, way, stays) in [("", 0, false), ("cache: {}\n", 0, true), ("cache: {}\n", 1, true), ("", 1, true)] {
         let place = place("", "forward", &format!("{cache}limits: {{ in_flight: 3, per_source: 1, wait: 0s }}\n"));
         let (what, request) = &ways()[way];
@@ -210,7 +210,7 @@ fn a_read_that_fills_nothing_ends_with_its_client_and_no_other_request_does() {
 
 /// Bodies whose clients leave before they are whole, and before there is room for them.
 #[test]
-fn a_client_that_leaves_amid_its_body_waits_no_longer() {
+fn disconnect_in_the_body_frees_the_waiting_request() {
     let place = place("", "forward", "limits: { in_flight: 1, per_source: 1, wait: 1m }\n");
     let address = place.gateway.address();
     let in_flight = |count: usize| {
@@ -254,7 +254,7 @@ fn a_client_that_leaves_amid_its_body_waits_no_longer() {
 
 /// It has sent all that it has to: what it waits for is its turn.
 #[test]
-fn a_client_whose_body_came_while_it_waits_is_not_cut() {
+fn idle_timeout_does_not_apply_while_waiting_for_a_slot() {
     let more = "limits: { in_flight: 1, wait: 3s }\n";
     let place = place("clients: { idle_timeout: 1s }\n", "forward", more);
     thread::scope(|scope| {
@@ -282,7 +282,7 @@ fn a_client_whose_body_came_while_it_waits_is_not_cut() {
 }
 
 #[test]
-fn a_preliminary_read_gives_its_slot_back_before_its_write_takes_one() {
+fn preliminary_read_releases_its_slot_before_the_write() {
     let policies = "policies: { strict: { keys: { protected: [tenant] } } }\n";
     let place = place(policies, "forward", "policy: strict\nlimits: { in_flight: 1, per_source: 1, wait: 0s }\n");
     place.gate.set(true);
@@ -293,7 +293,7 @@ fn a_preliminary_read_gives_its_slot_back_before_its_write_takes_one() {
 }
 
 #[test]
-fn a_declared_body_is_waited_for_before_the_provider_is_connected_to() {
+fn body_is_awaited_before_connecting_to_the_provider() {
     let place = place("", "forward", TIGHT);
     place.gate.set(true);
     let mut clients: Vec<Connection> = (0..5)
@@ -350,7 +350,7 @@ fn from_elsewhere(gateway: &Gateway, request: &Request) -> String {
 
 /// What clients that left have begun counts until the provider is done with it: for their source, and for nobody else.
 #[test]
-fn clients_that_leave_cost_no_more_connections_than_their_share() {
+fn disconnected_clients_stay_within_their_source_limit() {
     let gate = Gate::closed();
     let own = gate.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
@@ -393,7 +393,7 @@ async fn wait_for_async(mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn streams_that_declare_a_body_and_end_without_one_reach_no_provider() {
+fn streams_with_a_missing_declared_body_reach_no_provider() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&recorder.upstream_as("forward", ""));
     let post = || http::Request::post("http://a/x").header("content-length", "4").body(()).unwrap();
@@ -420,7 +420,7 @@ fn streams_that_declare_a_body_and_end_without_one_reach_no_provider() {
 
 /// A tunnel is in flight for as long as it is open.
 #[test]
-fn a_websocket_holds_its_slot_while_it_is_open() {
+fn open_websocket_holds_its_slot() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
         call.take(3)?;
@@ -438,7 +438,7 @@ fn a_websocket_holds_its_slot_while_it_is_open() {
 
 /// Whoever comes over a socket in the file system has no address, and only the upstream's limit.
 #[test]
-fn a_socket_in_the_file_system_is_no_source() {
+fn unix_socket_clients_have_no_source_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate.sock");
     let listeners =

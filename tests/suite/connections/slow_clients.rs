@@ -68,16 +68,16 @@ fn attack(how: &[&str], reason: &str) {
 }
 
 #[test]
-fn those_that_send_their_headers_slowly_are_cut_off() {
+fn slow_headers_are_cut_off() {
     attack(&["-H", "-i", "1"], "head_timeout");
 }
 
 #[test]
-fn those_that_send_their_bodies_slowly_are_cut_off() {
+fn slow_bodies_are_cut_off() {
     attack(&["-B", "-i", "1", "-s", "8192", "-x", "10"], "min_body_rate");
 }
 
 #[test]
-fn those_that_read_their_responses_slowly_are_cut_off() {
+fn slow_readers_are_cut_off() {
     attack(&["-X", "-n", "6", "-z", "65536", "-w", "1", "-y", "64"], "write_timeout");
 }

@@ -202,7 +202,7 @@ fn response_fault(response: &Answer, status: u16) -> Option<String> {
 }
 
 #[test]
-fn what_is_not_plain_is_rejected_on_every_route_and_ends_its_connection() {
+fn malformed_requests_are_rejected_on_every_route_and_end_the_connection() {
     let place = Place::start();
     let rows = rows();
     let mut faults = String::new();
@@ -252,7 +252,7 @@ fn what_is_not_plain_is_rejected_on_every_route_and_ends_its_connection() {
 
 /// Whether a rejection is found in the first read or in the last, it is the same.
 #[test]
-fn a_request_may_come_in_any_pieces() {
+fn requests_may_arrive_in_any_pieces() {
     let place = Place::start();
     let good = place.text("POST /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nX: y\r\n\r\n");
     let bad = place.text("POST /x HTTP/1.1\r\nHost: {host}\r\nX: y\nContent-Length: 3\r\n\r\nabc");
@@ -271,7 +271,7 @@ fn a_request_may_come_in_any_pieces() {
 }
 
 #[test]
-fn what_is_plain_goes_on_in_one_form() {
+fn valid_requests_are_forwarded_in_canonical_form() {
     let place = Place::start();
     let address = place.recorder.address().to_string();
     for (name, text, body) in [
@@ -313,7 +313,7 @@ fn what_is_plain_goes_on_in_one_form() {
 /// Requests that are sent without waiting are served one after the other, each with its own answer, also where the
 /// first takes longest.
 #[test]
-fn pipelined_requests_are_served_in_their_order() {
+fn pipelined_requests_are_served_in_order() {
     let gate = Gate::closed();
     let own = gate.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
@@ -396,7 +396,7 @@ fn pipelined_requests_are_served_in_their_order() {
 
 /// What comes while the provider still works on the request before is neither lost nor the end of that request.
 #[test]
-fn a_request_that_comes_early_waits_for_its_turn() {
+fn early_request_waits_for_its_turn() {
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let gone = std::sync::Mutex::new(gone);
     let recorder = Recorder::start(move |call: &mut Call| {
@@ -451,7 +451,7 @@ fn bytes_behind_an_upgrade_wait_for_its_response() {
 
 /// Each limit of a head holds at its byte, on both versions of HTTP, and for passed and governed requests.
 #[test]
-fn limits_of_a_head_hold_at_the_byte() {
+fn head_limits_are_exact() {
     let limits = "clients: { limits: { header_block: 4KiB, headers: 20, header: 1KiB, uri: 512B } }\n";
     for (clients, block, count, single, uri) in [(limits, 4096, 20, 1024, 512), ("", 32 << 10, 100, 8 << 10, 8 << 10)] {
         let place = Place::before(Recorder::auth0(), clients);
@@ -512,7 +512,7 @@ fn http1(place: &Place, path: &str, fields: &[(String, String)]) -> u16 {
 
 /// A head beyond all bounds is answered while it still comes, and the answer gets through.
 #[test]
-fn a_client_that_sends_too_much_gets_to_read_why() {
+fn client_that_sends_too_much_receives_the_rejection() {
     let place = Place::start();
     for (text, status) in [
         (format!("GET /x HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(600_000)), 431),
@@ -539,7 +539,7 @@ fn a_client_that_sends_too_much_gets_to_read_why() {
 /// The same on HTTP/2, whose own parser sees to the bytes: what a host and a target have to be, and what names may not
 /// be.
 #[test]
-fn heads_of_http2_are_checked_as_those_of_http1() {
+fn http2_heads_are_validated_like_http1_heads() {
     let place = Place::start();
     let client = Http2Client::of(&place.gateway);
     let host = place.host();
@@ -577,7 +577,7 @@ fn heads_of_http2_are_checked_as_those_of_http1() {
 
 /// HTTP/2 lets a client cut its cookie into crumbs; HTTP/1 knows one header, and some servers read only the first.
 #[test]
-fn crumbs_of_a_cookie_become_one_header() {
+fn cookie_crumbs_become_one_header() {
     let place = Place::start();
     let client = Http2Client::of(&place.gateway);
     for path in ["/x".to_owned(), format!("/api/v2/sessions/{SESSION}")] {

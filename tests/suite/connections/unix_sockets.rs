@@ -65,7 +65,7 @@ const HOSTS: [(&str, Option<&str>); 9] = [
 ];
 
 #[test]
-fn grpcio_calls_over_a_socket() {
+fn grpcio_works_over_a_unix_socket() {
     if !sdks_installed() {
         return;
     }
@@ -134,7 +134,7 @@ policies:
 }
 
 #[test]
-fn a_host_of_http1_that_is_a_path_is_none() {
+fn socket_path_as_http1_host_counts_as_no_host() {
     let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let place = Place::start(&recorder.upstream("preserve_host: true"));
     for (host, expected) in HOSTS {
@@ -196,7 +196,7 @@ fn ask(stream: &mut (impl Read + Write), fields: &[u8]) -> Option<u16> {
 }
 
 #[test]
-fn an_authority_of_http2_that_is_a_path_is_none() {
+fn socket_path_as_http2_authority_counts_as_no_host() {
     let provider = H2Provider::start(None, |_| Reply::json(session(&json!({})).to_string()));
     let place = Place::start(&format!(
         "upstreams:\n  a: {{ dialect: auth0, url: \"http://{}\", auth: none, protocol: http2, preserve_host: true }}\n",
@@ -230,7 +230,7 @@ fn an_authority_of_http2_that_is_a_path_is_none() {
 
 /// What names no host is absent, so that a field beside it counts that does; both versions of HTTP reject the same.
 #[test]
-fn a_host_beside_a_path_counts_over_http2() {
+fn host_header_counts_if_the_authority_is_a_socket_path() {
     let provider = H2Provider::start(None, |_| Reply::json(session(&json!({})).to_string()));
     let place = Place::start(&format!(
         "upstreams:\n  a: {{ dialect: auth0, url: \"http://{}\", auth: none, protocol: http2, preserve_host: true }}\n",
@@ -277,7 +277,7 @@ fn requests_that_name_two_hosts_are_counted() {
 }
 
 #[test]
-fn curl_asks_over_a_socket() {
+fn curl_works_over_a_unix_socket() {
     let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let place = Place::start(&recorder.upstream("preserve_host: true"));
     let own = recorder.address().to_string();

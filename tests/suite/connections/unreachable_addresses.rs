@@ -76,7 +76,7 @@ fn somehow<T>(start: impl Fn() -> Option<T>) -> T {
 }
 
 #[test]
-fn addresses_that_reject_cost_no_request() {
+fn refusing_addresses_fail_no_request() {
     let provider = Scripted::start(|_| json_response(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
     let gateway = gateway(&format!("http://provider.test:{}", provider.port()), "");
     for turn in 0..6 {
@@ -91,7 +91,7 @@ fn addresses_that_reject_cost_no_request() {
 }
 
 #[test]
-fn addresses_that_reject_cost_no_request_over_http2() {
+fn refusing_addresses_fail_no_request_over_http2() {
     let provider = FrameProvider::start();
     let url = format!("http://provider.test:{}", provider.address().port());
     let gateway = gateway(&url, ", protocol: http2");
@@ -105,7 +105,7 @@ fn addresses_that_reject_cost_no_request_over_http2() {
 /// What is found out of an address holds for the requests after, governed or passed: in turn, each would find it out
 /// for itself.
 #[test]
-fn addresses_without_tls_are_found_out_once_for_all() {
+fn addresses_without_tls_are_tried_once() {
     let authority = Authority::new("ours");
     // The address that lives has to keep to the time too: only where waiting is what is tested, it is not long.
     for (mark_hung, connect) in [(false, "20s"), (true, "3s")] {
@@ -135,7 +135,7 @@ fn addresses_without_tls_are_found_out_once_for_all() {
 
 /// Where none lives, the request is answered as ever, and once one lives again, it serves.
 #[test]
-fn where_all_are_dead_the_first_that_comes_back_serves() {
+fn recovered_address_serves_after_all_were_unreachable() {
     let port = somehow(|| {
         let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
         let free = NAMES.iter().all(|ip| TcpListener::bind(format!("{ip}:{port}")).is_ok());

@@ -54,7 +54,7 @@ fn check(recorder: &Recorder, responses: &[String]) {
 }
 
 #[test]
-fn curl_with_http2_is_served() {
+fn curl_with_an_h2c_upgrade_is_served_over_http1() {
     if Command::new("curl").arg("--version").output().is_err() {
         return skipped("curl's offer of HTTP/2 (there is no curl)");
     }
@@ -82,7 +82,7 @@ fn curl_with_http2_is_served() {
 }
 
 #[test]
-fn the_jdks_client_is_served() {
+fn jdk_client_with_an_h2c_upgrade_is_served_over_http1() {
     if !Command::new("java").arg("--version").output().is_ok_and(|output| output.status.success()) {
         return skipped("the JDK's client (there is no Java)");
     }
@@ -101,7 +101,7 @@ fn the_jdks_client_is_served() {
 /// Connections of requests that ask to switch protocols are not kept where the provider does not switch, whatever it
 /// says.
 #[test]
-fn connections_that_did_not_switch_are_closed() {
+fn connections_with_a_declined_upgrade_are_closed() {
     const REQUESTS: usize = 8;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

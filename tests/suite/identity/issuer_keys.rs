@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_rotated_key_is_fetched_when_its_first_token_comes() {
+fn rotated_key_is_fetched_on_its_first_token() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let world = World::new(&[&old]);
     let gateway = world.gateway("min_interval: 1s");
@@ -24,7 +24,7 @@ fn a_rotated_key_is_fetched_when_its_first_token_comes() {
 
 /// Probes with keys that nobody has use up what may be fetched, just before the keys change.
 #[test]
-fn no_token_of_a_new_key_is_rejected_for_the_probes_of_others() {
+fn unknown_key_probes_do_not_delay_key_rotation() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let world = World::new(&[&old]);
     let gateway = world.gateway("min_interval: 2s");
@@ -49,7 +49,7 @@ fn no_token_of_a_new_key_is_rejected_for_the_probes_of_others() {
 }
 
 #[test]
-fn unknown_keys_cause_one_fetch_in_the_interval_however_many_ask() {
+fn unknown_keys_cause_one_fetch_per_min_interval() {
     let key = Signer::new("one");
     let world = World::new(&[&key]);
     let flood = |gateway: &Gateway, lasts: Duration, status: u16| {
@@ -84,7 +84,7 @@ fn unknown_keys_cause_one_fetch_in_the_interval_however_many_ask() {
 }
 
 #[test]
-fn the_last_good_keys_stay_while_the_issuer_is_ill() {
+fn previous_keys_stay_in_use_while_the_issuer_fails() {
     let key = Signer::new("one");
     let world = World::new(&[&key]);
     let gateway = world.gateway("min_interval: 1s");
@@ -118,7 +118,7 @@ fn the_last_good_keys_stay_while_the_issuer_is_ill() {
 }
 
 #[test]
-fn an_issuer_that_is_away_at_the_start_is_waited_for() {
+fn gateway_waits_at_start_for_an_unreachable_issuer() {
     let key = Signer::new("one");
     let provider = Scripted::start(|_| json_response(200, "{}"));
     let away = nobody([127, 0, 9, 2]);
@@ -143,7 +143,7 @@ fn an_issuer_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[test]
-fn an_issuer_that_hangs_does_not_hang_the_gateway() {
+fn hanging_issuer_does_not_block_the_gateway() {
     let key = Signer::new("one");
     let provider = Scripted::start(|_| json_response(200, "{}"));
     // Accepts connections, since the system does so, and never answers.
@@ -160,7 +160,7 @@ fn an_issuer_that_hangs_does_not_hang_the_gateway() {
 }
 
 #[test]
-fn keys_that_are_too_old_are_no_longer_believed() {
+fn expired_keys_are_no_longer_accepted() {
     if !long() {
         return skipped("keys that are too old (takes 15 s; --long)");
     }
@@ -188,7 +188,7 @@ fn issuer_over_tls(config: ServerConfig, keys: &Answer, jwks: &str) -> Scripted 
 }
 
 #[test]
-fn keys_come_over_tls_from_the_right_issuer_only() {
+fn keys_are_fetched_over_tls_with_certificate_verification() {
     let key = Signer::new("one");
     let keys = document(&[&key]);
     let authority = Authority::new("ours");
@@ -236,7 +236,7 @@ fn keys_come_over_tls_from_the_right_issuer_only() {
 }
 
 #[test]
-fn keys_that_are_of_no_use_are_named_in_the_log_and_not_counted() {
+fn unusable_keys_are_logged_and_not_counted() {
     let (good, same_name) = (Signer::new("one"), Signer::new("one"));
     let world = World::new(&[&good]);
     let wrong = json!({"kty": "OKP", "crv": "Ed25519", "kid": "wrong", "x": "Ag".repeat(16)});

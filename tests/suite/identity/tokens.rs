@@ -8,7 +8,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 #[test]
-fn tokens_that_are_good_are_believed() {
+fn valid_tokens_are_accepted() {
     let key = Signer::new("one");
     let world = World::new(&[&key, &Signer::new("two")]);
     let gateway = world.gateway("");
@@ -32,7 +32,7 @@ fn tokens_that_are_good_are_believed() {
 }
 
 #[test]
-fn tokens_that_are_not_good_are_rejected() {
+fn invalid_tokens_are_rejected() {
     let key = Signer::new("one");
     let stranger = Signer::new("one");
     let world = World::new(&[&key, &Signer::new("two")]);
@@ -92,7 +92,7 @@ fn tokens_that_are_not_good_are_rejected() {
 }
 
 #[test]
-fn an_authorization_that_is_no_bearer_token_is_rejected() {
+fn authorization_other_than_one_bearer_token_is_rejected() {
     let key = Signer::new("one");
     let world = World::new(&[&key]);
     let gateway = world.gateway("");
@@ -117,7 +117,7 @@ fn an_authorization_that_is_no_bearer_token_is_rejected() {
 
 /// A published key is no secret: what is "signed" with it is signed by everybody.
 #[test]
-fn the_public_key_is_no_shared_secret() {
+fn public_key_is_not_accepted_as_hmac_secret() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&tenant.upstream("cache: {}"));
     gateway.ready();
@@ -138,7 +138,7 @@ fn the_public_key_is_no_shared_secret() {
 }
 
 #[test]
-fn the_tenants_own_tokens_are_checked_by_their_claims() {
+fn claims_of_tenant_tokens_are_verified() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&tenant.upstream(""));
     gateway.ready();

@@ -37,7 +37,7 @@ fn ready_command(gateway: &Gateway) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_name_that_nobody_knows_is_waited_for_and_then_does_without() {
+fn start_waits_for_unresolved_names_up_to_a_timeout() {
     let provider = Scripted::start(|_| json_response(200, "{}"));
     let dns = DnsServer::start(&[("good.test", addresses(&["127.0.0.1"], 60))]);
     let gateway = Gateway::start(&config(&dns, &provider, "1h"));
@@ -65,7 +65,7 @@ fn a_name_that_nobody_knows_is_waited_for_and_then_does_without() {
 }
 
 #[test]
-fn what_fails_later_is_named_and_makes_nothing_unready() {
+fn later_failures_are_reported_and_do_not_end_readiness() {
     let away = nobody([127, 0, 9, 3]);
     let text = format!("upstreams:\n  a: {{ dialect: auth0, url: http://{away}, auth: none, cache: {{}} }}\n");
     let gateway = Gateway::start_with(&text, &[("HTTPS_PROXY", "http://user:secret@proxy.example:3128")]);

@@ -266,7 +266,7 @@ fn write(folder: &TempDir, name: &str, recorder: &Recorder, calls: &Calls, shutd
 }
 
 #[test]
-fn upgrades_under_load_fail_no_request() {
+fn no_request_fails_during_upgrades() {
     let (folder, recorder, calls) = (tempfile::tempdir().unwrap(), Recorder::auth0(), Calls::start());
     let socket = folder.path().join("upgrade.sock");
     let config = write(&folder, "g.yaml", &recorder, &calls, &format!("{{ upgrade_socket: {} }}", socket.display()));
@@ -288,7 +288,7 @@ fn upgrades_under_load_fail_no_request() {
 }
 
 #[test]
-fn restarts_of_replicas_under_load_fail_no_request() {
+fn no_request_fails_during_rolling_restarts() {
     let (folder, recorder, calls) = (tempfile::tempdir().unwrap(), Recorder::auth0(), Calls::start());
     let shutdown = format!("{{ drain_delay: {}ms }}", DRAIN.as_millis());
     let config = write(&folder, "g.yaml", &recorder, &calls, &shutdown);
@@ -321,7 +321,7 @@ fn restarts_of_replicas_under_load_fail_no_request() {
 }
 
 #[test]
-fn a_process_that_nobody_takes_the_place_of_goes_on() {
+fn process_without_a_successor_keeps_serving() {
     let (folder, recorder, calls) = (tempfile::tempdir().unwrap(), Recorder::auth0(), Calls::start());
     let config = write(&folder, "g.yaml", &recorder, &calls, "{}");
     let rejected = crate::harness::finish(sessiongate(&["run", "--upgrade", "-c", config.to_str().unwrap()]));
@@ -344,7 +344,7 @@ fn a_process_that_nobody_takes_the_place_of_goes_on() {
 }
 
 #[test]
-fn an_upgrade_with_an_old_configuration_leaves_the_old_process_serving() {
+fn upgrade_with_an_invalid_configuration_keeps_the_old_process() {
     let (folder, recorder, calls) = (tempfile::tempdir().unwrap(), Recorder::auth0(), Calls::start());
     let socket = folder.path().join("upgrade.sock");
     let config = write(&folder, "g.yaml", &recorder, &calls, &format!("{{ upgrade_socket: {} }}", socket.display()));
@@ -362,7 +362,7 @@ fn an_upgrade_with_an_old_configuration_leaves_the_old_process_serving() {
 }
 
 #[test]
-fn neither_process_responses_from_its_memory_until_one_is_alone() {
+fn in_memory_cache_is_off_while_two_processes_run() {
     let (arrived, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let recorder = Recorder::start({
         let (arrived, waits) = (arrived.clone(), waits.clone());

@@ -77,7 +77,7 @@ fn requests() -> [Request; 4] {
 }
 
 #[test]
-fn what_is_in_flight_ends_before_the_gateway_does() {
+fn requests_in_flight_complete_before_exit() {
     for request in requests() {
         for signal in ["TERM", "INT"] {
             let slow = Slow::start();
@@ -102,7 +102,7 @@ fn what_is_in_flight_ends_before_the_gateway_does() {
 
 /// A client that is told nothing sends its next request into a connection that is about to end.
 #[test]
-fn responses_of_a_gateway_that_stops_close_their_connections() {
+fn responses_during_shutdown_close_their_connections() {
     for request in requests() {
         let slow = Slow::start();
         let gateway = Gateway::start(&before(&slow.provider.url(), ""));
@@ -119,7 +119,7 @@ fn responses_of_a_gateway_that_stops_close_their_connections() {
 }
 
 #[test]
-fn a_long_response_to_a_slow_reader_arrives_as_a_whole() {
+fn long_response_to_a_slow_reader_completes_during_shutdown() {
     const LENGTH: usize = 32 * 1024 * 1024;
     let provider = Scripted::start(|_| json_response(200, &"x".repeat(LENGTH)));
     let mut gateway = Gateway::start(&before(&provider.url(), ""));
@@ -137,7 +137,7 @@ fn a_long_response_to_a_slow_reader_arrives_as_a_whole() {
 }
 
 #[test]
-fn requests_are_served_for_the_drain_delay() {
+fn drain_delay_keeps_serving_requests() {
     let provider = Scripted::start(|_| json_response(200, "{}"));
     let mut gateway = Gateway::start(&before(&provider.url(), "shutdown: { drain_delay: 10m }"));
     gateway.terminate();
@@ -152,7 +152,7 @@ fn requests_are_served_for_the_drain_delay() {
 }
 
 #[test]
-fn grace_bounds_how_long_a_stop_takes() {
+fn grace_limits_shutdown() {
     let slow = Slow::start();
     let mut gateway = Gateway::start(&before(&slow.provider.url(), "shutdown: { grace: 1s }"));
     let held = slow.hold(&gateway, Request::new("GET", "/api/v2/passed"));
@@ -165,7 +165,7 @@ fn grace_bounds_how_long_a_stop_takes() {
 }
 
 #[test]
-fn a_second_signal_ends_the_gateway_at_once() {
+fn second_signal_exits_at_once() {
     let slow = Slow::start();
     let mut gateway = Gateway::start(&before(&slow.provider.url(), "shutdown: { grace: 10m }"));
     let _held = slow.hold(&gateway, Request::new("GET", SESSION));
@@ -177,7 +177,7 @@ fn a_second_signal_ends_the_gateway_at_once() {
 }
 
 #[test]
-fn idle_connections_do_not_hold_up_a_stop() {
+fn idle_connections_do_not_delay_shutdown() {
     let provider = Scripted::start(|_| json_response(200, "{}"));
     let mut gateway = Gateway::start(&before(&provider.url(), "shutdown: { grace: 10m }"));
     let mut kept: Vec<Connection> = (0..20).map(|_| Connection::open(gateway.address()).unwrap()).collect();
@@ -192,7 +192,7 @@ fn idle_connections_do_not_hold_up_a_stop() {
 }
 
 #[test]
-fn a_provider_that_is_away_costs_only_the_requests_for_it() {
+fn unreachable_provider_fails_only_its_own_requests() {
     let away = nobody([127, 0, 9, 1]);
     let gateway = Gateway::start(&before(&format!("http://{away}"), ""));
     let admin = gateway.admin_url();
@@ -211,7 +211,7 @@ fn a_provider_that_is_away_costs_only_the_requests_for_it() {
 
 /// Each request has its line; beyond that the log tells of changes, not of each failure.
 #[test]
-fn an_outage_does_not_flood_the_log() {
+fn provider_outage_does_not_flood_the_log() {
     let away = nobody([127, 0, 9, 3]);
     let mut gateway = Gateway::start(&before(&format!("http://{away}"), ""));
     for _ in 0..10 {
@@ -228,7 +228,7 @@ fn an_outage_does_not_flood_the_log() {
 }
 
 #[test]
-fn a_provider_whose_name_is_unknown_costs_only_the_requests_for_it() {
+fn unresolvable_provider_fails_only_its_own_requests() {
     let gateway = Gateway::start(&before("http://provider.invalid", ""));
     for request in requests() {
         let response = request.send(&gateway.url());
@@ -248,7 +248,7 @@ fn is_auth0s_shape(response: &Answer, error: &str) {
 }
 
 #[test]
-fn a_client_that_leaves_leaves_nothing_behind() {
+fn disconnected_clients_leave_no_connections() {
     let slow = Slow::start();
     let gateway = Gateway::start(&before(&slow.provider.url(), ""));
     let gauge = |name: &str| {
@@ -287,7 +287,7 @@ impl Drop for Ending {
 }
 
 #[test]
-fn a_reader_of_the_log_who_is_gone_holds_up_nothing() {
+fn closed_log_pipe_does_not_block_requests() {
     let provider = Scripted::start(|_| json_response(200, "{}"));
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(folder.path(), &before(&provider.url(), ""));
@@ -313,7 +313,7 @@ fn a_reader_of_the_log_who_is_gone_holds_up_nothing() {
 }
 
 #[test]
-fn the_admin_listener_can_be_off_and_knows_only_its_pages() {
+fn admin_listener_can_be_disabled_and_rejects_unknown_paths() {
     let provider = Scripted::start(|_| json_response(200, "{}"));
     let gateway = Gateway::start(&before(&provider.url(), "admin: off"));
     assert_eq!(Request::new("GET", SESSION).send(&gateway.url()).status, 200);

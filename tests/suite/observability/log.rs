@@ -107,7 +107,7 @@ fn requests(log: &[String]) -> Vec<&String> {
 }
 
 #[test]
-fn each_request_has_one_line_that_says_what_became_of_it() {
+fn each_request_has_one_access_log_line() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + POLICY));
     let steps = steps(&tenant);
@@ -134,7 +134,7 @@ fn each_request_has_one_line_that_says_what_became_of_it() {
 }
 
 #[test]
-fn lines_of_policy_rejections_name_the_rules() {
+fn access_log_names_violated_rules() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&(tenant.upstream("policy: strict") + POLICY));
     gateway.ready();
@@ -147,7 +147,7 @@ fn lines_of_policy_rejections_name_the_rules() {
 }
 
 #[test]
-fn lines_of_one_session_can_be_found_by_a_hash() {
+fn session_hash_identifies_a_session() {
     let tenant = Tenant::start();
     let text = tenant.upstream("cache: {}") + "hash_key: { env: HASH_KEY }\n";
     let hash = |key: &str| {
@@ -223,18 +223,18 @@ fn nothing_confidential(level: &str) {
 }
 
 #[test]
-fn nothing_confidential_stands_in_the_log() {
+fn log_contains_no_secrets() {
     nothing_confidential("info");
 }
 
 #[test]
-fn nothing_confidential_stands_in_the_log_at_its_most_talkative() {
+fn log_contains_no_secrets_at_level_trace() {
     nothing_confidential("trace");
 }
 
 /// Where one field has two names, a collector of logs misses half of the lines.
 #[test]
-fn all_lines_of_the_log_have_the_same_frame() {
+fn all_log_lines_name_time_and_level_alike() {
     let tenant = Tenant::start();
     let mut gateway = Gateway::start(&tenant.upstream("cache: {}"));
     exercise(&gateway, &steps(&tenant));
@@ -252,7 +252,7 @@ fn all_lines_of_the_log_have_the_same_frame() {
 }
 
 #[test]
-fn requests_can_be_left_out_of_the_log() {
+fn access_log_can_be_disabled() {
     let tenant = Tenant::start();
     let mut gateway = Gateway::start(&(tenant.upstream("cache: {}") + "log: { requests: false }\n"));
     gateway.ready();
@@ -265,7 +265,7 @@ fn requests_can_be_left_out_of_the_log() {
 }
 
 #[test]
-fn the_log_for_people_says_the_same() {
+fn text_format_has_the_same_content() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&(tenant.upstream("cache: {}") + "log: { format: text }\n"));
     gateway.ready();

@@ -84,7 +84,7 @@ fn exercised() -> (Tenant, Gateway, String) {
 }
 
 #[test]
-fn every_family_is_there_with_its_help_and_type() {
+fn every_metric_has_help_and_type() {
     let (_tenant, gateway, text) = exercised();
     for (name, kind) in FAMILIES {
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "no {kind} {name}");
@@ -102,7 +102,7 @@ fn every_family_is_there_with_its_help_and_type() {
 }
 
 #[test]
-fn metrics_count_what_happened() {
+fn metrics_count_requests() {
     let (_tenant, _gateway, text) = exercised();
     let requests = |labels: &[(&str, &str)]| sum(&text, "sessiongate_requests_total", labels);
     let read = ("operation", "read_session");
@@ -133,7 +133,7 @@ fn metrics_count_what_happened() {
 }
 
 #[test]
-fn labels_come_from_closed_sets_only() {
+fn request_content_never_becomes_a_label() {
     let (tenant, gateway, before) = exercised();
     let token = tenant.token();
     for number in 0..20 {

@@ -116,7 +116,7 @@ fn ways<'a>(
 }
 
 #[test]
-fn a_trace_goes_through_as_it_is_and_begins_anew_where_it_cannot_be_read() {
+fn valid_trace_context_passes_and_invalid_is_replaced() {
     let recorder = Recorder::auth0();
     let grpc = Grpc::start();
     let zitadel = |url: &str| format!("upstreams: {{ a: {{ dialect: zitadel, url: \"{url}\", auth: forward }} }}\n");
@@ -181,7 +181,7 @@ fn a_trace_goes_through_as_it_is_and_begins_anew_where_it_cannot_be_read() {
 
 /// Also where no provider is asked.
 #[test]
-fn what_is_answered_from_the_cache_or_rejected_has_its_trace() {
+fn hits_and_rejections_log_their_trace() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&recorder.upstream("cache: {}"));
     gateway.ready();
@@ -198,7 +198,7 @@ fn what_is_answered_from_the_cache_or_rejected_has_its_trace() {
 }
 
 #[test]
-fn trusted_peers_name_their_requests() {
+fn request_id_of_trusted_peers_is_kept() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         call.json(200, &json!({}))

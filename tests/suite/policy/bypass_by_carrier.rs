@@ -238,7 +238,7 @@ fn faults(place: &Place, row: &Row, column: Column, beta: bool) -> Vec<String> {
 }
 
 #[test]
-fn nothing_gets_around_the_policy_on_any_carrier() {
+fn no_bypass_of_the_policy_on_any_carrier() {
     let place = Place::start();
     let rows = rows();
     let (mut rejected, mut forwarded, mut harmless, mut without) = (0, 0, 0, 0);

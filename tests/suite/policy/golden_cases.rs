@@ -45,7 +45,7 @@ const ALL_SCOPES: &str =
     "read:sessions update:sessions delete:sessions read:refresh_tokens update:refresh_tokens delete:refresh_tokens";
 
 #[test]
-fn every_case_is_decided_as_written() {
+fn every_case_gives_the_recorded_result() {
     install_crypto_provider();
     let update = std::env::var_os("UPDATE_CASES").is_some();
     let tenant = Tenant::new(ISSUER, Options::default(), [3; 32]).unwrap();

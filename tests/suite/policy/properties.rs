@@ -249,7 +249,7 @@ proptest! {
     /// What was judged is exactly what is forwarded: another parser finds nothing in it that the policy forbids,
     /// judging it again finds nothing more to edit, and what nobody knows stands in it to the letter and in its order.
     #[test]
-    fn what_is_forwarded_is_what_was_checked(parts in any_parts(), policy in any_policy()) {
+    fn forwarded_bodies_conform_to_the_policy(parts in any_parts(), policy in any_policy()) {
         let text = parts.text();
         let gateway = gateway(policy.clone());
         if let Ok(out) = forwarded(&gateway, text.as_bytes()) {
@@ -269,7 +269,7 @@ proptest! {
 
     /// Without anything to rewrite the caller's own bytes go on, and audit never rewrites.
     #[test]
-    fn without_edits_the_very_same_bytes_are_forwarded(parts in any_parts(), policy in any_policy(), audit: bool) {
+    fn unedited_bodies_are_forwarded_byte_by_byte(parts in any_parts(), policy in any_policy(), audit: bool) {
         let text = parts.text();
         let policy = match audit {
             true => Policy { mode: Mode::Audit, ..policy },
@@ -282,7 +282,7 @@ proptest! {
 
     /// Whatever bytes come: no panic, and nothing but one object goes on, in either mode.
     #[test]
-    fn only_objects_are_forwarded(body in prop::collection::vec(any::<u8>(), 0..64), policy in any_policy(), audit: bool) {
+    fn only_json_objects_are_forwarded(body in prop::collection::vec(any::<u8>(), 0..64), policy in any_policy(), audit: bool) {
         let mode = if audit { Mode::Audit } else { Mode::Enforce };
         if let Ok(out) = forwarded(&gateway(Policy { mode, ..policy }), &body) {
             prop_assert!(matches!(serde_json::from_slice(&out), Ok(Value::Object(_))));
@@ -292,7 +292,7 @@ proptest! {
     /// The same for documents in which a few bytes were changed, taken out or doubled: nearly good is where parsers
     /// differ.
     #[test]
-    fn only_objects_are_forwarded_of_what_is_nearly_one(
+    fn mutated_documents_are_forwarded_only_if_they_are_json_objects(
         parts in any_parts(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 1..4),
         policy in any_policy(),
@@ -401,7 +401,7 @@ proptest! {
 
     /// No path is passed in which any of many kinds of servers finds a session, or anything else that is governed.
     #[test]
-    fn no_server_finds_a_session_in_a_path_that_is_passed(path in any_path()) {
+    fn no_server_reads_a_session_in_a_pass_through_path(path in any_path()) {
         if is_passed(&gateway(Policy::default()), &path) {
             let found = path_readers().find(|server| server.finds_something(&path));
             prop_assert!(found.is_none(), "{} is passed, and is {:?} to {:?}", path, found.unwrap().parts(&path), found.unwrap());
@@ -427,7 +427,7 @@ proptest! {
     /// What is forwarded of a governed path says what was sent, is read alike by all servers, and has no other
     /// spelling.
     #[test]
-    fn a_governed_path_is_forwarded_in_one_spelling(dialect in 0..2usize, path in any_path()) {
+    fn governed_paths_are_forwarded_in_canonical_form(dialect in 0..2usize, path in any_path()) {
         let dialect = [&AUTH0, &ZITADEL][dialect];
         let path = if dialect.name == "zitadel" { path.replacen("/api/v2", "/v2", 1) } else { path };
         for method in [Method::GET, Method::PATCH, Method::DELETE, Method::POST] {
@@ -475,7 +475,7 @@ proptest! {
     #![proptest_config(proptest_cases(1000))]
 
     #[test]
-    fn every_spelling_of_a_user_is_forwarded_as_one((sent, expected) in any_spelling()) {
+    fn spellings_of_a_user_path_are_forwarded_in_canonical_form((sent, expected) in any_spelling()) {
         let method = if expected.ends_with("access") { Method::POST } else { Method::DELETE };
         let found = AUTH0.match_route(&method, &sent, None);
         let forwarded = matches!(&found, Ok(RouteMatch::Governed { path, .. }) if *path == expected);
@@ -485,7 +485,7 @@ proptest! {
 
 /// The servers of the property above are many enough: they find what hid once.
 #[test]
-fn some_server_finds_a_session_in_each_of_these() {
+fn path_readers_find_known_bypasses() {
     for path in [
         "/api/v2/sessions/id",
         "/API/v2/sess%69ons/id",
@@ -519,7 +519,7 @@ fn some_server_finds_a_session_in_each_of_these() {
 
 /// Nothing that clients really send is taken for an odd spelling.
 #[test]
-fn common_paths_are_passed() {
+fn common_paths_are_pass_through() {
     let gateway = gateway(Policy::default());
     for path in [
         "/",
@@ -652,7 +652,7 @@ proptest! {
 
     /// A request ends at one place, however its bytes come, and what was taken is plain to everybody else as well.
     #[test]
-    fn a_request_ends_at_one_place(bytes in any_message()) {
+    fn request_length_does_not_depend_on_how_bytes_arrive(bytes in any_message()) {
         let whole = length(&bytes);
         prop_assert_eq!(whole, slow_length(&bytes));
         if let Ok(Some(length)) = whole {
@@ -663,7 +663,7 @@ proptest! {
 
 /// The pieces are many enough: among them are requests that are taken, and such that are not.
 #[test]
-fn messages_are_taken_and_rejected() {
+fn generated_requests_include_valid_and_invalid_ones() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut counts = [0; 3];

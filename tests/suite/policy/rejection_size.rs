@@ -40,7 +40,7 @@ fn check(what: &str, message: &str) {
 }
 
 #[test]
-fn a_rejection_is_bounded_in_auth0s_shape() {
+fn auth0_rejection_message_is_bounded() {
     let recorder = Recorder::auth0();
     let gateway = upstream(&recorder, "auth0", "none", "1MiB");
     let body = format!("{{\"session_metadata\":{}}}", bad_keys("\"v\""));
@@ -55,7 +55,7 @@ fn a_rejection_is_bounded_in_auth0s_shape() {
 }
 
 #[test]
-fn a_long_key_is_cut() {
+fn long_key_is_truncated_in_the_message() {
     let recorder = Recorder::auth0();
     let gateway = upstream(&recorder, "auth0", "none", "1MiB");
     for key in ["k".repeat(100_000), "é\\u0007 ".repeat(20_000)] {
@@ -97,7 +97,7 @@ fn framed(message: &[u8]) -> Bytes {
 }
 
 #[test]
-fn a_rejection_is_bounded_in_every_carrier_of_zitadel() {
+fn zitadel_rejection_message_is_bounded_on_every_carrier() {
     let recorder = Recorder::auth0();
     let gateway = upstream(&recorder, "zitadel", "forward", "1MiB");
     let body = format!("{{\"sessionId\":\"s1\",\"sessionToken\":\"t\",\"metadata\":{}}}", bad_keys("\"dg==\""));
@@ -134,7 +134,7 @@ const LARGE: usize = (16 << 20) - 64;
 
 /// A large body takes what it takes, and a small multiple of that, whatever is in it.
 #[test]
-fn memory_is_a_small_multiple_of_the_body() {
+fn memory_use_is_a_small_multiple_of_the_body_size() {
     if !cfg!(target_os = "linux") {
         return skipped("the memory of bodies (it is read where Linux tells it)");
     }

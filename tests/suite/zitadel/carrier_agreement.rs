@@ -459,7 +459,7 @@ proptest! {
 
     /// The same call is refused for the same reasons, or forwarded with the same edits, whatever carries it.
     #[test]
-    fn the_same_call_meets_the_same_verdict_on_every_carrier(call in any_call()) {
+    fn every_carrier_gives_the_same_decision(call in any_call()) {
         for (at, gateway) in POLICIES.iter().enumerate() {
             let first = call.verdict(gateway, Carrier::Connect(Codec::Json));
             for carrier in Carrier::ALL {
@@ -521,7 +521,7 @@ proptest! {
     /// What a policy lists is all that there is, on every carrier and in both versions; where it lists nothing, what is
     /// not known goes on.
     #[test]
-    fn a_list_is_closed_to_what_is_not_known((call, place) in any_stranger()) {
+    fn allow_lists_reject_unknown_fields_on_every_carrier((call, place) in any_stranger()) {
         let closed = [
             ("{ checks: { allowed: [user, password, otp_email] } }", "check", "checks"),
             ("{ challenges: { return_code: reject } }", "return_code", "challenges"),
@@ -549,7 +549,7 @@ proptest! {
 
 /// Chance finds both verdicts often enough, with each policy: the property above says something.
 #[test]
-fn calls_are_rejected_and_forwarded_by_each_policy() {
+fn generated_calls_include_rejected_and_forwarded_ones() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();

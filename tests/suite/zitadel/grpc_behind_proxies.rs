@@ -141,17 +141,17 @@ fn runtime() -> Runtime {
 
 /// The gateway's own rejections and failures are Trailers-Only; all that comes with trailers has no declared length.
 #[test]
-fn every_end_of_a_call_reaches_its_client() {
+fn status_and_message_reach_the_client() {
     ends(None, [127, 0, 9, 22]);
 }
 
 #[test]
-fn every_end_of_a_call_reaches_its_client_behind_nginx() {
+fn status_and_message_reach_the_client_behind_nginx() {
     ends(Some(Kind::Nginx), [127, 0, 9, 23]);
 }
 
 #[test]
-fn every_end_of_a_call_reaches_its_client_behind_haproxy() {
+fn status_and_message_reach_the_client_behind_haproxy() {
     ends(Some(Kind::HAProxy), [127, 0, 9, 24]);
 }
 

@@ -206,18 +206,18 @@ fn given(sandbox: &Sandbox, base: &str) -> Value {
 }
 
 #[test]
-fn zitadels_node_client_and_connects_do_well() {
+fn node_and_connect_clients_work() {
     let carriers = ["grpc", "grpc-web", "connect json", "connect proto", "connect proto over http2"];
     calls("node", Some("sdk/zitadel.mjs"), "ConnectError", &carriers);
 }
 
 #[test]
-fn zitadels_python_client_does_well() {
+fn python_client_works() {
     calls(".tools/python/bin/python", Some("sdk/zitadel.py"), "ApiError", &["python"]);
 }
 
 #[test]
-fn zitadels_rust_client_does_well() {
+fn rust_client_works() {
     calls(".tools/clients/debug/zitadel", None, "Status", &["grpc"]);
 }
 
@@ -234,12 +234,12 @@ fn zitadels_rust_client_does_well_behind(kind: Kind, host: [u8; 4]) {
 }
 
 #[test]
-fn zitadels_rust_client_does_well_behind_nginx() {
+fn rust_client_works_behind_nginx() {
     zitadels_rust_client_does_well_behind(Kind::Nginx, [127, 0, 9, 20]);
 }
 
 #[test]
-fn zitadels_rust_client_does_well_behind_haproxy() {
+fn rust_client_works_behind_haproxy() {
     zitadels_rust_client_does_well_behind(Kind::HAProxy, [127, 0, 9, 21]);
 }
 
@@ -351,11 +351,11 @@ fn curls_the_rest_api(version: &'static str) {
 }
 
 #[test]
-fn curl_does_well_in_v2() {
+fn curl_works_with_v2() {
     curls_the_rest_api("v2");
 }
 
 #[test]
-fn curl_does_well_in_v2beta() {
+fn curl_works_with_v2beta() {
     curls_the_rest_api("v2beta");
 }

@@ -22,7 +22,7 @@ fn set_json(key: &str) -> String {
 }
 
 #[test]
-fn grpc_is_checked_and_forwarded_byte_by_byte() {
+fn grpc_writes_are_validated_and_forwarded_unchanged() {
     let provider = Grpc::start();
     let gateway = provider.gateway("");
     // A field that nobody knows stays.
@@ -45,7 +45,7 @@ fn grpc_is_checked_and_forwarded_byte_by_byte() {
 }
 
 #[test]
-fn a_read_over_grpc_is_a_hit_with_trailers_until_a_write() {
+fn grpc_read_is_a_hit_until_a_write() {
     let provider = Grpc::start();
     let gateway = provider.gateway("    cache: {}\n");
     let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));
@@ -65,7 +65,7 @@ fn a_read_over_grpc_is_a_hit_with_trailers_until_a_write() {
 }
 
 #[test]
-fn a_response_older_than_an_acknowledged_write_is_not_stored() {
+fn response_older_than_a_write_is_not_stored() {
     let provider = Grpc::start();
     let gateway = provider.gateway("    cache: {}\n");
     let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));
@@ -79,7 +79,7 @@ fn a_response_older_than_an_acknowledged_write_is_not_stored() {
 }
 
 #[test]
-fn other_calls_of_grpc_are_passed_with_their_trailers() {
+fn other_grpc_calls_pass_through_with_trailers() {
     let provider = Grpc::start();
     let gateway = provider.gateway("");
     let path = "/zitadel.user.v2.UserService/GetUserByID";
@@ -114,7 +114,7 @@ const FOR_OTHERS: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn only_trusted_peers_speak_for_others() {
+fn only_trusted_peers_may_set_forwarded_headers() {
     let provider = Grpc::start();
     let own = provider.address.to_string();
     for (trusted, host, proto, client) in [
@@ -138,7 +138,7 @@ fn only_trusted_peers_speak_for_others() {
 }
 
 #[test]
-fn what_is_cached_for_one_instance_is_not_for_another() {
+fn entries_are_per_instance() {
     let provider = Grpc::start();
     let gateway = provider.gateway("    cache: {}\nclients: { trusted_peers: [127.0.0.1] }\n");
     let read = |instance: &str| {
@@ -157,7 +157,7 @@ fn what_is_cached_for_one_instance_is_not_for_another() {
 type Row = (&'static str, &'static str, Vec<u8>, Vec<(&'static str, &'static str)>, &'static str);
 
 #[test]
-fn what_the_gateway_does_not_read_of_a_call_is_rejected() {
+fn unreadable_calls_are_rejected() {
     let provider = Grpc::start();
     let gateway = provider.gateway("");
     let grpc = [("content-type", "application/grpc")];
@@ -188,7 +188,7 @@ fn what_the_gateway_does_not_read_of_a_call_is_rejected() {
 
 /// v2beta's own definition calls the token of a write deprecated: the provider takes the write without it.
 #[test]
-fn the_token_of_a_session_is_asked_for_where_a_policy_says_so() {
+fn session_token_is_required_if_the_policy_says_so() {
     let provider = Grpc::start();
     let beta = SET.replace("v2", "v2beta");
     let body = frame(&set("team"));
@@ -230,7 +230,7 @@ fn carriers(key: &str) -> Vec<(&'static str, Request)> {
 
 /// Spellings of one path are one request: writes, reads and the searches that are passed on.
 #[test]
-fn spellings_of_a_path_reach_zitadel_as_its_canonical_form() {
+fn spellings_of_a_path_are_forwarded_in_canonical_form() {
     let body = r#"{"session":{"id":"s1","sequence":"5"},"sessions":[]}"#;
     let act = move |call: &mut Call| {
         call.body()?;
@@ -259,7 +259,7 @@ fn spellings_of_a_path_reach_zitadel_as_its_canonical_form() {
 
 /// What a client of HTTP/2 ends with an empty part becomes one request to a provider of HTTP/1, with one end.
 #[test]
-fn empty_parts_of_http2_do_not_end_a_body_twice() {
+fn empty_http2_data_frames_do_not_end_a_body_twice() {
     let client = Grpc::start();
     let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
     let path = "/zitadel.user.v2.UserService/GetUserByID";
@@ -276,7 +276,7 @@ fn details(body: &str) -> Value {
 }
 
 #[test]
-fn the_same_change_meets_the_same_verdict_on_every_carrier() {
+fn every_carrier_rejects_and_forwards_the_same_write() {
     let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
     for (name, request) in carriers("role") {
         let response = request.send(&gateway.url());
@@ -327,7 +327,7 @@ fn lifetimes_are_clamped_in_place() {
 }
 
 #[test]
-fn nothing_gets_around_the_policy() {
+fn no_bypass_of_the_policy() {
     let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
     let rest = || Request::new("PATCH", "/v2/sessions/s1").bearer("pat");
     let call = |content_type: &str| Request::new("POST", SET).header("Content-Type", content_type).bearer("pat");
@@ -400,7 +400,7 @@ fn nothing_gets_around_the_policy() {
 }
 
 #[test]
-fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
+fn reads_and_deletions_work_and_tokens_are_not_logged() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
     let (recorder, gateway) = recorded(
         move |call| {
@@ -428,7 +428,7 @@ fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
 
 /// How long a caller waits is said in the headers of its carrier, and in no other's. Time that is over begins nothing.
 #[test]
-fn deadlines_count_in_the_carriers_that_have_them() {
+fn deadline_headers_apply_per_carrier() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
     let (recorder, gateway) = recorded(
         move |call| {
@@ -461,7 +461,7 @@ fn deadlines_count_in_the_carriers_that_have_them() {
 
 /// The simulated ZITADEL, which was built from the published definitions alone, understands what the gateway sends it.
 #[test]
-fn the_sandbox_responses_the_same_through_the_gateway() {
+fn sandbox_gives_the_same_responses_through_the_gateway() {
     let sandbox = crate::harness::Sandbox::start(&[]);
     let said = |name: &str| sandbox.zitadel[name].as_str().unwrap().to_owned();
     let (id, upstream) = (said("session_id"), said("upstream"));
@@ -495,7 +495,7 @@ fn the_sandbox_responses_the_same_through_the_gateway() {
 
 /// What the provider's validation refuses is refused in its own words before it gets there.
 #[test]
-fn rejections_of_the_providers_own_rules_have_its_words() {
+fn rejections_of_provider_rules_use_the_providers_messages() {
     let sandbox = crate::harness::Sandbox::start(&[]);
     let token = sandbox.zitadel["token"].as_str().unwrap();
     let upstream = sandbox.zitadel["upstream"].as_str().unwrap();
@@ -525,7 +525,7 @@ fn rejections_of_the_providers_own_rules_have_its_words() {
 }
 
 #[test]
-fn what_ends_the_sessions_of_a_user_makes_cached_responses_stale() {
+fn ending_a_users_sessions_invalidates() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
     let act = move |call: &mut Call| {
         call.body()?;
@@ -565,7 +565,7 @@ fn what_ends_the_sessions_of_a_user_makes_cached_responses_stale() {
 }
 
 #[test]
-fn pages_may_read_hits_and_rejections() {
+fn cors_headers_are_on_hits_and_rejections() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
     let (_recorder, gateway) = recorded(move |call| call.response(200, "", body), "cache: {}");
     let shared = |response: &crate::harness::Answer| {
@@ -591,7 +591,7 @@ fn pages_may_read_hits_and_rejections() {
 
 /// Whoever compresses is told what would be read, so that it can send the call anew.
 #[test]
-fn compressed_calls_learn_what_is_read() {
+fn compressed_calls_are_rejected_with_the_accepted_encoding() {
     let provider = Grpc::start();
     let gateway = provider.gateway("");
     let good = frame(&set("team"));
@@ -623,7 +623,7 @@ fn compressed_calls_learn_what_is_read() {
 }
 
 #[test]
-fn codes_are_taken_out_of_responses() {
+fn one_time_codes_are_stripped_from_responses() {
     let body = r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{"otpEmail":"123456"}}"#;
     let recorder = Recorder::start(move |call| call.response(200, "", body));
     let policy = "policies:\n  strip: { challenges: { return_code: strip } }\n";
@@ -638,7 +638,7 @@ fn codes_are_taken_out_of_responses() {
 /// Callers of an instance: the gateway verifies JWTs that the instance issued, and leaves other tokens to it where it
 /// is told to.
 #[test]
-fn jwts_of_an_instance_are_verified_and_other_tokens_left_to_it() {
+fn instance_jwts_are_verified_and_opaque_tokens_forwarded() {
     let sandbox = Sandbox::start(&[]);
     let text = |name: &str| sandbox.zitadel[name].as_str().unwrap();
     let (instance, jwt, pat) = (text("upstream"), text("jwt"), text("token"));

@@ -26,7 +26,7 @@ fn wait_for_team(gateway: &Gateway, recorder: &Recorder, good: &str, bad: &str) 
 }
 
 #[test]
-fn a_file_that_is_written_in_place_or_replaced_is_taken() {
+fn changed_and_replaced_files_are_loaded() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&watched(&recorder, "blue", "100ms"));
     gateway.ready();
@@ -50,7 +50,7 @@ fn publish(folder: &Path, version: &str, yaml: &str) {
 }
 
 #[test]
-fn a_volume_of_kubernetes_that_is_swapped_is_taken() {
+fn kubernetes_volume_swap_is_loaded() {
     let recorder = Recorder::auth0();
     let folder = tempfile::tempdir().unwrap();
     publish(folder.path(), "..2026_01", &watched(&recorder, "blue", "100ms"));
@@ -71,7 +71,7 @@ fn a_volume_of_kubernetes_that_is_swapped_is_taken() {
 }
 
 #[test]
-fn what_is_wrong_is_rejected_once_and_not_at_every_look() {
+fn invalid_file_is_rejected_once() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&watched(&recorder, "blue", "100ms"));
     gateway.rewrite("nonsense: [");
@@ -101,7 +101,7 @@ fn dawdle(path: &Path, text: &str, lasts: Duration) -> Duration {
 }
 
 #[test]
-fn a_file_that_is_being_written_does_not_bite() {
+fn partially_written_file_is_not_loaded() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&watched(&recorder, "blue", "1s"));
     gateway.ready();
@@ -118,7 +118,7 @@ fn a_file_that_is_being_written_does_not_bite() {
 }
 
 #[test]
-fn without_a_watch_only_a_signal_counts() {
+fn without_watch_only_a_signal_reloads() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&watched(&recorder, "blue", "100ms"));
     gateway.ready();
@@ -138,7 +138,7 @@ fn without_a_watch_only_a_signal_counts() {
 }
 
 #[test]
-fn a_provider_is_trusted_by_the_authorities_that_the_file_holds_now() {
+fn changed_ca_file_is_loaded() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let provider =
         Scripted::start_tls(Arc::new(ours.certify(&["localhost"], |_| {})), |_| json_response(200, r#"{"id":"x"}"#));
@@ -171,7 +171,7 @@ upstreams:
 }
 
 #[test]
-fn a_listener_shows_the_certificate_that_the_file_holds_now() {
+fn changed_listener_certificate_is_loaded() {
     let authority = Authority::new("ca");
     let (one, two) =
         (authority.certify_in_files("one", &["one.test"]), authority.certify_in_files("two", &["two.test"]));
@@ -218,7 +218,7 @@ listeners:
 }
 
 #[test]
-fn another_secret_needs_a_restart_and_is_seen() {
+fn changed_secret_is_reported_as_restart_required() {
     let recorder = Recorder::auth0();
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");

@@ -35,7 +35,7 @@ fn before(upstreams: &[String], more: &str) -> String {
 }
 
 #[test]
-fn cached_responses_survive_what_does_not_concern_them() {
+fn unrelated_changes_keep_cached_responses() {
     let (recorder, other) = (Recorder::auth0(), Recorder::auth0());
     let token = recorder.token();
     let a = || upstream("a", &recorder, "");
@@ -64,7 +64,7 @@ fn cached_responses_survive_what_does_not_concern_them() {
 /// Whatever was cached was fetched from another provider, or may not be seen by those who may read now, or is too old
 /// by now.
 #[test]
-fn cached_responses_do_not_survive_what_concerns_them() {
+fn related_changes_drop_cached_responses() {
     let (one, two) = (Recorder::auth0(), Recorder::auth0());
     let text = |checked: &Recorder, provider: &Recorder, more: &str| {
         let url = format!("    url: {}\n", checked.url());
@@ -103,7 +103,7 @@ fn auth(recorder: &Recorder) -> String {
 }
 
 #[test]
-fn keys_and_remembered_tokens_survive() {
+fn keys_and_cached_tokens_are_kept() {
     let key = Signer::new("one");
     let world = World::new(&[&key]);
     let gateway = world.gateway("");
@@ -127,7 +127,7 @@ fn keys_and_remembered_tokens_survive() {
 }
 
 #[test]
-fn connections_to_providers_survive() {
+fn provider_connections_are_kept() {
     let recorder = Recorder::auth0();
     let text = |round: usize| {
         let policies = format!("policies: {{ p: {{ limits: {{ properties: {} }} }} }}\n", round + 1);
@@ -160,7 +160,7 @@ fn named(name: &'static str) -> Recorder {
 }
 
 #[test]
-fn nothing_is_mixed_up_when_upstreams_change_places() {
+fn reordered_upstreams_are_not_confused() {
     let (one, two, three) = (named("one"), named("two"), named("three"));
     let all = [("one", &one), ("two", &two), ("three", &three)];
     let of = |order: &[usize]| {
@@ -243,7 +243,7 @@ const BYPASS: &str = "sessiongate; fwd=bypass";
 
 /// The write speaks of the session as the old configuration names it, the reads as the new one does.
 #[test]
-fn a_write_in_flight_is_seen_by_reads_under_the_new_configuration() {
+fn write_in_flight_is_visible_to_reads_after_a_reload() {
     let held = Held::start();
     let (a, b) = (|| upstream("a", &held.recorder, ""), || upstream("b", &held.recorder, ""));
     let gateway = Gateway::start(&before(&[a(), b()], ""));
@@ -268,7 +268,7 @@ fn a_write_in_flight_is_seen_by_reads_under_the_new_configuration() {
 
 /// Where nothing was cached writes left no marks, and those that are in flight must not be forgotten.
 #[test]
-fn a_write_in_flight_is_seen_where_caching_begins() {
+fn write_in_flight_counts_when_caching_is_enabled() {
     let held = Held::start();
     let cached = |more: &str| before(&[upstream("a", &held.recorder, more)], "");
     let uncached = cached("").replace(", cache: {}", "");
@@ -300,7 +300,7 @@ fn a_write_in_flight_is_seen_where_caching_begins() {
 
 /// The write goes on at the provider after its caller's deadline, when no request uses the old configuration any more.
 #[test]
-fn a_write_past_its_deadline_is_seen_where_caching_begins() {
+fn write_past_its_deadline_counts_when_caching_is_enabled() {
     let (tell, arrived) = channel();
     let (release, wait) = channel::<()>();
     let (tell, wait) = (Mutex::new(tell), Mutex::new(wait));
@@ -335,7 +335,7 @@ fn a_write_past_its_deadline_is_seen_where_caching_begins() {
 }
 
 #[test]
-fn a_request_keeps_to_the_configuration_that_it_began_with() {
+fn requests_keep_their_configuration() {
     let held = Held::start();
     let text = |properties: usize| {
         let policies = format!("policies: {{ p: {{ limits: {{ properties: {properties} }} }} }}\n");
@@ -355,7 +355,7 @@ fn a_request_keeps_to_the_configuration_that_it_began_with() {
 
 /// Replicas do not read their configurations at the same moment.
 #[test]
-fn replicas_name_sessions_alike_before_and_after() {
+fn replicas_share_entries_before_and_after_a_reload() {
     if !redis_installed() {
         return;
     }

@@ -29,7 +29,7 @@ fn status(gateway: &Gateway, key: &Signer) -> u16 {
 }
 
 #[test]
-fn keys_that_cannot_be_fetched_do_not_take_the_place_of_those_that_hold() {
+fn unfetchable_keys_do_not_replace_current_keys() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
     let (first, second) = (nobody([127, 0, 9, 10]), nobody([127, 0, 9, 11]));
@@ -50,7 +50,7 @@ fn keys_that_cannot_be_fetched_do_not_take_the_place_of_those_that_hold() {
 }
 
 #[test]
-fn a_watched_configuration_is_tried_again_until_it_can_hold() {
+fn watched_configuration_is_retried_until_it_can_be_activated() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
     let (first, second) = (nobody([127, 0, 9, 12]), nobody([127, 0, 9, 13]));
@@ -71,7 +71,7 @@ fn a_watched_configuration_is_tried_again_until_it_can_hold() {
 
 /// Whoever asks other things of tokens does not need other keys for that.
 #[test]
-fn keys_of_the_same_source_are_taken_over_while_the_issuer_is_away() {
+fn keys_of_the_same_source_are_kept_while_the_issuer_is_unreachable() {
     let key = Signer::new("one");
     let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
     let address = nobody([127, 0, 9, 14]);
@@ -90,7 +90,7 @@ fn keys_of_the_same_source_are_taken_over_while_the_issuer_is_away() {
 }
 
 #[test]
-fn a_provider_whose_name_is_unknown_does_not_take_the_place_of_one_that_responses() {
+fn unresolvable_provider_does_not_replace_a_working_one() {
     let recorder = Recorder::auth0();
     let good = format!("{BY_SIGNAL}{}", recorder.upstream("cache: {}"));
     let gateway = Gateway::start(&good);

@@ -171,7 +171,7 @@ async fn exchange(sender: SendRequest<Bytes>, ask: &AcquireRequest, token: &str)
 }
 
 #[test]
-fn no_request_fails_while_configurations_come_and_go() {
+fn no_request_fails_during_reloads() {
     let rounds = if long() { 1000 } else { 100 };
     let recorder = provider();
     let gateway = Arc::new(Gateway::start(&config(&recorder, 0)));

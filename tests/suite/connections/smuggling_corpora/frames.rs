@@ -44,7 +44,7 @@ fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
 }
 
 #[test]
-fn wrong_frames_end_their_stream_or_connection_and_nothing_else() {
+fn invalid_frames_end_only_their_stream_or_connection() {
     let cases = json_lines("http2/frames.jsonl");
     let wrong = cases.iter().filter(|case| !case["error"].is_null()).count();
     assert_eq!((cases.len(), wrong), (34, 22), "another corpus than this test expects");

@@ -105,7 +105,7 @@ fn unescaped(block: &str) -> Vec<u8> {
 }
 
 #[test]
-fn blocks_stand_for_bytes() {
+fn blocks_are_unescaped() {
     assert_eq!(unescaped("a\nb\n\n"), b"a\r\nb\r\n");
     assert_eq!(unescaped("a\\\nb\\r\\n\\t\\x41\\x0z\n"), b"ab\r\n\tA\0z");
     assert_eq!(unescaped("F\\01\\033\\\\x\n"), b"F\x01\x1b\\\\x");

@@ -105,7 +105,7 @@ fn check(attacks: &[Attack]) -> (usize, usize) {
 }
 
 #[test]
-fn no_obfuscated_coding_hides_a_request() {
+fn no_obfuscated_transfer_encoding_hides_a_request() {
     let mutations = json_lines("smuggling/te_mutations.jsonl");
     assert_eq!(mutations.len(), 388, "another corpus than this test expects");
     let (count, forwarded) = check(&codings(&mutations));
@@ -114,7 +114,7 @@ fn no_obfuscated_coding_hides_a_request() {
 }
 
 #[test]
-fn no_obfuscated_length_hides_a_request() {
+fn no_obfuscated_content_length_hides_a_request() {
     let mutations = json_lines("smuggling/cl_mutations.jsonl");
     assert_eq!(mutations.len(), 11, "another corpus than this test expects");
     let (count, forwarded) = check(&lengths(&mutations));

@@ -22,7 +22,7 @@ fn variants(sample: &Sample, host: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn each_request_of_llhttp_is_rejected_or_forwarded_in_canonical_form() {
+fn llhttp_requests_are_rejected_or_forwarded_in_canonical_form() {
     let samples = samples(&corpus("llhttp/request"));
     assert_eq!(samples.len(), 166, "another corpus than this test expects");
     let all = at_all(&samples, |guarded, sample| {

@@ -55,7 +55,7 @@ fn fault(sample: &Sample, response: &std::io::Result<Answer>, governed: bool) ->
 }
 
 #[test]
-fn each_response_of_llhttp_passes_or_fails_and_the_next_request_gets_its_own() {
+fn llhttp_responses_pass_or_fail_and_do_not_affect_the_next_request() {
     let samples = samples(&corpus("llhttp/response"));
     assert_eq!(samples.len(), 85, "another corpus than this test expects");
     let current: Current = Arc::new(Mutex::new((Vec::new(), Then::Close)));

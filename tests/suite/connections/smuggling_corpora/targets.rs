@@ -93,7 +93,7 @@ fn no_target_hides_a_session() {
 
 /// The same on HTTP/2, as far as its clients can say it.
 #[test]
-fn no_target_of_http2_hides_a_session() {
+fn no_http2_target_hides_a_session() {
     let texts = texts();
     // One spelling of each: they are read by the same code behind the parser.
     let targets: Vec<String> = texts.iter().flat_map(|text| spelled(text).into_iter().skip(4).take(2)).collect();

@@ -11,7 +11,7 @@ pub struct ConfigError {
     pub line: usize,
     /// The column, from 1, in characters.
     pub column: usize,
-    /// The option's path: `upstreams.auth0.cache.ttl`. Empty for the text as a whole.
+    /// The option's path: `upstreams.main.cache.ttl`. Empty for the text as a whole.
     pub path: String,
     /// What was found.
     pub found: String,

@@ -140,8 +140,8 @@ fn check_json(headers: &HeaderMap, needed: bool) -> Result<(), Rejection> {
     }
 }
 
-/// Accepts known parameters, each at most once, with canonical values. One without `=` has an empty value, as Auth0's
-/// Ruby SDK sends it.
+/// Accepts known parameters, each at most once, with canonical values. One without `=` has an empty value, as some
+/// SDKs send it.
 fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);

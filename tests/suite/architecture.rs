@@ -1,6 +1,7 @@
 //! The order of the modules, and what each may name: `src/lib.rs` declares the order, and this holds the code to it.
 
 mod circles;
+mod providers;
 
 use crate::harness::project;
 use regex::Regex;

@@ -31,7 +31,7 @@ pub use fleet::{Fleet, Known, LoadReport, SESSIONS};
 pub use fronts::{Front, Kind};
 pub use gate::Gate;
 pub use generated::{generated_file, generated_part};
-pub use http::{Answer, Connection, Request, address, nobody, raw};
+pub use http::{Connection, Request, Response, address, nobody, raw};
 pub use http2_client::Http2Client;
 pub use path_readers::{decoded, path_readers};
 pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, write_config};

@@ -2,7 +2,7 @@
 
 use crate::harness::recorder::{Call, Recorder, Then, session};
 use crate::harness::replica::Replica;
-use crate::harness::{Answer, Gateway, RedisServer, Request, Tenant, redis_installed};
+use crate::harness::{Gateway, RedisServer, Request, Response, Tenant, redis_installed};
 use serde_json::{Value, json};
 use sessiongate::sandbox::auth0::Options;
 use std::io;
@@ -20,7 +20,7 @@ fn list_path(tenant: &Tenant) -> String {
     format!("/api/v2/users/{}/sessions", tenant.user_id().replace('|', "%7C"))
 }
 
-fn ids(response: &Answer) -> Vec<String> {
+fn ids(response: &Response) -> Vec<String> {
     assert_eq!(response.status, 200, "{}", response.text());
     let body = response.json();
     let sessions = body.get("sessions").unwrap_or(&body).as_array().unwrap().clone();
@@ -83,11 +83,11 @@ impl Listed {
         Listed { body, recorder, gateway }
     }
 
-    fn send(&self, method: &str, path: &str) -> Answer {
+    fn send(&self, method: &str, path: &str) -> Response {
         Request::new(method, path).bearer(&self.recorder.token()).send(&self.gateway.url())
     }
 
-    fn list(&self, head: &str, body: &str) -> Answer {
+    fn list(&self, head: &str, body: &str) -> Response {
         *self.body.lock().unwrap() = (head.into(), body.into());
         self.send("GET", LIST)
     }

@@ -4,11 +4,11 @@
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::replica::{Provider, Replica, path, status};
 use crate::harness::{
-    Answer, Gateway, RedisCluster, RedisServer, Request, finish, project, redis_installed, sessiongate, wait_for,
+    Gateway, RedisCluster, RedisServer, Request, Response, finish, project, redis_installed, sessiongate, wait_for,
 };
 use std::fs;
 
-fn purge(gateway: &Gateway, body: &str) -> Answer {
+fn purge(gateway: &Gateway, body: &str) -> Response {
     Request::new("POST", "/cache/purge").json(body).send(&gateway.admin_url())
 }
 

@@ -3,7 +3,7 @@
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::harness::replica::{Provider, Replica, STORE_TIMEOUTS, path, status, version};
-use crate::harness::{Answer, Gate, RedisServer, Request, redis_installed, wait_for};
+use crate::harness::{Gate, RedisServer, Request, Response, redis_installed, wait_for};
 use serde_json::json;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -170,14 +170,14 @@ fn number_of_round_trips_per_step() {
     let Some((server, _provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
-    let counted = |act: &dyn Fn() -> Answer| {
+    let counted = |act: &dyn Fn() -> Response| {
         let before = ["evalsha", "set", "get"].map(|command| server.calls(command));
         act();
         let after = ["evalsha", "set", "get"].map(|command| server.calls(command));
         [0, 1, 2].map(|at| after[at] - before[at])
     };
     // What looks after the connection runs a script now and then: what is counted beside it is more, never less.
-    let takes = |what: &str, expected: [u64; 3], act: &dyn Fn() -> Answer| {
+    let takes = |what: &str, expected: [u64; 3], act: &dyn Fn() -> Response| {
         wait_for(what, || (counted(act) == expected).then_some(()));
     };
     // The script reads the state and the place; the epoch is read beside it, in the same round trip.

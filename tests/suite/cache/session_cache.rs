@@ -2,7 +2,7 @@
 //! one fetch serves all who ask at the same time.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
-use crate::harness::{Answer, Connection, Gateway, Request, wait_for};
+use crate::harness::{Connection, Gateway, Request, Response, wait_for};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,15 +28,15 @@ fn cached(cache: &str, act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync
 }
 
 impl Cached {
-    fn send(&self, method: &str, path: &str) -> Answer {
+    fn send(&self, method: &str, path: &str) -> Response {
         Request::new(method, path).bearer(&self.token).send(&self.gateway.url())
     }
 
-    fn get(&self) -> Answer {
+    fn get(&self) -> Response {
         self.send("GET", &path())
     }
 
-    fn patch(&self) -> Answer {
+    fn patch(&self) -> Response {
         let request = Request::new("PATCH", &path()).bearer(&self.token);
         request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&self.gateway.url())
     }
@@ -64,11 +64,11 @@ impl Cached {
     }
 }
 
-fn status(response: &Answer) -> &str {
+fn status(response: &Response) -> &str {
     response.header("Cache-Status").unwrap_or("none")
 }
 
-fn is_hit(response: &Answer) -> bool {
+fn is_hit(response: &Response) -> bool {
     status(response).starts_with("sessiongate; hit")
 }
 
@@ -154,7 +154,7 @@ fn no_stale_read_after_an_acknowledged_write() {
     let acknowledged = AtomicU64::new(0);
     let (hits, collapsed, stale) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let over = AtomicBool::new(false);
-    let shown = |response: &Answer| -> u64 {
+    let shown = |response: &Response| -> u64 {
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
     };
@@ -208,7 +208,7 @@ fn fifty_concurrent_misses_cause_one_fetch() {
     let mut asked: Vec<Connection> = (0..50).map(|_| cached.asked()).collect();
     cached.wait_in_flight(50);
     gate.open();
-    let responses: Vec<Answer> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
+    let responses: Vec<Response> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
     assert_eq!(cached.recorder.count(), 1);
     let of = |text: &str| responses.iter().filter(|response| status(response) == text).count();
     assert_eq!(of("sessiongate; fwd=miss; stored"), 1);
@@ -275,7 +275,7 @@ fn write_is_completed_after_its_client_left() {
         }
         call.json(200, &session(&json!({ "v": version.load(Ordering::SeqCst).to_string() })))
     });
-    let shown = |response: &Answer| response.json()["session_metadata"]["v"].clone();
+    let shown = |response: &Response| response.json()["session_metadata"]["v"].clone();
     assert_eq!(shown(&cached.get()), "1");
     assert!(is_hit(&cached.get()));
     let address = cached.gateway.address();
@@ -702,7 +702,7 @@ fn set_cookie_is_not_shared() {
     let mut asked: Vec<Connection> = (0..8).map(|_| cached.asked()).collect();
     cached.wait_in_flight(8);
     gate.open();
-    let responses: Vec<Answer> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
+    let responses: Vec<Response> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
     for response in &responses {
         let cookie = response.header("Set-Cookie").is_some();
         assert_eq!(cookie, !status(response).ends_with("collapsed"), "{response:?}");

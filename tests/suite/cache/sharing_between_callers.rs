@@ -1,7 +1,7 @@
 //! Who shares what: upstreams before one provider, callers of one fetch, and those whom nobody has verified.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
-use crate::harness::{Answer, Connection, Gate, Gateway, Request, wait_for};
+use crate::harness::{Connection, Gate, Gateway, Request, Response, wait_for};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,11 @@ fn path() -> String {
     format!("/api/v2/sessions/{SESSION}")
 }
 
-fn get(gateway: &Gateway, path: &str, credential: &str) -> Answer {
+fn get(gateway: &Gateway, path: &str, credential: &str) -> Response {
     Request::new("GET", path).header("Authorization", credential).send(&gateway.url())
 }
 
-fn is_hit(response: &Answer) -> bool {
+fn is_hit(response: &Response) -> bool {
     response.header("Cache-Status").unwrap_or_default().starts_with("sessiongate; hit")
 }
 

@@ -3,7 +3,7 @@
 
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
 use crate::harness::replica::{SEAL_KEY, STORE_TIMEOUTS, status};
-use crate::harness::{Answer, Gateway, RedisServer, Request, redis_installed, wait_for};
+use crate::harness::{Gateway, RedisServer, Request, Response, redis_installed, wait_for};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +65,7 @@ impl World {
         request.header("Authorization", "Bearer x")
     }
 
-    fn send(&self, method: &str, name: &str) -> Answer {
+    fn send(&self, method: &str, name: &str) -> Response {
         let request = self.request(method, name, &format!("/api/v2/sessions/{SESSION}"));
         let request = if method == "PATCH" { request.json(r#"{"session_metadata":{"a":"b"}}"#) } else { request };
         request.send(&self.gateway.url())
@@ -123,7 +123,7 @@ fn each(test: impl Fn(&World)) {
     on_each_store(|redis| test(&World::start(redis)));
 }
 
-fn is_hit(response: &Answer) -> bool {
+fn is_hit(response: &Response) -> bool {
     status(response).starts_with("sessiongate; hit")
 }
 
@@ -133,7 +133,7 @@ fn write_under_one_host_name_invalidates_all() {
         let names: Vec<&str> = TENANTS.iter().flat_map(|(one, other)| [*one, *other]).collect();
         for writer in &names {
             assert!(names.iter().all(|name| world.is_cached(name)), "before a write by {writer}");
-            let seen: Vec<Answer> = names.iter().map(|name| world.send("GET", name)).collect();
+            let seen: Vec<Response> = names.iter().map(|name| world.send("GET", name)).collect();
             for (name, response) in names.iter().zip(seen) {
                 let host = response.json()["session_metadata"]["host"].as_str().unwrap().to_owned();
                 let own = [PLAIN, OWN].contains(name);
@@ -329,7 +329,7 @@ impl Instances {
         Instances { _recorder: recorder, gateway }
     }
 
-    fn send(&self, method: &str, session: &str, headers: &[(&str, &str)]) -> Answer {
+    fn send(&self, method: &str, session: &str, headers: &[(&str, &str)]) -> Response {
         let request = Request::new(method, &format!("/v2/sessions/{session}")).header("Authorization", "Bearer x");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         let request = match method {

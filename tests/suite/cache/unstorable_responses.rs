@@ -3,7 +3,7 @@
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::harness::replica::{SEAL_KEY, status};
-use crate::harness::{Answer, Connection, Gateway, RedisServer, Request, redis_installed, wait_for};
+use crate::harness::{Connection, Gateway, RedisServer, Request, Response, redis_installed, wait_for};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,22 +52,22 @@ fn each(cache: &str, act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync +
 }
 
 impl Cached {
-    fn get_as(&self, token: &str, headers: &[(&str, &str)]) -> Answer {
+    fn get_as(&self, token: &str, headers: &[(&str, &str)]) -> Response {
         let request = Request::new("GET", &path()).bearer(token);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         request.send(&self.gateway.url())
     }
 
-    fn get(&self) -> Answer {
+    fn get(&self) -> Response {
         self.get_as(&self.token, &[])
     }
 
-    fn fresh(&self) -> Answer {
+    fn fresh(&self) -> Response {
         self.get_as(&self.token, &[("Cache-Control", "no-cache")])
     }
 }
 
-fn is_hit(response: &Answer) -> bool {
+fn is_hit(response: &Response) -> bool {
     status(response).starts_with("sessiongate; hit")
 }
 
@@ -449,7 +449,7 @@ fn shown(version: Option<&str>, which: &str) -> Value {
     body
 }
 
-fn which(response: &Answer) -> String {
+fn which(response: &Response) -> String {
     assert_eq!(response.status, 200, "{}", response.text());
     response.json()["session_metadata"]["which"].as_str().unwrap().to_owned()
 }

@@ -6,7 +6,7 @@ use crate::harness::grpc::{field, frame};
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
 use crate::harness::replica::Replica;
 use crate::harness::{
-    Answer, Connection, Gate, Gateway, H2Provider, Part, RedisServer, Reply, Request, TIMEOUT, redis_installed,
+    Connection, Gate, Gateway, H2Provider, Part, RedisServer, Reply, Request, Response, TIMEOUT, redis_installed,
     wait_for,
 };
 use bytes::Bytes;
@@ -75,11 +75,11 @@ impl Place {
         })
     }
 
-    fn send(&self, request: &Request, token: &str) -> Answer {
+    fn send(&self, request: &Request, token: &str) -> Response {
         request.clone().bearer(token).send(&self.gateway.url())
     }
 
-    fn get(&self) -> Answer {
+    fn get(&self) -> Response {
         self.send(&Request::new("GET", &path()), &self.recorder.token())
     }
 
@@ -327,7 +327,7 @@ fn deletion_by_an_unverified_caller_counts_during_junk_writes() {
     place.recorder.wait(4);
     let deleted = place.send(&Request::new("DELETE", &path()), "good-opaque");
     assert_eq!(deleted.status, 202);
-    let gone = |response: Answer| (response.status, response.header("Cache-Status").map(str::to_owned));
+    let gone = |response: Response| (response.status, response.header("Cache-Status").map(str::to_owned));
     let expected = (404, Some("sessiongate; hit; detail=deleted".to_owned()));
     assert_eq!(gone(place.get()), expected, "although the mark of the others stands");
     gate.set(true);

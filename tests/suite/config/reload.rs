@@ -7,7 +7,7 @@ mod unavailable_sources;
 mod preserved_state;
 
 use crate::harness::recorder::{Recorder, SESSION};
-use crate::harness::{Answer, Connection, Gateway, Request, wait_for};
+use crate::harness::{Connection, Gateway, Request, Response, wait_for};
 use serde_json::Value;
 
 /// Only signals make it read its configuration again.
@@ -67,7 +67,7 @@ fn write(token: &str, body: &str) -> Request {
     Request::new("PATCH", &path()).bearer(token).json(body)
 }
 
-fn cache_status(response: &Answer) -> &str {
+fn cache_status(response: &Response) -> &str {
     let status = response.header("Cache-Status").unwrap_or_default();
     if status.starts_with("sessiongate; hit") { "hit" } else { status }
 }

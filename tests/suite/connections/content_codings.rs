@@ -3,7 +3,7 @@
 use crate::harness::grpc::{Grpc, field, frame};
 use crate::harness::issuer::{Signer, World, config, document, read};
 use crate::harness::recorder::SESSION;
-use crate::harness::{Answer, Gateway, H2Provider, Reply, Request, Scripted, json_response};
+use crate::harness::{Gateway, H2Provider, Reply, Request, Response, Scripted, json_response};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::json;
@@ -22,7 +22,7 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// An answer with this coding.
-fn coded(mut response: Answer, coding: &str) -> Answer {
+fn coded(mut response: Response, coding: &str) -> Response {
     response.body = match coding {
         "gzip" => gzip(&response.body),
         "deflate" => zlib(&response.body),
@@ -51,7 +51,7 @@ fn world(coding: &'static str) -> (Scripted, Gateway) {
     (provider, gateway)
 }
 
-fn send(gateway: &Gateway, method: &str, path: &str) -> Answer {
+fn send(gateway: &Gateway, method: &str, path: &str) -> Response {
     let request = Request::new(method, path).bearer("opaque").header("Accept-Encoding", "gzip, br");
     let request = if method == "PATCH" { request.json(r#"{"session_metadata":{"team":"blue"}}"#) } else { request };
     request.send(&gateway.url())

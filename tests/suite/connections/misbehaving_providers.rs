@@ -3,7 +3,7 @@
 //! had begun, a connection that visibly breaks off; and the gateway serves the next request as if nothing had been.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
-use crate::harness::{Answer, Gateway, Request, wait_for};
+use crate::harness::{Gateway, Request, Response, wait_for};
 use serde_json::json;
 use std::fmt::Write;
 use std::io;
@@ -136,7 +136,7 @@ pub fn requests() -> Vec<(Request, &'static str, bool)> {
 }
 
 /// What is wrong with an answer of the gateway's own.
-fn shape_fault(response: &Answer) -> Option<String> {
+fn shape_fault(response: &Response) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let fits = body["statusCode"] == response.status
         && body["error"].is_string()

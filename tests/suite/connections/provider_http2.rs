@@ -5,7 +5,8 @@
 use crate::connections::misbehaving_providers;
 use crate::harness::recorder::{Recorder, SESSION, session};
 use crate::harness::{
-    Answer, Authority, Connection, FrameProvider, Frames, Gateway, H2Provider, Part, Reply, Request, TIMEOUT, wait_for,
+    Authority, Connection, FrameProvider, Frames, Gateway, H2Provider, Part, Reply, Request, Response, TIMEOUT,
+    wait_for,
 };
 use bytes::Bytes;
 use http::{HeaderMap, Version};
@@ -370,7 +371,7 @@ fn hanging_connection_is_not_used_again() {
 }
 
 /// What a client meets: a status, or 0 for an answer that breaks off.
-fn status(response: &std::io::Result<Answer>) -> u16 {
+fn status(response: &std::io::Result<Response>) -> u16 {
     response.as_ref().map_or(0, |response| response.status)
 }
 
@@ -400,7 +401,7 @@ const MODES: [(Frames, &[u16], &[u16]); 20] = [
 
 /// Lets the next request find a kept connection, or none.
 fn prepare(provider: &FrameProvider, gateway: &Gateway, checked: bool, kept: bool) {
-    provider.act(&[], if kept { Frames::Answer } else { Frames::ResponseLast });
+    provider.act(&[], if kept { Frames::Respond } else { Frames::ResponseLast });
     let path = if checked { session_path() } else { "/prime".into() };
     let before = provider.closed();
     assert_eq!(Request::new("GET", &path).send(&gateway.url()).status, 200);
@@ -439,7 +440,7 @@ fn writes_are_sent_at_most_once_over_http2() {
                 if taken == 0 || taken > if method == "GET" && !begun { 2 } else { 1 } {
                     let _ = writeln!(faults, "{what}: was carried out {taken} times");
                 }
-                provider.act(&[], Frames::Answer);
+                provider.act(&[], Frames::Respond);
                 for path in [session_path(), "/x".into()] {
                     let next = Request::new("GET", &path).try_send(&gateway.url());
                     if status(&next) != 200 {
@@ -461,7 +462,7 @@ fn no_retry_after_the_response_has_begun() {
         [true, false].into_iter().flat_map(|body| [Frames::BeginThenReject(body), Frames::BeginThenGoAway(body)]);
     for mode in begun.chain([Frames::HintThenReject, Frames::HintThenGoAway, Frames::HintThenClose]) {
         for (method, path) in [("PATCH", "/x"), ("GET", "/x"), ("POST", "/oauth/token")] {
-            provider.act(&[mode], Frames::Answer);
+            provider.act(&[mode], Frames::Respond);
             let (before, _) = provider.counts();
             let request = http::Request::builder().method(method).uri(format!("http://a{path}"));
             let body = if method == "GET" { Bytes::new() } else { "{}".into() };
@@ -511,7 +512,7 @@ fn streaming_body_is_not_retried() {
     for mode in modes.into_iter().chain([Frames::GoAwayBefore(0)]) {
         for method in ["POST", "GET"] {
             prepare(&provider, &gateway, false, true);
-            provider.act(&[mode], Frames::Answer);
+            provider.act(&[mode], Frames::Respond);
             let (before, _) = provider.counts();
             let request = Request::new(method, "/upload").header("Transfer-Encoding", "chunked");
             let response = request.body("2\r\n{}\r\n0\r\n\r\n").try_send(&gateway.url());
@@ -527,7 +528,7 @@ fn unprocessed_requests_of_http2_clients_are_retried() {
     let gateway = gateway(provider.address());
     for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
         for (method, length) in [("GET", None), ("PATCH", Some("2")), ("POST", Some("2"))] {
-            provider.act(&[rejection], Frames::Answer);
+            provider.act(&[rejection], Frames::Respond);
             let (before, _) = provider.counts();
             let mut request = http::Request::builder().method(method).uri("http://a/x");
             if let Some(length) = length {
@@ -575,7 +576,7 @@ fn disconnect_does_not_close_the_shared_connection() {
 fn no_retry_after_an_informational_response() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
-    provider.act(&[Frames::HintThenReject], Frames::Answer);
+    provider.act(&[Frames::HintThenReject], Frames::Respond);
     let write = Request::new("PATCH", &session_path()).json(r#"{"session_metadata":null}"#);
     assert_eq!(write.send(&gateway.url()).status, 502);
     assert_eq!(provider.counts().0, 1);
@@ -592,7 +593,7 @@ fn unprocessed_requests_are_retried_once() {
             for (request, method, checked) in misbehaving_providers::requests() {
                 for (times, expected, most) in [(1, 200, 2), (9, 502, 2)] {
                     prepare(&provider, &gateway, checked, kept);
-                    provider.act(&vec![rejection; times], Frames::Answer);
+                    provider.act(&vec![rejection; times], Frames::Respond);
                     let (came, taken) = provider.counts();
                     let response = request.try_send(&gateway.url());
                     let counts = (provider.counts().0 - came, provider.counts().1 - taken);
@@ -622,10 +623,10 @@ fn unprocessed_write_does_not_invalidate() {
     };
     assert_eq!(read(), "sessiongate; fwd=miss; stored");
     for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
-        provider.act(&[rejection; 2], Frames::Answer);
+        provider.act(&[rejection; 2], Frames::Respond);
         let write = Request::new("PATCH", &session_path()).bearer("x").json(r#"{"session_metadata":null}"#);
         assert_eq!(write.send(&gateway.url()).status, 502, "{rejection:?}");
-        provider.act(&[rejection; 2], Frames::Answer);
+        provider.act(&[rejection; 2], Frames::Respond);
         let write = Request::new("DELETE", "/api/v2/users/x/sessions").bearer("x");
         assert_eq!(write.send(&gateway.url()).status, 502, "{rejection:?}");
         assert!(read().starts_with("sessiongate; hit"), "{rejection:?}");
@@ -643,7 +644,7 @@ fn write_with_unknown_outcome_bypasses_the_cache() {
         response.header("Cache-Status").unwrap_or_default().to_owned()
     };
     for mode in [Frames::Reset(2), Frames::GoAwayAfter(0), Frames::Close] {
-        provider.act(&[mode], Frames::Answer);
+        provider.act(&[mode], Frames::Respond);
         let write = Request::new("PATCH", &session_path()).bearer("x").json(r#"{"session_metadata":null}"#);
         assert_eq!(write.send(&gateway.url()).status, 502, "{mode:?}");
         assert_eq!(read(SESSION), "sessiongate; fwd=bypass", "{mode:?}");

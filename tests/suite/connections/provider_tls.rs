@@ -2,7 +2,7 @@
 //! nothing, for judged and for passed requests alike.
 
 use crate::harness::recorder::SESSION;
-use crate::harness::{Answer, Authority, Gateway, Request, server_config};
+use crate::harness::{Authority, Gateway, Request, Response, server_config};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
@@ -107,7 +107,7 @@ impl Provider {
 }
 
 /// A judged read, a judged write, a passed request, and a passed one that may change sessions.
-fn ask(gateway: &Gateway, prefix: &str) -> Vec<Answer> {
+fn ask(gateway: &Gateway, prefix: &str) -> Vec<Response> {
     let session = format!("{prefix}/api/v2/sessions/{SESSION}");
     let body = r#"{"session_metadata":null}"#;
     let requests = [
@@ -126,7 +126,7 @@ fn known(gateway: &Gateway) {
     });
 }
 
-fn statuses(responses: &[Answer]) -> Vec<u16> {
+fn statuses(responses: &[Response]) -> Vec<u16> {
     responses.iter().map(|response| response.status).collect()
 }
 

@@ -1,7 +1,7 @@
 //! What may be in flight at a provider: how much, for whom, and for how long.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
-use crate::harness::{Answer, Connection, Gate, Gateway, Request, TIMEOUT, wait_for};
+use crate::harness::{Connection, Gate, Gateway, Request, Response, TIMEOUT, wait_for};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use std::io::{Read, Write};
@@ -52,7 +52,7 @@ fn ways() -> [(&'static str, Request); 5] {
 }
 
 impl Place {
-    fn send(&self, request: &Request, token: &str, from: &str) -> Answer {
+    fn send(&self, request: &Request, token: &str, from: &str) -> Response {
         let request = request.clone().bearer(token);
         let request = if from.is_empty() { request } else { request.header("X-Forwarded-For", from) };
         request.send(&self.gateway.url())
@@ -71,7 +71,7 @@ impl Place {
     }
 }
 
-fn joined(all: Vec<ScopedJoinHandle<Answer>>, what: &str) {
+fn joined(all: Vec<ScopedJoinHandle<Response>>, what: &str) {
     for one in all {
         let status = one.join().unwrap().status;
         assert!((200..300).contains(&status), "{what}: {status}");

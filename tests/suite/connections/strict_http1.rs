@@ -3,7 +3,7 @@
 //! line in the log and a metric, and its connection ends with it. What is goes on once.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Seen, Then};
-use crate::harness::{Answer, Connection, Gate, Gateway, Http2Client, Request, TIMEOUT, wait_for};
+use crate::harness::{Connection, Gate, Gateway, Http2Client, Request, Response, TIMEOUT, wait_for};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// All answers on a connection that these bytes are sent on, until the gateway ends it.
-    fn responses(&self, bytes: &[u8]) -> Vec<Answer> {
+    fn responses(&self, bytes: &[u8]) -> Vec<Response> {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
         // Who refuses may close before it has read everything.
         let _ = connection.write(bytes);
@@ -194,7 +194,7 @@ fn targets(row: Add) {
 }
 
 /// What is wrong with the answer to a refused request.
-fn response_fault(response: &Answer, status: u16) -> Option<String> {
+fn response_fault(response: &Response, status: u16) -> Option<String> {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let closes = response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     let fits = response.status == status && body["statusCode"] == status && body["message"].is_string();

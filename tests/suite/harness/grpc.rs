@@ -67,11 +67,11 @@ impl Grpc {
         self.seen.lock().unwrap().len()
     }
 
-    pub fn call(&self, gateway: &Gateway, path: &str, body: &[u8]) -> Answer {
+    pub fn call(&self, gateway: &Gateway, path: &str, body: &[u8]) -> GrpcResponse {
         self.call_with(gateway, path, body, &[("content-type", "application/grpc"), ("te", "trailers")])
     }
 
-    pub fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+    pub fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> GrpcResponse {
         let address = gateway.address();
         let mut request = http::Request::post(format!("http://{address}{path}")).header("authorization", "Bearer pat");
         for (name, value) in headers {
@@ -93,19 +93,19 @@ impl Grpc {
             }
             let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
             connection.abort();
-            Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
+            GrpcResponse { status: head.status.as_u16(), headers: head.headers, body, trailers }
         })
     }
 }
 
-pub struct Answer {
+pub struct GrpcResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     trailers: HeaderMap,
 }
 
-impl Answer {
+impl GrpcResponse {
     /// What stands behind a body, or in the head where that is all.
     pub fn trailer(&self, name: &str) -> &str {
         let said = self.trailers.get(name).or(self.headers.get(name));

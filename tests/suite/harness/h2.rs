@@ -221,7 +221,7 @@ impl Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frames {
     /// It answers with a session.
-    Answer,
+    Respond,
     /// It answers, says that this was the last one, and closes when it was heard.
     ResponseLast,
     /// RST_STREAM with this code, before it looks at the request where that is REFUSED_STREAM (7).
@@ -356,7 +356,7 @@ fn good_head(stream: u32, flags: u8) -> Vec<u8> {
 impl FrameState {
     fn next(&self) -> Frames {
         let mut acts = self.acts.lock().unwrap_or_else(PoisonError::into_inner);
-        acts.0.pop().or(acts.1).unwrap_or(Frames::Answer)
+        acts.0.pop().or(acts.1).unwrap_or(Frames::Respond)
     }
 
     fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
@@ -408,7 +408,7 @@ impl FrameState {
             Frames::HintThenClose => (hint, false),
             Frames::BeginThenReject(body) => ([begun(body), reject].concat(), true),
             Frames::BeginThenGoAway(body) => ([begun(body), go_away(id.saturating_sub(2), 0)].concat(), false),
-            Frames::Answer => (response, true),
+            Frames::Respond => (response, true),
             Frames::ResponseLast => ([response, go_away(id, 0)].concat(), false),
             Frames::Reset(code) => (frame(RST_STREAM, 0, id, &code.to_be_bytes()), true),
             Frames::GoAwayBefore(code) => (go_away(id.saturating_sub(2), code), false),

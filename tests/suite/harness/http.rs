@@ -70,12 +70,12 @@ impl Request {
     }
 
     /// Sends it over a connection of its own, to `http://127.0.0.1:1234`.
-    pub fn send(&self, url: &str) -> Answer {
+    pub fn send(&self, url: &str) -> Response {
         self.try_send(url).unwrap_or_else(|error| panic!("{} {} to {url}: {error}", self.method, self.path))
     }
 
     /// The same, where it may fail.
-    pub fn try_send(&self, url: &str) -> io::Result<Answer> {
+    pub fn try_send(&self, url: &str) -> io::Result<Response> {
         let request = if self.has("Connection") { self.clone() } else { self.clone().header("Connection", "close") };
         Connection::open(address(url))?.exchange(&request)
     }
@@ -100,13 +100,13 @@ pub(super) fn value_of<'a>(headers: &'a [(String, String)], name: &str) -> Optio
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         value_of(&self.headers, name)
@@ -145,7 +145,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer.
-    pub fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
+    pub fn exchange(&mut self, request: &Request) -> io::Result<Response> {
         let bytes = request.bytes(self.peer);
         // Who refuses a body early may close before it was sent as a whole; the answer is there all the same.
         let sent = self.write(&bytes);
@@ -162,10 +162,10 @@ impl Connection {
     }
 
     /// Reads one answer; informational ones are left out.
-    pub fn response(&mut self, head_only: bool) -> io::Result<Answer> {
+    pub fn response(&mut self, head_only: bool) -> io::Result<Response> {
         loop {
             let (status, headers) = self.head()?;
-            let mut response = Answer { status, headers, body: Vec::new() };
+            let mut response = Response { status, headers, body: Vec::new() };
             if !(100..200).contains(&status) {
                 if !head_only && status != 204 && status != 304 {
                     response.body = self.body(&response.headers)?;

@@ -1,6 +1,6 @@
 //! An issuer of tokens whose keys the test holds, and a gateway that believes it.
 
-use crate::harness::{Answer, Gateway, Request, Scripted, json_response};
+use crate::harness::{Gateway, Request, Response, Scripted, json_response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
@@ -77,10 +77,10 @@ fn laid_over(mut good: Value, changes: Value) -> Value {
 pub struct World {
     pub provider: Scripted,
     issuer: Scripted,
-    document: Arc<Mutex<Answer>>,
+    document: Arc<Mutex<Response>>,
 }
 
-pub fn document(keys: &[&Signer]) -> Answer {
+pub fn document(keys: &[&Signer]) -> Response {
     let keys: Vec<Value> = keys.iter().map(|key| key.jwk()).collect();
     json_response(200, &json!({ "keys": keys }).to_string())
 }
@@ -107,7 +107,7 @@ impl World {
         config(&self.provider.url(), &self.issuer.url(), "")
     }
 
-    pub fn publish(&self, response: Answer) {
+    pub fn publish(&self, response: Response) {
         *self.document.lock().unwrap() = response;
     }
 
@@ -134,12 +134,12 @@ upstreams:
     )
 }
 
-pub fn read(gateway: &Gateway, token: &str) -> Answer {
+pub fn read(gateway: &Gateway, token: &str) -> Response {
     Request::new("GET", SESSION).bearer(token).send(&gateway.url())
 }
 
 /// Refused, in Auth0's shape, without a word on what stands in the token.
-pub fn is_rejected(response: &Answer, status: u16, why: &str) {
+pub fn is_rejected(response: &Response, status: u16, why: &str) {
     assert_eq!(response.status, status, "{why}: {}", response.text());
     let body = response.json();
     assert_eq!(body["statusCode"], status, "{why}");

@@ -1,6 +1,6 @@
 //! Providers: a simulated tenant in the test's process, and servers whose answers a test writes.
 
-use super::http::{Answer, Connection, Stream, value_of};
+use super::http::{Connection, Response, Stream, value_of};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use sessiongate::sandbox::Auth0;
@@ -103,8 +103,8 @@ impl Received {
 }
 
 /// An answer of JSON.
-pub fn json_response(status: u16, body: &str) -> Answer {
-    Answer {
+pub fn json_response(status: u16, body: &str) -> Response {
+    Response {
         status,
         headers: vec![("Content-Type".into(), "application/json; charset=utf-8".into())],
         body: body.into(),
@@ -120,19 +120,19 @@ pub struct Scripted {
 
 impl Scripted {
     /// Starts one on a free port.
-    pub fn start(response: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
+    pub fn start(response: impl Fn(&Received) -> Response + Send + Sync + 'static) -> Scripted {
         Scripted::start_at(([127, 0, 0, 1], 0).into(), response)
     }
 
     /// Starts one on this port.
-    pub fn start_at(address: SocketAddr, response: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
+    pub fn start_at(address: SocketAddr, response: impl Fn(&Received) -> Response + Send + Sync + 'static) -> Scripted {
         Scripted::start_over(address, None, response)
     }
 
     /// Starts one on a free port that speaks TLS.
     pub fn start_tls(
         config: Arc<ServerConfig>,
-        response: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+        response: impl Fn(&Received) -> Response + Send + Sync + 'static,
     ) -> Scripted {
         Scripted::start_over(([127, 0, 0, 1], 0).into(), Some(config), response)
     }
@@ -140,7 +140,7 @@ impl Scripted {
     fn start_over(
         address: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
-        response: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+        response: impl Fn(&Received) -> Response + Send + Sync + 'static,
     ) -> Scripted {
         let listener = TcpListener::bind(address).unwrap();
         let scripted =
@@ -187,7 +187,7 @@ impl Drop for Scripted {
 fn serve(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
-    response: &(dyn Fn(&Received) -> Answer + Send + Sync),
+    response: &(dyn Fn(&Received) -> Response + Send + Sync),
     received: &Mutex<Vec<Received>>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;

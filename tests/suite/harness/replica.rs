@@ -1,7 +1,7 @@
 //! Gateways on one Redis before a provider of one session.
 
 use super::recorder::{Call, Recorder, SESSION, Then, session};
-use super::{Answer, Gate, Gateway, RedisServer, Request, wait_for};
+use super::{Gate, Gateway, RedisServer, Request, Response, wait_for};
 use serde_json::json;
 use std::io;
 use std::sync::Arc;
@@ -99,17 +99,17 @@ impl Replica {
         Replica { gateway, token: token.to_owned() }
     }
 
-    pub fn get(&self) -> Answer {
+    pub fn get(&self) -> Response {
         self.get_with(&[])
     }
 
-    pub fn get_with(&self, headers: &[(&str, &str)]) -> Answer {
+    pub fn get_with(&self, headers: &[(&str, &str)]) -> Response {
         let request = Request::new("GET", &path()).bearer(&self.token);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         request.send(&self.gateway.url())
     }
 
-    pub fn patch(&self) -> Answer {
+    pub fn patch(&self) -> Response {
         let request = Request::new("PATCH", &path()).bearer(&self.token);
         request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&self.gateway.url())
     }
@@ -136,7 +136,7 @@ impl Replica {
     }
 
     /// Reads until the answer comes from the cache: fills go on behind the answers that they are of.
-    pub fn wait_hit(&self) -> Answer {
+    pub fn wait_hit(&self) -> Response {
         wait_for("a hit", || Some(self.get()).filter(|response| status(response).contains("; hit")))
     }
 }
@@ -145,11 +145,11 @@ pub fn path() -> String {
     format!("/api/v2/sessions/{SESSION}")
 }
 
-pub fn status(response: &Answer) -> &str {
+pub fn status(response: &Response) -> &str {
     response.header("Cache-Status").unwrap_or("none")
 }
 
-pub fn version(response: &Answer) -> u64 {
+pub fn version(response: &Response) -> u64 {
     assert_eq!(response.status, 200, "{}", response.text());
     response.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
 }

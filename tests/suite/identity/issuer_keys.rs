@@ -1,7 +1,7 @@
 //! The keys of issuers: what happens when they change, or cannot be fetched.
 
 use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
-use crate::harness::{Answer, Authority, Gateway, Request, Scripted, json_response, long, nobody, skipped, wait_for};
+use crate::harness::{Authority, Gateway, Request, Response, Scripted, json_response, long, nobody, skipped, wait_for};
 use rustls::ServerConfig;
 use serde_json::json;
 use std::net::TcpListener;
@@ -174,7 +174,7 @@ fn expired_keys_are_no_longer_accepted() {
 }
 
 /// An issuer over TLS whose discovery document sends to `jwks`, or to itself where that is empty.
-fn issuer_over_tls(config: ServerConfig, keys: &Answer, jwks: &str) -> Scripted {
+fn issuer_over_tls(config: ServerConfig, keys: &Response, jwks: &str) -> Scripted {
     let (keys, jwks) = (keys.clone(), jwks.to_owned());
     Scripted::start_tls(Arc::new(config), move |request| match request.path.as_str() {
         "/keys" => keys.clone(),

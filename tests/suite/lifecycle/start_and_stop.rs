@@ -1,7 +1,7 @@
 //! Starting, stopping, and what happens while something outside is missing.
 
 use crate::harness::{
-    Answer, Connection, Gateway, Request, Scripted, TIMEOUT, address, json_response, nobody, sessiongate, wait_for,
+    Connection, Gateway, Request, Response, Scripted, TIMEOUT, address, json_response, nobody, sessiongate, wait_for,
     write_config,
 };
 use serde_json::Value;
@@ -50,7 +50,7 @@ impl Slow {
     }
 
     /// Sends a request in a thread, and waits until the provider has it.
-    fn hold(&self, gateway: &Gateway, request: Request) -> JoinHandle<std::io::Result<Answer>> {
+    fn hold(&self, gateway: &Gateway, request: Request) -> JoinHandle<std::io::Result<Response>> {
         let url = gateway.url();
         let held = thread::spawn(move || request.try_send(&url));
         self.arrived.recv_timeout(TIMEOUT).unwrap();
@@ -58,7 +58,7 @@ impl Slow {
     }
 }
 
-fn readiness(gateway: &Gateway) -> Option<Answer> {
+fn readiness(gateway: &Gateway) -> Option<Response> {
     Request::new("GET", "/readyz").try_send(&gateway.admin_url()).ok()
 }
 
@@ -237,7 +237,7 @@ fn unresolvable_provider_fails_only_its_own_requests() {
     }
 }
 
-fn is_auth0s_shape(response: &Answer, error: &str) {
+fn is_auth0s_shape(response: &Response, error: &str) {
     let content_type = response.header("Content-Type");
     assert_eq!(content_type, Some("application/json; charset=utf-8"));
     let body = response.json();

@@ -1,6 +1,6 @@
 //! The log: one line for each request, and nothing in it that is not for everybody who may read logs.
 
-use crate::harness::{Answer, Gateway, Request, Tenant, raw, wait_for};
+use crate::harness::{Gateway, Request, Response, Tenant, raw, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ fn agrees(line: &Value, expected: &Value) -> bool {
 }
 
 /// Sends everything and waits until every request has its line.
-fn exercise(gateway: &Gateway, steps: &[Step]) -> Vec<Answer> {
+fn exercise(gateway: &Gateway, steps: &[Step]) -> Vec<Response> {
     gateway.ready();
     let responses = steps.iter().map(|step| step.request.send(&gateway.url())).collect();
     wait_for("the lines of all requests", || (requests(&gateway.log()).len() >= steps.len()).then_some(()));

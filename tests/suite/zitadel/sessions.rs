@@ -410,7 +410,7 @@ fn reads_and_deletions_work_and_tokens_are_not_logged() {
         "cache: {}",
     );
     let read = |token: &str| Request::new("GET", &format!("/v2/sessions/s1{token}")).bearer("pat").send(&gateway.url());
-    let status = |response: &crate::harness::Answer| response.header("Cache-Status").unwrap().to_owned();
+    let status = |response: &crate::harness::Response| response.header("Cache-Status").unwrap().to_owned();
     assert_eq!(status(&read("?sessionToken=secret-token")), "sessiongate; fwd=miss; stored");
     assert!(status(&read("?session_token=secret-token")).starts_with("sessiongate; hit"));
     assert_eq!(status(&read("")), "sessiongate; fwd=miss; stored");
@@ -568,7 +568,7 @@ fn ending_a_users_sessions_invalidates() {
 fn cors_headers_are_on_hits_and_rejections() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
     let (_recorder, gateway) = recorded(move |call| call.response(200, "", body), "cache: {}");
-    let shared = |response: &crate::harness::Answer| {
+    let shared = |response: &crate::harness::Response| {
         let all = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"];
         all.map(|name| response.header(name).unwrap_or("").to_owned())
     };

@@ -3,7 +3,7 @@
 use super::{BLUE, BY_SIGNAL, cache_status, metric, read, rewritten, write};
 use crate::harness::issuer::{Signer, World};
 use crate::harness::recorder::{Call, Recorder, session};
-use crate::harness::{Answer, Gateway, RedisServer, Request, TIMEOUT, redis_installed, wait_for};
+use crate::harness::{Gateway, RedisServer, Request, Response, TIMEOUT, redis_installed, wait_for};
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +12,7 @@ use std::thread;
 
 const MISS: &str = "sessiongate; fwd=miss; stored";
 
-fn get(gateway: &Gateway, token: &str, host: &str) -> Answer {
+fn get(gateway: &Gateway, token: &str, host: &str) -> Response {
     read(token).header("Host", host).send(&gateway.url())
 }
 
@@ -172,7 +172,7 @@ fn reordered_upstreams_are_not_confused() {
         all.map(|(name, _)| {
             let cached = get(&gateway, "t", name);
             let passed = Request::new("GET", "/api/v2/clients").header("Host", name).send(&gateway.url());
-            let of = |response: &Answer| response.json()["session_metadata"]["of"].as_str().unwrap().to_owned();
+            let of = |response: &Response| response.json()["session_metadata"]["of"].as_str().unwrap().to_owned();
             assert_eq!(of(&passed), name);
             (of(&cached), cache_status(&cached).to_owned())
         })
@@ -235,7 +235,7 @@ impl Held {
     }
 }
 
-fn writes(response: &Answer) -> String {
+fn writes(response: &Response) -> String {
     response.json()["session_metadata"]["writes"].as_str().unwrap().to_owned()
 }
 

@@ -3,7 +3,7 @@
 use super::corpus;
 use super::llhttp::{Sample, samples};
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
-use crate::harness::{Answer, Gateway, Request, wait_for};
+use crate::harness::{Gateway, Request, Response, wait_for};
 use serde_json::json;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ fn provider(current: &Current) -> Recorder {
 }
 
 /// What is wrong with the answer to a request that got one of these.
-fn fault(sample: &Sample, response: &std::io::Result<Answer>, governed: bool) -> Option<String> {
+fn fault(sample: &Sample, response: &std::io::Result<Response>, governed: bool) -> Option<String> {
     let Ok(response) = response else {
         // Broken off.
         return None;

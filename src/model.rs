@@ -7,6 +7,7 @@ mod claim;
 mod field_path;
 mod operation;
 mod patch;
+mod reason_row;
 mod rejection;
 mod session_id;
 mod violation;
@@ -21,7 +22,8 @@ pub use patch::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Lifetime, MetadataChange, SessionPatch,
     SessionTokenPresence, SignedDuration, Value,
 };
-pub use rejection::Rejection;
+pub use reason_row::{Cause, GrpcCode, Row};
+pub use rejection::{Reason, Rejection};
 pub use session_id::SessionId;
 pub use violation::{Rule, Violation};
 pub use violations::{Violations, truncated};

@@ -9,7 +9,7 @@ mod reply;
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
     BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
-    ReadOnlyScopes, RevocationBody, RevocationMember, Route, Scopes, Version,
+    ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Version,
 };
 use crate::model::{Operation, claim};
 use crate::policy::Limits;
@@ -169,5 +169,5 @@ pub static AUTH0: Dialect = Dialect {
     empty_map_clears: true,
     bad_request_has_effects: false,
     lockout_ids: &[],
-    reply: reply::reply,
+    rejections: RejectionFormat { overrides: reply::OVERRIDES, shape: reply::shape },
 };

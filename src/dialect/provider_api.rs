@@ -5,11 +5,10 @@ use super::names::Names;
 use super::path;
 use super::pattern::{InvalidationRule, PathPart, matches};
 use super::provider_headers::ProviderHeaders;
+use super::rejections::RejectionFormat;
 use super::route::{Effect, Route, RouteMatch};
 use crate::model::{Caller, Rejection, SessionId};
 use crate::policy::Limits;
-use crate::wire::OwnResponse;
-use crate::wire::carrier::Carrier;
 use http::{HeaderMap, Method};
 use std::borrow::Cow;
 
@@ -63,8 +62,8 @@ pub struct Dialect {
     pub bad_request_has_effects: bool,
     /// Error IDs, at the end of an error's text, that mean that the user is locked.
     pub lockout_ids: &'static [&'static str],
-    /// Renders a rejection in the provider's shape, for the carrier of the call.
-    pub reply: fn(&Rejection, Carrier) -> OwnResponse,
+    /// How rejections are rendered in the provider's shape: `dialect.rejections.response(rejection, carrier)`.
+    pub rejections: RejectionFormat,
 }
 
 /// A public operation that ends sessions: a token in the request, instead of a credential, names the session (OpenID

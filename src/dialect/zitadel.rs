@@ -11,7 +11,7 @@ mod reply;
 use super::PathPart::{Session, Word};
 use super::{
     BEARER, BodyKind, Call, Challenges, Checks, Cors, Dialect, Effect, Logout, Names, NotFoundMeaning, PathPart,
-    ProviderHeaders, Query, ReadOnlyScopes, Route, Scopes, TrustedHeader, TrustedValue, Version,
+    ProviderHeaders, Query, ReadOnlyScopes, RejectionFormat, Route, Scopes, TrustedHeader, TrustedValue, Version,
 };
 use crate::model::{CheckKind, Operation, claim};
 use crate::policy::Limits;
@@ -130,7 +130,7 @@ pub static ZITADEL: Dialect = Dialect {
         "DOM-gM4SUh",
         "DOM-47H1Ii",
     ],
-    reply: reply::reply,
+    rejections: RejectionFormat { overrides: reply::OVERRIDES, shape: reply::shape },
 };
 
 const fn route(

@@ -1,134 +1,241 @@
-//! Why the gateway responds in place of the provider.
+//! Why the gateway responds in place of the provider: one row per reason.
 
 use super::Violations;
+use super::reason_row::Cause::{Gateway, Issuer, Provider, Store};
+use super::reason_row::GrpcCode::{
+    DeadlineExceeded, Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated,
+    Unavailable, Unimplemented,
+};
+use super::reason_row::{Cause, Parameter, Row, client, failure, filled};
 use std::time::Duration;
-use strum::{IntoStaticStr, VariantNames};
+use strum::{IntoStaticStr, VariantArray, VariantNames};
 
-/// Why the gateway responds in place of the provider. Dialects render each in the provider's shape.
-#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
-#[strum(serialize_all = "snake_case")]
-pub enum Rejection {
-    /// The request is not valid strict HTTP: what is wrong.
-    Framing(String),
-    /// The request's head exceeds a limit: which one.
-    HeadTooLarge(String),
-    /// The request target has more bytes than this limit.
-    TargetTooLong(usize),
-    /// The path is not canonical: servers could read it in different ways.
-    Path,
-    /// The path is protected, but no operation has it.
-    UnknownOperation,
-    /// The path has no operation with this method: the allowed methods.
-    Method(String),
-    /// The query has anything but these parameters, each at most once and in canonical form.
-    Query(&'static [&'static str]),
-    /// A header is not accepted on this request: its name, and what is wrong with it.
-    Header(&'static str, &'static str),
-    /// The session ID is not valid at the provider.
-    SessionId,
-    /// The refresh token ID is not valid at the provider.
-    RefreshTokenId,
-    /// The user ID is not valid at the provider.
-    UserId,
-    /// No upstream matches this host and path.
-    NoUpstream,
+/// Declares [`Rejection`] and [`Reason`] from rows:
+///
+/// ```text
+/// /// The meaning, for the documentation of the source and for that of operators (docs/operations.md).
+/// Variant(parameter: Type, …) = a row: client(status, code, "text with {parameter}");
+/// ```
+macro_rules! reasons {
+    ($(
+        $(#[doc = $meaning:literal])+
+        $(#[strum($($name:tt)+)])?
+        $reason:ident $(($($parameter:ident: $type:ty),+))? = $row:expr;
+    )+) => {
+        /// Why the gateway responds in place of the provider. Dialects render each in the provider's shape.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Rejection {
+            $(
+                $(#[doc = $meaning])+
+                $(#[doc = concat!("\n\nParameters:" $(, " `", stringify!($parameter), "`")+)])?
+                $reason $(($($type),+))?,
+            )+
+        }
+
+        /// The reason of a rejection, without its parameters: the `reason` label.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray, VariantNames)]
+        #[strum(serialize_all = "snake_case")]
+        pub enum Reason {
+            $($(#[doc = $meaning])+ $(#[strum($($name)+)])? $reason,)+
+        }
+
+        impl Reason {
+            /// What is known of the reason.
+            pub fn row(self) -> &'static Row {
+                match self {
+                    $(Reason::$reason => const {
+                        let parameters: &[&str] = &[$($(stringify!($parameter)),+)?];
+                        &Row { meaning: concat!($($meaning),+), parameters, ..$row }
+                    })+
+                }
+            }
+        }
+
+        impl Rejection {
+            /// The reason.
+            pub fn reason(&self) -> Reason {
+                match self {
+                    $(Rejection::$reason { .. } => Reason::$reason,)+
+                }
+            }
+
+            fn parameters(&self) -> Vec<(&'static str, &dyn Parameter)> {
+                match self {
+                    $(Rejection::$reason $(($($parameter),+))? => {
+                        vec![$($((stringify!($parameter), $parameter as &dyn Parameter)),+)?]
+                    })+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Invalid HTTP: see [What is rejected](../README.md#what-is-rejected).
+    Framing(what: String) = client(400, InvalidArgument, "malformed request: {what}");
+
+    /// Too many or too large headers: `clients.limits`.
+    HeadTooLarge(limit: String) = client(431, ResourceExhausted, "request headers too large: {limit}");
+
+    /// The path with its query exceeds `clients.limits.uri`.
+    TargetTooLong(limit: usize) = client(414, InvalidArgument, "the URI has more than {limit} bytes");
+
+    /// Servers may read the path differently: see [spellings of paths](#spellings-of-paths).
+    Path = client(400, InvalidArgument, "the path is not in canonical form");
+
+    /// A path below a governed one that is no operation; any pass-through request with `unmatched: reject`.
+    UnknownOperation = client(404, NotFound, "no operation has this path");
+
+    /// The path has no operation with this method; `TRACE`, `CONNECT`.
+    Method(allowed: String) = client(405, Unimplemented, "method not allowed; allowed: {allowed}");
+
+    /// A query parameter that the operation does not have, a repeated one, or one in another spelling.
+    Query(allowed: &'static [&'static str]) = client(400, InvalidArgument,
+        "invalid query; allowed parameters, each at most once and percent-encoded: {allowed}");
+
+    /// A header that is not allowed here: a method override, an `Upgrade`, a second `Authorization`.
+    Header(name: &'static str, fault: &'static str) = client(400, InvalidArgument, "the header `{name}` {fault}");
+
+    /// The session ID has an invalid form.
+    SessionId = client(400, InvalidArgument, "invalid session ID");
+
+    /// The refresh token ID has an invalid form.
+    RefreshTokenId = client(400, InvalidArgument, "invalid refresh token ID");
+
+    /// The user ID has an invalid form.
+    UserId = client(400, InvalidArgument, "invalid user ID");
+
+    /// No upstream matches listener, host and path.
+    NoUpstream = client(404, NotFound, "no upstream matches this host and path")
+        .alert("if you expect no such requests: DNS or `match` may be wrong");
+
     /// No credential.
-    CredentialMissing,
+    CredentialMissing = client(401, Unauthenticated, "missing credential");
+
     /// The credential is not a well-formed bearer token.
-    CredentialMalformed,
+    CredentialMalformed = client(401, Unauthenticated, "the credential is not a well-formed bearer token");
+
     /// The token has expired.
-    TokenExpired,
-    /// The token's signature is invalid.
-    TokenSignature,
-    /// The token is for another audience: the expected one.
-    TokenAudience(String),
-    /// The token is invalid for this other reason.
-    TokenInvalid(&'static str),
-    /// The token lacks this scope, which the operation needs.
-    Scope(&'static str),
-    /// The issuer's keys have not been loaded yet.
-    KeysUnavailable,
-    /// The token names an unknown key. The issuer's keys are fetched again after this time.
-    KeyPending(Duration),
+    TokenExpired = client(401, Unauthenticated, "the token has expired");
+
+    /// The signature is invalid, or no key of the issuer fits.
+    TokenSignature = client(401, Unauthenticated, "the token is not signed by the issuer")
+        .alert("if it rises for all callers: the issuer's keys may have changed");
+
+    /// The token is for another audience.
+    TokenAudience(expected: String) = client(401, Unauthenticated, "the token is not for the audience {expected}");
+
+    /// Another claim or the header of the token is invalid.
+    TokenInvalid(fault: &'static str) = client(401, Unauthenticated, "invalid token: {fault}");
+
+    /// The token lacks the scope of the operation.
+    Scope(scope: &'static str) = client(403, PermissionDenied, "the token lacks the scope {scope}");
+
+    /// The issuer's keys were never fetched, or are older than `max_stale`.
+    KeysUnavailable = failure(Issuer, 503, Unavailable, "the issuer's signing keys are not available yet")
+        .retry_after(1).alert("yes: all requests with tokens fail");
+
+    /// The token has an unknown key, and no newer keys could be fetched in time.
+    KeyPending(next_fetch: Duration) = failure(Issuer, 503, Unavailable, "the token's signing key is not known yet")
+        .retry_after(1).alert("if it lasts longer than `min_interval`");
+
     /// The operation takes no body.
-    UnexpectedBody,
-    /// A body larger than this many bytes needs a declared length.
-    LengthRequired(usize),
-    /// The body is larger than this many bytes.
-    TooLarge(usize),
+    UnexpectedBody = client(400, InvalidArgument, "this operation takes no body");
+
+    /// A body of more than 64 KiB without `Content-Length`.
+    LengthRequired(limit: usize) = client(411, ResourceExhausted,
+        "a body of more than {limit} bytes needs a Content-Length header");
+
+    /// The body exceeds `body.max`.
+    TooLarge(limit: usize) = client(413, ResourceExhausted, "the body has more than {limit} bytes");
+
     /// The content type is not supported.
-    ContentType,
-    /// The body has a content encoding.
-    ContentCoding,
-    /// The body did not arrive within this time.
-    BodyTimeout(Duration),
-    /// The body does not parse: what is wrong, and where.
-    Malformed(String),
-    /// The policy does not allow the write.
+    ContentType = client(415, InvalidArgument, "unsupported content type");
+
+    /// The body is compressed.
+    ContentCoding = client(415, Unimplemented, "compressed requests are not supported");
+
+    /// The body did not arrive in time.
+    BodyTimeout(limit: Duration) = client(408, DeadlineExceeded, "the body did not arrive within {limit} s");
+
+    /// The body is invalid or ambiguous.
+    Malformed(what: String) = client(400, InvalidArgument, "malformed body: {what:.500}");
+
+    /// The policy does not allow the write: see `sessiongate_violations_total`.
     #[strum(serialize = "policy")]
-    Violations(Violations),
+    Violations(violations: Violations) = client(400, InvalidArgument, "{violations}");
+
     /// The session was deleted or revoked through the gateway.
-    Deleted,
-    /// Too many writes are in flight on this session.
-    TooManyWrites,
-    /// The write's invalidation mark could not be set, and the configuration requires it.
-    StoreUnavailable,
-    /// The provider could not be reached, or its response broke off.
-    UpstreamFailed,
-    /// The provider did not respond within this time.
-    UpstreamTimeout(Duration),
-    /// The provider's address is not known, or the gateway is shutting down.
-    Unavailable,
-    /// The upstream has its maximum number of requests in flight.
-    UpstreamBusy,
-    /// The source address has its maximum number of requests in flight at the upstream.
-    SourceBusy,
-    /// The gateway is short of memory.
-    Overloaded,
-    /// The provider's response is larger than this many bytes.
+    Deleted = client(404, NotFound, "the session does not exist");
+
+    /// 64 writes are in flight on the session.
+    TooManyWrites = client(429, ResourceExhausted, "too many concurrent writes to this session").retry_after(1);
+
+    /// The invalidation mark could not be set, with `on_unreachable: reject`.
+    StoreUnavailable = failure(Store, 503, Unavailable, "cache invalidation unavailable; write rejected")
+        .retry_after(1).alert("yes: writes fail");
+
+    /// No connection to the provider, a broken or invalid response.
+    UpstreamFailed = failure(Provider, 502, Unavailable, "the request to the provider failed")
+        .alert("yes: see [Alerts](#alerts)");
+
+    /// The provider did not respond in time.
+    UpstreamTimeout(limit: Duration) = failure(Provider, 504, DeadlineExceeded,
+        "the provider did not respond within {limit:ms} ms").alert("yes: see [Alerts](#alerts)");
+
+    /// The host name of the provider was never resolved.
+    Unavailable = failure(Provider, 503, Unavailable, "the provider's address is not available")
+        .retry_after(1).alert("yes: see [Alerts](#alerts)");
+
+    /// `limits.in_flight` of the upstream is reached, or the process has no file descriptor left.
+    UpstreamBusy = failure(Gateway, 503, Unavailable, "too many requests to the provider are in flight")
+        .retry_after(1).alert("yes: the provider is slow, or the limit is too low");
+
+    /// `limits.per_source` of the upstream is reached.
+    SourceBusy = client(429, ResourceExhausted, "too many requests from this address are in flight")
+        .retry_after(1).alert("if the source is your own: raise the limit");
+
+    /// The memory budget is used up: see [Memory](#memory).
+    Overloaded = failure(Gateway, 503, Unavailable, "the gateway is low on memory")
+        .retry_after(1).alert("yes: raise the memory limit, or add replicas");
+
+    /// The provider's response to a governed request is larger than 4 MiB.
     #[strum(serialize = "answer_too_large")]
-    ResponseTooLarge(usize),
+    ResponseTooLarge(limit: usize) = failure(Provider, 502, Internal,
+        "the provider's response has more than {limit} bytes").alert("yes: that request never succeeds");
+}
+
+impl Reason {
+    /// The name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl Rejection {
-    /// The name in metrics and logs.
+    /// The name of the reason in metrics and logs.
     pub fn name(&self) -> &'static str {
-        self.into()
+        self.reason().name()
     }
 
     /// Every name, in the order of declaration.
     pub fn names() -> &'static [&'static str] {
-        Rejection::VARIANTS
+        <Reason as VariantNames>::VARIANTS
+    }
+
+    /// A text of the reason, with the parameters in place of `{name}`. Violations have about `most` bytes at most.
+    pub fn filled(&self, text: &str, most: usize) -> String {
+        filled(text, &self.parameters(), most)
     }
 
     /// The value of `Retry-After`, in seconds, if a retry may soon succeed.
     pub fn retry_after(&self) -> Option<u64> {
-        match self {
-            Rejection::KeyPending(rest) => Some(rest.as_secs().saturating_add(1)),
-            Rejection::KeysUnavailable
-            | Rejection::Unavailable
-            | Rejection::Overloaded
-            | Rejection::TooManyWrites
-            | Rejection::StoreUnavailable
-            | Rejection::UpstreamBusy
-            | Rejection::SourceBusy => Some(1),
-            _ => None,
-        }
+        let wait = if let Rejection::KeyPending(next_fetch) = self { next_fetch.as_secs() } else { 0 };
+        self.reason().row().retry_after.map(|seconds| seconds.saturating_add(wait))
     }
 
-    /// Whether the gateway or the provider failed, rather than the caller.
+    /// Whether the gateway, the provider, the issuer or the store failed, rather than the caller.
     pub fn is_failure(&self) -> bool {
-        matches!(
-            self,
-            Rejection::KeysUnavailable
-                | Rejection::KeyPending(_)
-                | Rejection::UpstreamFailed
-                | Rejection::UpstreamTimeout(_)
-                | Rejection::Unavailable
-                | Rejection::UpstreamBusy
-                | Rejection::Overloaded
-                | Rejection::ResponseTooLarge(_)
-                | Rejection::StoreUnavailable
-        )
+        self.reason().row().cause != Cause::Client
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn rejection_response(
     id: &HeaderValue,
 ) -> Result<(ResponseHeader, Bytes)> {
     let dialect = upstream.map_or(UNMATCHED, |upstream| upstream.dialect);
-    let reply = (dialect.reply)(rejection, spoken(dialect, request));
+    let reply = dialect.rejections.response(rejection, spoken(dialect, request));
     let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in reply.headers {
         header.append_header(name, value)?;

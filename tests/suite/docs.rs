@@ -281,8 +281,8 @@ fn every_rejection_is_documented_with_its_statuses_and_cause() {
     assert_eq!(names, Rejection::names());
     assert_eq!(rows.iter().map(|row| row[0].trim_matches('`')).collect::<Vec<_>>(), names);
     for (row, rejection) in rows.iter().zip(&rejections) {
-        let auth0 = (AUTH0.reply)(rejection, Carrier::Rest).status;
-        let zitadel = (ZITADEL.reply)(rejection, Carrier::Rest);
+        let auth0 = AUTH0.rejections.response(rejection, Carrier::Rest).status;
+        let zitadel = ZITADEL.rejections.response(rejection, Carrier::Rest);
         let code = serde_json::from_slice::<Value>(&zitadel.body).unwrap()["code"].as_u64().unwrap();
         assert_eq!(row[2], auth0.as_str(), "{row:?}");
         assert_eq!(row[3], format!("{} {}", zitadel.status.as_str(), code_name(code)), "{row:?}");

@@ -460,7 +460,7 @@ fn carrier(path: &str, content_type: &str) -> Carrier {
 
 fn rejection(upstream: Option<&Upstream>, why: &Rejection, carrier: Carrier) -> String {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
-    let reply = (dialect.reply)(why, carrier);
+    let reply = dialect.rejections.response(why, carrier);
     let mut text = format!("refuse {}", reply.status.as_u16());
     let headers = reply.headers.iter().map(|(name, value)| (name, value));
     for (name, value) in headers.chain(reply.trailers.iter().flatten()) {

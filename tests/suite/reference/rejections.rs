@@ -49,7 +49,7 @@ fn responses() {
             let _ = write!(text, "\n=== {}{}\n", rejection.name(), parameters(rejection));
             let mut shown: Vec<(String, Vec<String>)> = Vec::new();
             for carrier in carriers(dialect) {
-                let response = (dialect.reply)(rejection, *carrier);
+                let response = dialect.rejections.response(rejection, *carrier);
                 let (content_type, response) = self::shown(&response);
                 let carrier = format!("{} ({content_type})", carrier.name());
                 match shown.iter_mut().find(|(same, _)| *same == response) {

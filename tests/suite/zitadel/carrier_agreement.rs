@@ -229,7 +229,7 @@ impl Asked {
                 return json!("malformed");
             }
             // Paths are spelled as the caller would spell them.
-            let shown = (ZITADEL.reply)(&rejection, Carrier::Rest);
+            let shown = ZITADEL.rejections.response(&rejection, Carrier::Rest);
             let text = String::from_utf8(shown.body.to_vec()).unwrap();
             // What is not known has a name in JSON only.
             let text = camel(&text).replace("nothingThatIsKnown", "9");

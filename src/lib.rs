@@ -81,8 +81,10 @@
 //!   Counts by upstream go through `metrics/meters.rs`. What a component counts by itself is read by
 //!   [`runtime::Runtime::reading`].
 //! - **A label value**: its enum in [`telemetry`].
-//! - **A rejection reason**: `model/rejection.rs`, and its row in each dialect (`dialect/auth0/reply.rs`,
-//!   `dialect/zitadel/reply.rs`); `docs/operations.md`; a case in `tests/cases`.
+//! - **A rejection reason**: its row in `model/rejection.rs`, and the code that rejects; a case in
+//!   `tests/suite/harness/rejections.rs`. `tests/run --write` adds it to `docs/operations.md` and to the responses in
+//!   `tests/cases/rejections`. A dialect overrides status or text only if its provider responds differently in the same
+//!   case: see `dialect/rejections.rs`.
 //! - **A limit of request heads**: `HeadLimits` in `wire/http1/error.rs`. `wire/http1/head.rs` checks the bytes of
 //!   HTTP/1, `wire/http1/fields.rs` the fields of HTTP/2 (`proxy/head.rs` calls it). `config/clients.rs` reads it; then
 //!   as for an option.

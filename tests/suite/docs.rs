@@ -2,14 +2,11 @@
 
 use crate::harness::{project, series};
 use regex::Regex;
-use serde_json::Value;
-use sessiongate::dialect::{AUTH0, ZITADEL};
 use sessiongate::gateway::Outcome;
 use sessiongate::memory::MemoryReading;
 use sessiongate::metrics::{IssuerReading, Meters, Metrics, MetricsSnapshot, StoreMetrics};
-use sessiongate::model::{Rejection, Rule, Violation, Violations};
+use sessiongate::model::{Rejection, Rule};
 use sessiongate::telemetry::{DisconnectReason, Label, ReloadResult, StoreFailure, StoreObserver, StoreOperation};
-use sessiongate::wire::carrier::Carrier;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -207,87 +204,4 @@ fn every_value_of_a_closed_label_is_documented() {
     let rows = table(&operations, "| metric ");
     let reloads = rows.iter().find(|row| row[0].contains("sessiongate_config_reloads_total")).unwrap();
     assert_eq!(quoted(&reloads[2]), set(&ReloadResult::names()));
-}
-
-/// A rejection of every kind.
-fn rejections() -> Vec<Rejection> {
-    let mut violations = Violations::new();
-    violations.push(Violation { path: "a".into(), rule: Rule::Type, message: "b".into() });
-    let (second, text) = (Duration::from_secs(1), String::new);
-    vec![
-        Rejection::Framing(text()),
-        Rejection::HeadTooLarge(text()),
-        Rejection::TargetTooLong(1),
-        Rejection::Path,
-        Rejection::UnknownOperation,
-        Rejection::Method(text()),
-        Rejection::Query(&[]),
-        Rejection::Header("a", "b"),
-        Rejection::SessionId,
-        Rejection::RefreshTokenId,
-        Rejection::UserId,
-        Rejection::NoUpstream,
-        Rejection::CredentialMissing,
-        Rejection::CredentialMalformed,
-        Rejection::TokenExpired,
-        Rejection::TokenSignature,
-        Rejection::TokenAudience(text()),
-        Rejection::TokenInvalid("a"),
-        Rejection::Scope("a"),
-        Rejection::KeysUnavailable,
-        Rejection::KeyPending(second),
-        Rejection::UnexpectedBody,
-        Rejection::LengthRequired(1),
-        Rejection::TooLarge(1),
-        Rejection::ContentType,
-        Rejection::ContentCoding,
-        Rejection::BodyTimeout(second),
-        Rejection::Malformed(text()),
-        Rejection::Violations(violations),
-        Rejection::Deleted,
-        Rejection::TooManyWrites,
-        Rejection::StoreUnavailable,
-        Rejection::UpstreamFailed,
-        Rejection::UpstreamTimeout(second),
-        Rejection::Unavailable,
-        Rejection::UpstreamBusy,
-        Rejection::SourceBusy,
-        Rejection::Overloaded,
-        Rejection::ResponseTooLarge(1),
-    ]
-}
-
-/// The name of a gRPC status code.
-fn code_name(code: u64) -> &'static str {
-    match code {
-        3 => "INVALID_ARGUMENT",
-        4 => "DEADLINE_EXCEEDED",
-        5 => "NOT_FOUND",
-        7 => "PERMISSION_DENIED",
-        8 => "RESOURCE_EXHAUSTED",
-        12 => "UNIMPLEMENTED",
-        13 => "INTERNAL",
-        14 => "UNAVAILABLE",
-        16 => "UNAUTHENTICATED",
-        code => panic!("{code}"),
-    }
-}
-
-#[test]
-fn every_rejection_is_documented_with_its_statuses_and_cause() {
-    let rows = table(&page("operations.md"), "| `reason` | meaning ");
-    let rejections = rejections();
-    let names: Vec<_> = rejections.iter().map(Rejection::name).collect();
-    assert_eq!(names, Rejection::names());
-    assert_eq!(rows.iter().map(|row| row[0].trim_matches('`')).collect::<Vec<_>>(), names);
-    for (row, rejection) in rows.iter().zip(&rejections) {
-        let auth0 = AUTH0.rejections.response(rejection, Carrier::Rest).status;
-        let zitadel = ZITADEL.rejections.response(rejection, Carrier::Rest);
-        let code = serde_json::from_slice::<Value>(&zitadel.body).unwrap()["code"].as_u64().unwrap();
-        assert_eq!(row[2], auth0.as_str(), "{row:?}");
-        assert_eq!(row[3], format!("{} {}", zitadel.status.as_str(), code_name(code)), "{row:?}");
-        let causes: &[&str] =
-            if rejection.is_failure() { &["provider", "issuer", "store", "gateway"] } else { &["client"] };
-        assert!(causes.contains(&&*row[4]), "{row:?}");
-    }
 }

@@ -1,13 +1,16 @@
-//! Every rejection, as each dialect renders it in each of its carriers: `tests/cases/rejections/DIALECT.txt`.
+//! The table of reasons in the documentation, and every rejection as each dialect renders it in each of its carriers:
+//! `tests/cases/rejections/DIALECT.txt`.
 
-use crate::harness::{generated_file, rejections};
+use crate::harness::{generated_file, generated_part, rejections};
 use http::header::CONTENT_TYPE;
+use regex::Regex;
 use sessiongate::dialect::{DIALECTS, Dialect};
-use sessiongate::model::{Rejection, Rule, Violation, Violations};
+use sessiongate::model::{Cause, Reason, Rejection, Rule, Violation, Violations};
 use sessiongate::wire::OwnResponse;
 use sessiongate::wire::carrier::Carrier;
 use std::fmt::Write;
 use std::time::Duration;
+use strum::VariantArray;
 
 /// Lines with more characters are shown in part.
 const MAX_SHOWN: usize = 1000;
@@ -37,6 +40,51 @@ fn special() -> Vec<Rejection> {
         violations(Rule::Provider, 2, 10),
         violations(Rule::Provider, 2, 2000),
     ]
+}
+
+#[test]
+fn reasons() {
+    let mut table =
+        String::from("| `reason` | meaning | status | gRPC code | cause | alert |\n|---|---|---|---|---|---|\n");
+    for rejection in rejections() {
+        let row = rejection.reason().row();
+        let mut status = row.status.to_string();
+        for dialect in DIALECTS {
+            let own = dialect.rejections.response(&rejection, Carrier::Rest).status.as_u16();
+            if own != row.status {
+                let _ = write!(status, "; `{}`: {own}", dialect.name);
+            }
+        }
+        let (name, meaning, alert) = (rejection.name(), row.meaning.trim(), row.alert);
+        let (code, cause) = (row.grpc_code.name().to_uppercase(), <&str>::from(row.cause));
+        let _ = writeln!(table, "| `{name}` | {meaning} | {status} | {code} | {cause} | {alert} |");
+        assert_eq!(rejection.is_failure(), row.cause != Cause::Client, "{name}");
+    }
+    generated_part("docs/operations.md", "reasons", &table);
+}
+
+/// Texts name the parameters of their reasons only, and no dialect overrides the same thing twice.
+#[test]
+fn overrides_fit_their_reasons() {
+    let parameter = Regex::new(r"\{([^}:]*)").unwrap();
+    let check = |text: &str, reason: &Reason| {
+        for found in parameter.captures_iter(text) {
+            assert!(reason.row().parameters.contains(&&found[1]), "{}: {text}", reason.name());
+        }
+    };
+    for reason in Reason::VARIANTS {
+        check(reason.row().text, reason);
+        for dialect in DIALECTS {
+            let overrides = || dialect.rejections.overrides.iter().filter(|one| one.reasons.contains(reason));
+            overrides().filter_map(|one| one.text).for_each(|text| check(text, reason));
+            let counts = [
+                overrides().filter(|one| one.status.is_some()).count(),
+                overrides().filter(|one| one.code.is_some()).count(),
+                overrides().filter(|one| one.text.is_some()).count(),
+            ];
+            assert!(counts.iter().all(|count| *count <= 1), "{} {}", dialect.name, reason.name());
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The order of the modules, and what each may name: `src/lib.rs` declares the order, and this holds the code to it.
+//! The order of the modules and what each may name, as `src/lib.rs` declares it.
 
 mod circles;
 mod providers;

@@ -1,4 +1,4 @@
-//! The documentation names what exists: files, headings, metrics, labels, values and rejections.
+//! The documentation names only what exists: files, headings, metrics, labels, values and rejections.
 
 use crate::harness::{project, series};
 use regex::Regex;
@@ -156,7 +156,6 @@ fn documentation_names_only_existing_metrics() {
     }
 }
 
-/// The alerts use metrics with labels that they have, and values that exist.
 #[test]
 fn alerts_use_existing_metrics_and_labels() {
     let metrics = metrics();

@@ -1,6 +1,6 @@
 //! What the tests share: gateways and sandboxes as processes, HTTP/1.1 as bytes, and providers.
 //!
-//! Nothing waits without a deadline, so that what hangs fails a test instead of blocking it.
+//! Each wait has a deadline, so that a hanging test fails instead of blocking the others.
 
 mod authority;
 mod dns;

@@ -1,4 +1,5 @@
-//! The tests of the whole: the program as a process, real sockets, the official SDKs, and the order of the modules.
+//! Tests of the whole program: as a process, on real sockets, with the official SDKs. Also: the architecture, the
+//! documentation and the dependencies of the project.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Auth0's official SDKs: what they make of the gateway's answers is what they make of the tenant's.
+//! Auth0's official SDKs give the same results through the gateway as at the tenant.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{Gateway, Request, Tenant, finish, project, sdks_installed, skipped};
@@ -168,7 +168,7 @@ fn sees_no_difference(sdk: Sdk) {
     no_differences(&straight, &through);
 }
 
-/// What an SDK makes of the gateway's answers is what it makes of the tenant's, case by case.
+/// What an SDK makes of the gateway's responses is what it makes of the tenant's, case by case.
 fn no_differences(straight: &[(String, Value)], through: &[(String, Value)]) {
     let mut differences = Vec::new();
     for ((case, tenants), (same_case, ours)) in straight.iter().zip(through) {
@@ -261,7 +261,7 @@ policies:
     wipe: reject
 ";
 
-/// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own rejections of
+/// The gateway rejects what the tenant would take: the SDK raises what it raises for the tenant's own rejections of
 /// bodies.
 fn understands_rejections_of_the_policy(sdk: Sdk) {
     if !sdks_installed() {

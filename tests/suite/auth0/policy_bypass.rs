@@ -1,8 +1,8 @@
-//! Ways around the policy, byte by byte on real sockets. The gateway stands before a provider that keeps everything
-//! that reaches it, with a policy that allows the keys `team` and `plan` and so forbids the key `evil`.
+//! Ways around the policy, byte by byte on real sockets. The policy allows the keys `team` and `plan`, and so forbids
+//! the key `evil`. The provider records every byte.
 //!
-//! What holds in every row: a refused request reaches the provider zero times, a forwarded one exactly once, framed by
-//! one Content-Length, with the provider's own `Host`, and with no client's word on what only proxies may say.
+//! In every row, a rejected request does not reach the provider. A forwarded one reaches it exactly once, with one
+//! Content-Length, with the provider's own `Host`, and without a client's value of a header that only proxies may set.
 
 use crate::harness::recorder::{Recorder, SESSION, Seen};
 use crate::harness::{Connection, Gateway};
@@ -58,15 +58,15 @@ impl Guarded {
         }
     }
 
-    /// The status of the answer to these bytes; 0 where the connection is closed without any.
+    /// The status of the response to these bytes; 0 where the connection is closed without any.
     fn ask(&self, bytes: &[u8]) -> u16 {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
-        // Who refuses may close before it has read everything.
+        // Who rejects may close before it has read everything.
         let _ = connection.write(bytes);
         connection.response(bytes.starts_with(b"HEAD")).map_or(0, |response| response.status)
     }
 
-    /// Sends each row; all are expected to be refused with a status in the 400s (or by closing), and none to reach the
+    /// Sends each row; all are expected to be rejected with a status in the 400s (or by closing), and none to reach the
     /// provider.
     fn all_rejected(&self, rows: Vec<(&str, Raw)>) {
         let mut faults = String::new();
@@ -583,8 +583,7 @@ fn other_spellings_of_a_session_path_are_rejected() {
     guarded.all_rejected(rows);
 }
 
-/// Spellings of one path that no server reads otherwise: they are the same request to the policy, and the provider gets
-/// one of them.
+/// Spellings that every server reads alike are the same request to the policy. The provider gets the canonical one.
 #[test]
 fn harmless_spellings_are_forwarded_in_canonical_form() {
     let guarded = Guarded::start();
@@ -628,7 +627,7 @@ fn harmless_spellings_are_forwarded_in_canonical_form() {
 
 const SUB_DELIMS: &str = "/api/v2/users/samlp%7Cc%7Ca%21%24%26%27%28%29%2A%2B%2C%3D%3A%40b/sessions";
 
-/// A cached answer is found, and dropped, by every spelling of its session.
+/// Each spelling of a session hits, and invalidates, the same entry.
 #[test]
 fn spellings_of_one_session_share_a_cache_entry() {
     let guarded = Guarded::before(Recorder::auth0(), "cache: { ttl: 60s }\n");
@@ -643,7 +642,7 @@ fn spellings_of_one_session_share_a_cache_entry() {
     assert_eq!(guarded.recorder.count(), 3, "the write ended the hits of the other spelling");
 }
 
-/// What belongs to the surface beside sessions, in spellings that some server reads as it.
+/// Governed paths other than those of sessions, in spellings that some server reads as governed.
 #[test]
 fn other_spellings_of_refresh_token_and_user_paths_are_rejected() {
     let guarded = Guarded::start();
@@ -733,7 +732,7 @@ fn other_spellings_of_refresh_token_and_user_paths_are_rejected() {
     guarded.all_rejected(rows);
 }
 
-/// What they say decides what becomes stale, so nobody may read them otherwise.
+/// The body of a revocation determines what is invalidated, so it must have a single reading.
 #[test]
 fn ambiguous_revocations_are_rejected() {
     let guarded = Guarded::start();
@@ -800,8 +799,8 @@ fn ambiguous_revocations_are_rejected() {
     assert_eq!(bodies, expected.map(|body| [body, body]).concat(), "the very same bytes, once each");
 }
 
-/// RFC 3986 removes an empty part with the `..` behind it, so `//..` leads nowhere; so do URL parsers (WHATWG, Node's
-/// `URL`). A reading that drops empty parts first goes one level higher, and no longer sees the session.
+/// By RFC 3986, `..` removes an empty segment, so `//..` changes nothing; URL parsers (WHATWG, Node's `URL`) agree. A
+/// reader that drops empty segments first goes one level higher, and no longer sees the session.
 #[test]
 fn dot_segments_after_an_empty_segment_do_not_hide_a_session() {
     let guarded = Guarded::start();
@@ -826,7 +825,7 @@ fn dot_segments_after_an_empty_segment_do_not_hide_a_session() {
     guarded.all_rejected(rows);
 }
 
-/// Targets that are neither a path nor a whole URL: what stands behind the scheme may be taken for the path.
+/// Targets that are neither a path nor a complete URL: a server may take the part after the scheme for the path.
 #[test]
 fn targets_without_a_leading_slash_do_not_hide_a_session() {
     let guarded = Guarded::start();
@@ -925,7 +924,6 @@ fn ambiguous_framing_is_rejected_or_normalized() {
     ]);
 }
 
-/// `design.md` §4.2: both Content-Length and Transfer-Encoding, and codings other than chunked, are refused.
 #[test]
 fn content_length_with_transfer_encoding_is_rejected() {
     let guarded = Guarded::start();
@@ -960,7 +958,7 @@ fn body_size_limit_is_exact() {
     guarded.all_forwarded(vec![("64 KiB, chunked", guarded.good().body(&chunked).chunked(""), &chunked)]);
     assert_eq!(status(guarded.good().body(padded((256 << 10) + 1))), 413);
     assert_eq!(status(guarded.good().body(padded((64 << 10) + 1)).chunked("")), 411);
-    // A length that is only announced is refused before the body comes.
+    // A length that is only announced is rejected before the body comes.
     assert_eq!(status(guarded.good().body("").unframed().with("Content-Length", "262145")), 413);
     let expecting = guarded.good().body("").unframed().with("Expect", "100-continue");
     let bytes = expecting.with("Content-Length", "262145").bytes();
@@ -1158,7 +1156,6 @@ fn connection_is_reusable_after_a_rejection() {
     guarded.assert_no_evil();
 }
 
-/// A body that nobody read must not become the next request.
 #[test]
 fn unread_body_of_a_rejected_request_is_not_a_request() {
     let guarded = Guarded::start();
@@ -1216,7 +1213,7 @@ fn pipelined_requests_are_validated_one_by_one_or_dropped() {
     guarded.assert_no_evil();
 }
 
-/// The answer to HEAD has no body, also where it is a rejection: a body would be taken for the next answer.
+/// A client would take a body after HEAD for the next response.
 #[test]
 fn rejection_of_a_head_request_has_no_body() {
     let guarded = Guarded::start();
@@ -1230,7 +1227,7 @@ fn rejection_of_a_head_request_has_no_body() {
     assert_eq!(connection.response(false).unwrap().status, 200);
 }
 
-/// `design.md` §4.2: method-override headers on guarded routes are refused. A preflight has none.
+/// A real preflight has no method-override header.
 #[test]
 fn method_override_on_options_is_rejected() {
     let guarded = Guarded::start();
@@ -1242,7 +1239,7 @@ fn method_override_on_options_is_rejected() {
     ]);
 }
 
-/// Servers behind CGI-like interfaces (WSGI, PHP, Rack) take `_` in a header's name for `-`.
+/// Servers behind CGI-like interfaces (WSGI, PHP, Rack) read `_` in a header name as `-`.
 #[test]
 fn method_override_headers_with_underscores_are_rejected() {
     let guarded = Guarded::start();
@@ -1253,7 +1250,7 @@ fn method_override_headers_with_underscores_are_rejected() {
     ]);
 }
 
-/// Go's `encoding/json` folds names by Unicode's simple folding, in which `ſ` (U+017F) is an `s` and `K` (U+212A) a
+/// Go's `encoding/json` compares names by Unicode's simple case folding: `ſ` (U+017F) is an `s`, and `K` (U+212A) a
 /// `k`.
 #[test]
 fn member_names_that_case_fold_to_session_metadata_are_rejected() {
@@ -1264,8 +1261,8 @@ fn member_names_that_case_fold_to_session_metadata_are_rejected() {
     ]);
 }
 
-/// Code that copies members one by one (`target[key] = value`) makes `__proto__` the prototype, with `session_metadata`
-/// in it.
+/// Code that copies members one by one (`target[key] = value`) makes `__proto__` the prototype, and `session_metadata`
+/// in it a member.
 #[test]
 fn proto_member_cannot_carry_metadata() {
     let guarded = Guarded::start();

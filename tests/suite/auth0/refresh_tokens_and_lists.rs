@@ -1,4 +1,4 @@
-//! Refresh tokens, what users have, and lists: the rest of Auth0's session surface, on real sockets.
+//! The rest of Auth0's session API on real sockets: refresh tokens, operations on users, and lists.
 
 use crate::harness::recorder::{Call, Recorder, Then, session};
 use crate::harness::replica::Replica;
@@ -243,7 +243,7 @@ fn protected_keys_are_read_from_the_refresh_token() {
     assert_eq!(recorder.count_of("PATCH"), 1);
 }
 
-/// Nobody keeps the cache out without a credential, whatever the provider makes of it.
+/// A client without a credential cannot make reads bypass the cache, whatever the provider responds.
 #[test]
 fn user_wide_write_without_credential_sets_no_invalidation_mark() {
     let recorder = Recorder::start(|call: &mut Call| match call.seen.method.as_str() {
@@ -263,7 +263,7 @@ fn user_wide_write_without_credential_sets_no_invalidation_mark() {
     assert_eq!(get(), "sessiongate; fwd=bypass", "its outcome is not known");
 }
 
-/// Replicas share what they know of deletions; where the store fails, lists go on as they come.
+/// Replicas share deletions through the store. If the store fails, lists are forwarded unchanged.
 #[test]
 fn list_omits_sessions_deleted_through_another_replica() {
     if !redis_installed() {

@@ -1,7 +1,9 @@
-//! The promise of the cache, at the level of the store: no read that starts after a write was acknowledged is answered
-//! from the cache with what was there before. Many readers and writers run against a simulated provider; a checker
-//! compares every answer with what had been acknowledged when the read began. The same run with a store whose marks do
-//! nothing has to fail, or the checker would prove nothing.
+//! Coherence of the cache, at the level of the store: a read that starts after a write was acknowledged never gets an
+//! older response from the cache. Many readers and writers use a simulated provider. A checker compares each response
+//! with the state that was acknowledged when its read began.
+//!
+//! With a store that ignores invalidation marks, the checker must find stale responses: otherwise the test proves
+//! nothing.
 
 use crate::harness::{Random, seed};
 use async_trait::async_trait;
@@ -297,7 +299,7 @@ fn no_stale_read_when_the_store_is_swept_constantly() {
     assert_lively(&world);
 }
 
-/// A provider whose reads lag behind its writes: the version that the write brought keeps older answers out of the
+/// The provider's reads lag behind its writes. The version in the response to a write keeps older responses out of the
 /// cache.
 #[test]
 fn responses_of_a_lagging_provider_are_not_stored() {
@@ -307,8 +309,8 @@ fn responses_of_a_lagging_provider_are_not_stored() {
     assert_lively(&world);
 }
 
-/// The version below which answers are too old is what keeps a lagging provider's answers out: it has to outlive a
-/// sweep that happens to come between the write and the next read.
+/// The minimum version keeps older responses of a lagging provider out of the cache. It must survive a sweep between
+/// the write and the next read.
 #[test]
 fn sweep_keeps_the_minimum_version() {
     let store = memory(PLAIN);
@@ -342,7 +344,7 @@ fn sweep_keeps_the_minimum_version() {
     }
 }
 
-/// A leader in another process keeps everybody here waiting, but not without a bound.
+/// While another process holds the lease, readers wait, but only a limited number of them.
 #[test]
 fn number_of_waiting_readers_is_bounded() {
     const MOST: u64 = 10_000;
@@ -380,9 +382,8 @@ fn number_of_waiting_readers_is_bounded() {
     });
 }
 
-/// The write of another process that could not place its mark waits until nothing from before it can be a hit, and no
-/// longer. A fetch may run longer than that: what it brings then is shown to those who have waited for it by then, and
-/// to nobody else.
+/// If another process could not set its mark, its write waits only until no older entry can be a hit. A fetch may run
+/// longer than that. Its response is given to the readers that were already waiting, and to no others.
 #[test]
 fn fetch_longer_than_the_ttl_is_not_joined() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -405,7 +406,7 @@ fn fetch_longer_than_the_ttl_is_not_joined() {
         while began.elapsed() < Duration::from_millis(5) {
             pause(1).await;
         }
-        // Still on its way, it is joined by a read to which its answer would be fresh, ...
+        // Still on its way, it is joined by a read to which its response would be fresh, ...
         let cache_of_second = cache.clone();
         first.spawn(async move { cache_of_second.read(key, wanted(TTL), |_| async { fetched(9, false) }).await });
         pause(10).await;
@@ -420,7 +421,7 @@ fn fetch_longer_than_the_ttl_is_not_joined() {
             };
             assert_eq!(version_of(&fetched.response.unwrap()), 0);
         }
-        // The late answer replaces nothing.
+        // The late response replaces nothing.
         let last = cache.read(key, wanted(TTL), |_| async { fetched(9, false) }).await;
         assert!(matches!(&last, ReadResult::Hit { response, .. } if version_of(response) == 1), "{last:?}");
     });
@@ -488,8 +489,8 @@ fn checker_finds_stale_reads_without_invalidation_marks() {
     assert!(world.stale.load(Ordering::Relaxed) > 0, "the checker finds nothing");
 }
 
-/// The classic mistake of single flights: known by the answer's name alone, a fetch that began before a write is joined
-/// after it. Here every lease has the same stamp, as if there were no generations; stored answers are left out, so that
+/// The classic mistake of single flights: known by the response's name alone, a fetch that began before a write is joined
+/// after it. Here every lease has the same stamp, as if there were no generations; stored responses are left out, so that
 /// only joining counts.
 struct Unstamped(Arc<MemoryStore>);
 
@@ -514,7 +515,7 @@ impl Store for Unstamped {
     }
 
     async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>, _: Millis) -> Result<FillResult, StoreError> {
-        // As after an answer that may not be stored: the next reader leads.
+        // As after a response that may not be stored: the next reader leads.
         let unmarked = CacheKey { upstream: 1, ..*key };
         self.0.release(&unmarked, reader).await.map(|()| FillResult::Fetched)
     }

@@ -1,7 +1,8 @@
-//! The promise of the cache for a whole fleet: no read through any replica that starts after a write through any
-//! replica was acknowledged is answered with what was there before, and no reader sees time go back. Gateways run as
-//! processes; where the store loses what it had acknowledged, the caches run in the test, so that the same run can be
-//! made without the fence. That one has to find stale answers, or the checker would prove nothing.
+//! Coherence of the cache across replicas: a read through any replica that starts after a write through any replica was
+//! acknowledged never gets an older response, and no reader sees a session go back. Gateways run as processes. To test
+//! a store that loses acknowledged data, the caches run in the test, with and without the fence.
+//!
+//! Without the fence, the checker must find stale responses: otherwise the test proves nothing.
 
 use crate::harness::replica::SEAL_KEY;
 use crate::harness::{Fleet, Known, LoadReport, Random, RedisServer, SESSIONS, long, redis_installed, seed, wait_for};
@@ -292,7 +293,7 @@ fn checker_finds_stale_reads_without_the_fence() {
     assert!(found.stale.into_inner() > 0, "the checker finds nothing");
 }
 
-/// Where a write of the whole upstream changes nothing, what was there before it counts again: also the leases.
+/// If an upstream-wide write changes nothing, the previous state is valid again, including its leases.
 #[test]
 fn read_during_an_upstream_wide_write_leaves_no_lease() {
     if !redis_installed() {

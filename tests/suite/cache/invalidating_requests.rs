@@ -1,4 +1,4 @@
-//! Which requests may change sessions: row by row over everything that the providers publish.
+//! Which requests invalidate sessions: one row for each operation that the providers publish.
 
 use crate::harness::grpc::{field, frame};
 use crate::harness::{Gateway, Request};
@@ -114,8 +114,8 @@ fn calls(procedure: &str, body: &Value, proto: &[u8]) -> Vec<(&'static str, Requ
     ]
 }
 
-/// Whoever the instance lets change something ends hits, whether the gateway has verified the caller or not: an
-/// instance's JWTs have no scopes that would say who may.
+/// The JWTs of an instance have no scopes, so the gateway cannot know who may write. Any write that the instance
+/// accepts invalidates.
 #[test]
 fn zitadel_writes_invalidate_for_verified_and_unverified_callers() {
     let guarded = Guarded::start(Options::default());
@@ -190,8 +190,8 @@ fn searches_and_denied_writes_do_not_invalidate() {
     assert_eq!(guarded.read(&tokens.jwt, &session), ("hit".to_owned(), 200), "who names what is not there");
 }
 
-/// A check that failed may have ended more than it names; what it names is read anew, and an answer that says that the
-/// user is locked ends the hits of all.
+/// A failed check may change more than the session that it names. That session is invalidated. If the response says
+/// that the user is locked, all sessions are.
 #[test]
 fn failed_checks_invalidate() {
     let guarded = Guarded::start(Options { password_attempts: Some(2), ..Options::default() });
@@ -223,7 +223,7 @@ fn failed_checks_invalidate() {
     drop(instance.mails());
 }
 
-/// The same word ends all hits whatever carries it, and where no session is named.
+/// The error invalidates all sessions on every carrier, also if the request names no session.
 #[test]
 fn locked_user_invalidates_on_every_carrier() {
     let guarded = Guarded::start(Options::default());
@@ -242,8 +242,7 @@ fn locked_user_invalidates_on_every_carrier() {
     }
 }
 
-/// A logout needs no credential: it goes to the provider, and ends the hits of the one session that an ID token of the
-/// provider names. Nobody ends any other hits with it.
+/// A logout needs no credential. It passes through, and invalidates only the session in an ID token of the provider.
 #[test]
 fn logout_invalidates_the_session_in_its_id_token() {
     let guarded = Guarded::start(Options::default());

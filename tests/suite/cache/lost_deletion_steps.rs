@@ -1,4 +1,4 @@
-//! Steps of deletions that are lost on their way to Redis: what a reader is shown once the deletion is acknowledged.
+//! Steps of a deletion that are lost on the way to Redis: what readers get once the deletion is acknowledged.
 
 use crate::harness::replica::{Provider, Replica, path};
 use crate::harness::{RedisServer, Request, redis_installed, wait_for};
@@ -124,9 +124,9 @@ fn deletion_after_a_purge_holds_if_later_steps_are_lost() {
     assert!(world.losing.ends.load(Ordering::SeqCst) > 0);
 }
 
-/// What is recorded once more since a purge came in between is lost: no mark stands by then.
+/// A purge interrupts the deletion, which is recorded again; that step is lost, and no mark remains.
 #[test]
-fn deletion_that_a_purge_may_have_undone_is_not_acknowledged() {
+fn deletion_that_a_purge_may_have_undone_is_not_acknowledged_at_once() {
     if !redis_installed() {
         return;
     }

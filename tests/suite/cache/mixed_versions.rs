@@ -1,6 +1,6 @@
-//! Fleets of two versions: replicas with the scripts of the version before (protocol 1, in `previous`) and with those
-//! of this one see each other's marks, generations and, but for tenants beside the provider's own, deletions. Entries
-//! have keys of their own.
+//! Replicas of two versions on one store. Replicas with the scripts of the previous version (protocol 1, in `previous`)
+//! and of this one share marks and generations. They share deletions of the provider's own tenant. Entries have
+//! different keys.
 
 use crate::harness::{RedisServer, redis_installed};
 use base64::Engine;
@@ -172,8 +172,8 @@ fn both_versions_share_deletions_and_epochs() {
     });
 }
 
-/// The version before keeps every tenant's deletions in the state: who knows of tenants shows one as the own tenant's
-/// alone.
+/// The previous version stores deletions without a tenant. This version shows such a deletion only to the provider's
+/// own tenant.
 #[test]
 fn deletion_by_the_previous_version_applies_to_the_own_tenant() {
     if !redis_installed() {
@@ -199,7 +199,8 @@ fn deletion_by_the_previous_version_applies_to_the_own_tenant() {
     assert_eq!([OWN, OTHER].map(|tenant| reads(&mut connection, tenant, NEVER)), ["G", "G"], "for all tenants");
 }
 
-/// The version of a purge stands where the version before keeps the floor of a state, and leaves it there.
+/// This version stores the version of a purge in the field where the previous one stores the minimum version, and the
+/// previous one keeps it.
 #[test]
 fn upstream_purge_survives_writes_of_both_versions() {
     each(|connection, one, other| {
@@ -223,7 +224,6 @@ fn upstream_purge_survives_writes_of_both_versions() {
     });
 }
 
-/// States as the version before has left them in a store.
 #[test]
 fn recorded_states_of_the_previous_version_are_understood() {
     if !redis_installed() {
@@ -254,8 +254,8 @@ fn recorded_states_of_the_previous_version_are_understood() {
 /// An end that is not over yet, in the place of the one that was recorded.
 const EVER: &str = "9999999999999";
 
-/// What the program of the version before has left in a server, byte for byte but for the ends of marks and deletions.
-/// It was recorded while it read, changed and deleted sessions of Auth0.
+/// A dump of a server that the previous version used while it read, changed and deleted sessions of Auth0; only the
+/// expiry of marks and deletions differs.
 #[test]
 fn recorded_store_of_the_previous_version_is_understood() {
     if !redis_installed() {
@@ -299,7 +299,7 @@ fn recorded_store_of_the_previous_version_is_understood() {
     assert_eq!(opened, Value::BulkString(b"W".to_vec()));
 }
 
-/// A sealed entry of the version before, under the very state that it belongs to.
+/// The entry stands under the state that it belongs to.
 #[test]
 fn sealed_entry_of_the_previous_version_is_not_a_hit() {
     if !redis_installed() {

@@ -1,12 +1,12 @@
-//! The rules of coherence in every order of events: an explicit-state model checker that drives the very rules that
-//! ship. The store runs [`sessiongate::coherence`], readers and writers decide by its `reading` and `writing`; the
-//! model supplies the rest: two processes, a provider that counts versions, and a world in which steps of the store are
-//! carried out late, twice or not at all, answers are lost, processes die, keys vanish, marks run out, and the store
-//! falls back to an older copy of itself.
+//! An explicit-state model checker of the cache protocol: it drives the shipped rules through every order of events.
+//! The store runs [`sessiongate::coherence`]; readers and writers use its `reading` and `writing`. The model adds two
+//! processes, a provider that counts versions, and failures: steps of the store run late, twice or never, responses are
+//! lost, processes die, keys vanish, marks expire, and the store falls back to an older copy.
 //!
-//! Two properties are looked for. *Stale*: an answer from the cache, or of a joined fetch, that is older than what was
-//! acknowledged before its read began. *Backwards*: an answer that is older than one that was given before its read
-//! began. The variants that leave a part of the protocol out have to break them, or the model would prove nothing.
+//! It looks for violations of two properties. *Stale*: a response from the cache, or of a joined fetch, that is older
+//! than a write that was acknowledged before its read began. *Backwards*: a response that is older than another one
+//! that was given before its read began. Variants without a part of the protocol must violate them: otherwise the model
+//! proves nothing.
 
 mod search;
 mod world;

@@ -1,5 +1,5 @@
-//! Purges by hand: what they drop and where, who may ask for them, and the command for them. And what is not to be
-//! deployed.
+//! The purge endpoint and command: what they drop, on which replicas, and who may use them. Also: which cache
+//! configurations `check --deploy` rejects.
 
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::replica::{Provider, Replica, path, status};
@@ -137,7 +137,7 @@ fn purge_command_reports_its_result() {
     assert!(finished.stderr.contains("cannot reach the gateway"), "{}", finished.stderr);
 }
 
-/// The configuration in the example for Kubernetes, with what it may be deployed and with what not.
+/// The configuration in the Kubernetes example, with and without its store.
 #[test]
 fn check_for_a_deployment_requires_a_shared_store_for_replicas() {
     let text = fs::read_to_string(project().join("deploy/kubernetes/shared-gateway.yaml")).unwrap();

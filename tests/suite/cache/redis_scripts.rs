@@ -1,5 +1,5 @@
-//! The scripts that run in Redis do what the rules of coherence do: random sequences of steps meet the same answers
-//! from a real server and from the rules. Time is made to pass by moving every time that the server has stored.
+//! The Redis scripts match the rules of [`sessiongate::coherence`]: random sequences of steps give the same results on
+//! a real server and with the rules. The test moves all stored times instead of waiting.
 
 use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
@@ -635,7 +635,7 @@ fn scripts_bound_writes_in_flight_like_the_rules() {
     assert!(matches!(read(&mut both), Acquired::Lead { .. }));
 }
 
-/// Two deletions at the same time may have looked for the last purge in another order than they are recorded in.
+/// Concurrent deletions may read the last purge in another order than they are recorded.
 #[test]
 fn scripts_keep_the_later_purge_of_two_deletions() {
     if !redis_installed() {

@@ -1,5 +1,5 @@
-//! The store in Redis, on real servers: what replicas share, what they see of each other's writes, what stands in the
-//! store, and what becomes of requests when it fails.
+//! The Redis store on real servers: what replicas share, how they see each other's writes, what is stored, and how
+//! requests fare when the store fails.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::harness::replica::{Provider, Replica, STORE_TIMEOUTS, path, status, version};
@@ -37,7 +37,7 @@ fn replicas_share_entries_and_see_each_others_writes() {
     assert_eq!(provider.reads(), 5);
 }
 
-/// A replica that has just begun knows nothing of the epoch; while a write marks it, deletions count all the same.
+/// A new replica does not know the epoch. While a write marks it, deletions must count anyway.
 #[test]
 fn replica_started_during_an_upstream_wide_write_knows_deletions() {
     let Some((server, provider, [one])) = fleet("{}") else { return };
@@ -103,8 +103,8 @@ fn dead_reader_delays_others_only_briefly() {
     assert_eq!((provider.reads(), other.event("lease_lost")), (2, 1));
 }
 
-/// A server that stands still carries out what it was asked once it goes on: also for those who have gone away by then,
-/// and for those who have asked the provider instead.
+/// A server that hangs executes pending commands when it resumes, also for readers that have left or have fetched from
+/// the provider.
 #[test]
 fn reader_that_gives_up_leaves_no_lease() {
     let Some((server, provider, [one, other])) = fleet("{}") else { return };
@@ -120,7 +120,7 @@ fn reader_that_gives_up_leaves_no_lease() {
     assert_eq!(provider.writes(), 1);
 }
 
-/// The same where the time is over that the caller gives it.
+/// The same after the deadline that the caller sets.
 #[test]
 fn reader_past_its_deadline_leaves_no_lease() {
     if !redis_installed() {
@@ -146,7 +146,7 @@ fn reader_past_its_deadline_leaves_no_lease() {
     assert_eq!((other.event("lease_lost"), recorder.count()), (0, 1));
 }
 
-/// A client that wants a fresh answer fetches without a lease. Who joins it has taken one, for which nobody fetches.
+/// A `no-cache` request fetches without a lease. A reader that joins it may have acquired one that no fetch uses.
 #[test]
 fn reader_that_joins_a_fetch_leaves_no_lease() {
     let Some((server, provider, [one, other])) = fleet("{}") else { return };
@@ -280,8 +280,7 @@ fn without_the_store_requests_go_to_the_provider() {
     assert_eq!(provider.writes(), 1);
 }
 
-/// The store comes back as it was before a write that it did not see: as after a failover that loses what was
-/// acknowledged.
+/// The store returns in a state before a write that it missed, as after a failover that loses acknowledged data.
 #[test]
 fn entries_from_before_a_reconnect_are_not_served() {
     let Some((mut server, provider, [replica])) = fleet("{ ttl: 5m }") else { return };
@@ -383,8 +382,7 @@ fn store_errors_are_treated_as_no_store() {
     assert_eq!(provider.writes(), 5);
 }
 
-/// A server that refuses writes but would still show what it has: writes go on without their marks, so nothing may be
-/// shown.
+/// The server rejects writes and would still return entries. Writes proceed without marks, so no entry may be served.
 #[test]
 fn read_only_store_serves_no_reads() {
     let Some((server, provider, [one, other])) = fleet("{ ttl: 5m }") else { return };
@@ -410,7 +408,7 @@ fn read_only_store_serves_no_reads() {
     assert_eq!(provider.writes(), 2);
 }
 
-/// Reads its data back from its disk: after it was killed, and once more as a replica does that is given another copy.
+/// The server loads its data: after it was killed, and again as a replica does with a new copy.
 #[test]
 fn loading_store_is_treated_as_no_store() {
     if !redis_installed() {
@@ -445,7 +443,7 @@ fn loading_store_is_treated_as_no_store() {
     cached(1);
     let _: () = server.ask(&["CONFIG", "SET", "key-load-delay", "20000"]);
     thread::scope(|scope| {
-        // It keeps its connections, and refuses over them.
+        // It keeps its connections, and rejects over them.
         scope.spawn(|| server.ask::<()>(&["DEBUG", "RELOAD"]));
         works_meanwhile(&server, 1);
     });
@@ -454,7 +452,7 @@ fn loading_store_is_treated_as_no_store() {
     assert_eq!((provider.writes(), one.event("invalidation_failed")), (2, 2));
 }
 
-/// A user that may still read, but no longer write: marks are refused, so nothing may be shown either.
+/// The user may still read, but marks cannot be set, so no entry may be served.
 #[test]
 fn revoked_write_permission_stops_hits_on_all_replicas() {
     let Some((server, provider, _)) = fleet::<0>("{}") else { return };

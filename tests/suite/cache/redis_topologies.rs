@@ -1,5 +1,5 @@
-//! The ways to a store in Redis: through sentinels, in a cluster, over TLS. Servers are lost under load, and keys move;
-//! no client sees an error, nothing is stale, and the cache works again afterwards.
+//! Redis with Sentinel, as a cluster, and over TLS. Under load, servers fail and slots move: no client sees an error,
+//! no response is stale, and caching works again afterwards.
 
 use crate::harness::replica::{Provider, Replica, STORE_TIMEOUTS, path, status, version};
 use crate::harness::{
@@ -46,8 +46,8 @@ fn server_restarts_under_load() {
     assert_good("a server comes and goes", found);
 }
 
-/// Reads go on without it, writes are refused that cannot be marked, and what is half done is carried out when it goes
-/// on: nothing is stale, and no session goes back.
+/// Reads proceed without the server, writes that cannot set a mark are rejected, and pending commands are executed when
+/// it resumes: no response is stale, and no session goes back.
 #[test]
 fn server_hangs_under_load() {
     const ROUNDS: usize = 6;
@@ -131,7 +131,7 @@ fn documented_permissions_suffice_with_sentinels() {
     assert_eq!(version(&replica.get()), 1);
 }
 
-/// It answers the gateway, but not the sentinels: another server may take over at any moment.
+/// The server responds to the gateway but not to the sentinels: a failover may happen at any moment.
 #[test]
 fn server_that_sentinels_consider_down_is_not_used() {
     if !redis_installed() {
@@ -223,8 +223,7 @@ fn delete(replica: &Replica) -> u16 {
     request.send(&replica.gateway.url()).status
 }
 
-/// What is where while a slot moves is said of each step of the way: it is one for all sessions of a fleet, but not one
-/// moment.
+/// The test checks each step of the migration.
 #[test]
 fn session_is_served_throughout_a_slot_migration() {
     if !redis_installed() {
@@ -261,8 +260,8 @@ fn session_is_served_throughout_a_slot_migration() {
     assert_eq!(replica.event("invalidation_failed"), 0);
 }
 
-/// What is remembered for tenants has a key of its own, which mostly does not exist yet: no step may create it
-/// meanwhile.
+/// Data about tenants has a key of its own, which usually does not exist yet. No step may create it during the
+/// migration.
 #[test]
 fn session_deleted_during_a_slot_migration_is_gone_at_once() {
     if !redis_installed() {
@@ -290,7 +289,7 @@ fn session_deleted_during_a_slot_migration_is_gone_at_once() {
     gone("the slot has moved");
 }
 
-/// When the upstream was purged last is asked for before a deletion is recorded, and may be at another server.
+/// Before a deletion is recorded, the last purge of the upstream is read, possibly from another server.
 #[test]
 fn deletion_is_recorded_while_the_server_of_the_epoch_hangs() {
     if !redis_installed() {
@@ -334,7 +333,7 @@ fn deletion_is_recorded_while_the_server_of_the_epoch_hangs() {
     wait_for("the deletion to be seen", || (replica.get().status == 404).then_some(()));
 }
 
-/// Of a cluster, which has other servers for most keys, too: readers would not notice before they ask.
+/// In a cluster, most keys are on other servers, so readers would not notice a broken connection early.
 #[test]
 fn idle_connections_are_probed() {
     if !redis_installed() {
@@ -413,7 +412,7 @@ fn sentinels_and_their_servers_over_tls() {
     assert_good("failover by sentinels over TLS", found);
 }
 
-/// Sentinels and clusters name servers by their addresses, and certificates are for names.
+/// Sentinels and clusters report addresses, while certificates contain names.
 #[test]
 fn tls_server_name_can_differ_from_the_address() {
     if !redis_installed() {
@@ -540,10 +539,10 @@ fn sandbox_runs_on_a_real_redis() {
     assert_eq!(server.keys().iter().filter(|key| !key.ends_with(":protocol:2")).count(), 3);
 }
 
-/// Hands bytes on to a server and back; on demand it breaks off in the middle of an answer.
+/// Hands bytes on to a server and back; on demand it breaks off in the middle of a response.
 struct Breaking {
     port: u16,
-    /// After how many bytes the next answer breaks off, or [`WHOLE`].
+    /// After how many bytes the next response breaks off, or [`WHOLE`].
     cut: Arc<AtomicUsize>,
 }
 
@@ -567,7 +566,7 @@ impl Breaking {
         breaking
     }
 
-    /// Lets the next answer that is long enough break off after so many bytes, or before its last one.
+    /// Lets the next response that is long enough break off after so many bytes, or before its last one.
     fn cut(&self, after: usize) {
         self.cut.store(after, Ordering::SeqCst);
     }
@@ -581,7 +580,7 @@ fn hand_on(mut server: TcpStream, mut client: TcpStream, cut: &AtomicUsize) -> i
     let mut part = [0; 16_384];
     loop {
         let length = server.read(&mut part)?;
-        // Only in what is long enough to be an entry, or the answers to several commands.
+        // Only in what is long enough to be an entry, or the responses to several commands.
         if length > 350 {
             let after = cut.swap(WHOLE, Ordering::SeqCst);
             if after != WHOLE {
@@ -618,7 +617,7 @@ fn truncated_redis_replies_under_load() {
     assert_good("answers break off", found);
 }
 
-/// The answer to a hit: what there is of the text before, the entry's head, what is sealed, and the very last bytes.
+/// The response to a hit is cut in the text before it, in the entry's head, in the sealed part, and in the last bytes.
 #[test]
 fn truncated_entry_is_not_a_hit() {
     if !redis_installed() {

@@ -1,5 +1,5 @@
-//! The session cache on real sockets: what is stored and for how long, who shares it, what a write does to it, and that
-//! one fetch serves all who ask at the same time.
+//! The session cache on real sockets: what is stored and for how long, who shares it, what a write invalidates, and
+//! that concurrent misses cause one fetch.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::harness::{Connection, Gateway, Request, Response, wait_for};
@@ -72,7 +72,7 @@ fn is_hit(response: &Response) -> bool {
     status(response).starts_with("sessiongate; hit")
 }
 
-/// A gate that answers wait at.
+/// A gate that responses wait at.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -129,7 +129,7 @@ fn in_millis(millis: i64) -> String {
     )
 }
 
-/// Many readers and writers through a gateway before a provider that takes its time: no answer from the cache is older
+/// Many readers and writers through a gateway before a provider that takes its time: no response from the cache is older
 /// than what had been acknowledged when the read began.
 #[test]
 fn no_stale_read_after_an_acknowledged_write() {
@@ -422,7 +422,7 @@ const USER_WIDE: [(&str, &str, &str); 18] = [
     ("DELETE", "/API/v2/users/auth0%7Cx", ""),
 ];
 
-/// Proxies may repeat a DELETE or a PUT: what the second copy does not find, the first has removed or renamed.
+/// Proxies may repeat a DELETE or a PUT. If the second copy finds nothing, the first has removed or renamed it.
 #[test]
 fn not_found_on_a_repeatable_write_invalidates_for_verified_callers() {
     for (verified, method, answered, stale) in [
@@ -459,7 +459,7 @@ fn not_found_on_a_repeatable_write_invalidates_for_verified_callers() {
     }
 }
 
-/// The session itself, by its own operations and by the one that revokes a user's access to it.
+/// Its own operations, and the one that revokes a user's access to the session.
 #[test]
 fn write_of_a_session_invalidates_only_that_session() {
     let cached = cached("{}", |call: &mut Call| {
@@ -611,7 +611,7 @@ fn only_valid_responses_are_stored() {
     }
 }
 
-/// Its body is whole, but nobody can know that.
+/// The body happens to be complete, which the gateway cannot know.
 #[test]
 fn truncated_response_is_not_stored() {
     let whole = session(&json!({})).to_string();
@@ -791,7 +791,7 @@ fn without_a_cache_every_read_goes_to_the_provider() {
     assert_eq!(cached.get().status, 200, "nothing is remembered");
 }
 
-/// Two upstreams may have sessions of the same id: what is stored for one is not for the other.
+/// Two upstreams may have sessions with the same ID.
 #[test]
 fn upstreams_do_not_share_entries() {
     let one = Recorder::start(|call: &mut Call| call.json(200, &session(&json!({"of": "one"}))));

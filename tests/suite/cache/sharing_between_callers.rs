@@ -1,4 +1,4 @@
-//! Who shares what: upstreams before one provider, callers of one fetch, and those whom nobody has verified.
+//! What is shared between upstreams of one provider, between callers of one fetch, and with unverified callers.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
 use crate::harness::{Connection, Gate, Gateway, Request, Response, wait_for};
@@ -56,8 +56,8 @@ fn unverified_callers_learn_of_deletions_from_the_provider_only() {
     assert_eq!(get(&gateway, &path(), "Bearer bad").status, 401);
 }
 
-/// Who joins a fetch cannot be seen from outside. So it is tried again until all have joined: those that are late ask
-/// for themselves.
+/// Joins are not observable from outside, so the test repeats until all callers have joined; late ones fetch by
+/// themselves.
 #[test]
 fn callers_with_one_credential_share_its_rejection() {
     let gate = Gate::closed();
@@ -126,7 +126,7 @@ fn joined_caller_fetches_by_itself_if_the_first_is_rejected() {
     }
 }
 
-/// One credential, from two sources: the first one's share is used up.
+/// One credential from two sources; the first source is at its limit.
 #[test]
 fn joined_caller_fetches_by_itself_if_the_first_hits_its_source_limit() {
     let gate = Gate::closed();

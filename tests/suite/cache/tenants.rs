@@ -1,5 +1,5 @@
-//! Tenants behind one address of a provider, told apart by the host that it is told and by what trusted peers say of
-//! the instance: writes end hits by every name, and what is shown of a deletion or of a version belongs to one tenant.
+//! Tenants behind one address of a provider, distinguished by the host that the provider sees and by instance headers
+//! of trusted peers. A write invalidates under every host name; deletions and versions belong to one tenant.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
 use crate::harness::replica::{SEAL_KEY, STORE_TIMEOUTS, status};
@@ -192,7 +192,7 @@ fn purge_clears_deletions_of_all_tenants() {
     });
 }
 
-/// Another replica purges the upstream; this one has not looked since when it records a deletion.
+/// Another replica purges the upstream. This replica records a deletion before it notices.
 #[test]
 fn purge_before_a_deletion_does_not_clear_it() {
     if !redis_installed() {
@@ -214,7 +214,7 @@ fn purge_before_a_deletion_does_not_clear_it() {
     }
 }
 
-/// A provider that lags behind its own acknowledgement.
+/// The provider lags behind its own acknowledgement.
 #[test]
 fn minimum_version_applies_to_its_tenant_only() {
     each(|world| {
@@ -235,7 +235,6 @@ fn minimum_version_applies_to_its_tenant_only() {
     });
 }
 
-/// A read for a tenant waits for the store no more often than any other.
 #[test]
 fn deletions_cost_reads_no_extra_round_trip() {
     if !redis_installed() {
@@ -254,7 +253,7 @@ fn deletions_cost_reads_no_extra_round_trip() {
     assert_eq!((steps("acquire"), steps("deleted")), (before + TENANTS.len() as u64, 0));
 }
 
-/// A replica of the version before, which does not tell tenants apart, deletes the session of one of them.
+/// A replica of the previous version, which does not distinguish tenants, deletes a session.
 #[test]
 fn deletion_of_an_unknown_tenant_is_left_to_the_provider() {
     if !redis_installed() {
@@ -374,7 +373,7 @@ fn instance_headers_of_trusted_peers_separate_tenants() {
     });
 }
 
-/// Whatever `url` it is reached by.
+/// The `url` of the upstream does not matter.
 #[test]
 fn own_tenant_is_the_host_sent_to_the_provider() {
     on_each_store(|redis| {

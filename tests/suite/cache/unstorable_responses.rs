@@ -1,5 +1,5 @@
-//! What an answer that cannot be stored does to what is, and in which order answers count: in the store in memory and
-//! in Redis.
+//! How a response that cannot be stored affects the entry, and which of several responses is newer: with the in-memory
+//! store and with Redis.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::harness::replica::{SEAL_KEY, status};
@@ -215,7 +215,7 @@ fn denied_caller_gets_no_hits() {
     });
 }
 
-/// First it is denied, and then somebody else stores it.
+/// A caller is denied first; then another caller's read is stored.
 #[test]
 fn denial_is_recorded_without_an_entry() {
     let act = |call: &mut Call| match call.turn {
@@ -248,7 +248,7 @@ fn stored_404_is_per_credential() {
     });
 }
 
-/// Where answers wait, by their number.
+/// Where responses wait, by their number.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -265,7 +265,7 @@ impl Gate {
     }
 }
 
-/// A slow read begins, another wants its own and is faster: what the slow one brings is not shown to anybody after it.
+/// A slow read begins. A `no-cache` read is faster. The response of the slow one must not be served afterwards.
 #[test]
 fn slow_fetch_does_not_replace_a_newer_entry() {
     const SLOW: &str = "2026-01-01T00:00:05.000Z";
@@ -309,8 +309,8 @@ fn slow_fetch_does_not_replace_a_newer_entry() {
     }
 }
 
-/// A read begins, then one that wants its own; the provider may have seen the session for the second before it did for
-/// the first. Both are shown what they waited for, and nobody is shown either of the two after that.
+/// A read begins, then a `no-cache` read. The provider may have processed them in either order. Both get their
+/// response, and neither is served afterwards.
 #[test]
 fn concurrent_fetches_leave_no_older_entry() {
     for version in [Some(STORED), None] {
@@ -576,8 +576,8 @@ fn unstored_404_drops_the_entry() {
     });
 }
 
-/// A slow read begins, another is faster and its response may not be stored: what the slow one brings must not come
-/// behind it.
+/// A slow read begins. Another one is faster, and its response cannot be stored. The slow response must not be stored
+/// after it.
 #[test]
 fn slow_fetch_is_not_stored_after_an_unstorable_response() {
     for version in [Some(NEW), Some(STORED), None] {
@@ -602,7 +602,8 @@ fn slow_fetch_is_not_stored_after_an_unstorable_response() {
     }
 }
 
-/// A read begins, and then a write that will be rejected: the response to the read comes while the write is in flight.
+/// A read begins, and then a write that the provider will reject. The response to the read arrives while the write is
+/// in flight.
 #[test]
 fn newer_response_during_a_write_drops_the_entry() {
     let shows = Shows::new();

@@ -1,6 +1,5 @@
-//! Callers whom the gateway has not verified, before a cache: whatever they send keeps nobody from it for longer than
-//! it is in flight, unless the provider has taken it, and gets nobody else's write rejected. And pass-through requests
-//! that invalidate, as wholes.
+//! Unverified callers and the cache: their requests bypass the cache only while they are in flight, unless the provider
+//! accepts them, and never cause a write of another caller to be rejected. Also: pass-through requests that invalidate.
 
 use crate::harness::grpc::{field, frame};
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
@@ -91,7 +90,7 @@ impl Place {
         self.cache().starts_with("sessiongate; hit; ttl=")
     }
 
-    /// Reads until the answer comes from the cache: a server is told of it behind the first answer.
+    /// Reads until the response comes from the cache: a server is told of it behind the first response.
     fn prime(&self) {
         wait_for("a hit", || self.is_hit().then_some(()));
     }
@@ -225,7 +224,7 @@ fn rejected_writes_beyond_the_tracked_number_do_not_invalidate() {
     assert!(place.is_hit(), "{}", place.cache());
 }
 
-/// At ZITADEL a verified token may be any user's: what such users may do only the provider knows.
+/// At ZITADEL, a verified token may be any user's. Only the provider knows what a user may do.
 #[test]
 fn writes_of_users_without_permission_neither_invalidate_nor_block() {
     let gate = Gate::closed();
@@ -559,7 +558,7 @@ fn incomplete_call_is_not_sent_and_sets_no_mark() {
     assert_eq!(calls.provider.arrived().len(), 1);
 }
 
-/// As `grpc-status` says it: in the head alone, behind an empty body, in a frame of the body.
+/// `grpc-status` in the head alone, after an empty body, and in a frame of the body.
 #[test]
 fn rejected_calls_do_not_invalidate_and_pass_unchanged() {
     fn trailers(code: &str) -> Vec<u8> {
@@ -613,8 +612,7 @@ fn call_completes_by_its_status_after_its_client_left() {
     }
 }
 
-/// A message is passed on as it comes, whatever its size: only the end of a call waits for what is still to be said of
-/// it.
+/// Messages of any size are streamed. Only the end of a call waits until the invalidation is settled.
 #[test]
 fn message_is_streamed_before_its_call_ends() {
     const SIZE: usize = 6 << 20;

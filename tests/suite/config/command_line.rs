@@ -1,4 +1,4 @@
-//! The command line: what it prints, and with which status it ends.
+//! The command line: output and exit status.
 
 use crate::harness::{
     Finished, Process, Request, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, skipped, wait_for,
@@ -39,7 +39,7 @@ fn check_accepts_a_valid_configuration() {
     assert_eq!(finished.stderr, "");
 }
 
-/// In a service mesh plain HTTP to another name is normal: it can be said that it is meant.
+/// In a service mesh, plain HTTP to another host is normal, so an option allows it.
 #[test]
 fn check_for_a_deployment_accepts_allowed_plain_http() {
     let plain = GOOD.replace("127.0.0.1:1", "provider.example");
@@ -305,7 +305,7 @@ fn sandbox_has_a_rate_limit() {
     assert!(limited.header("X-RateLimit-Limit").is_some(), "{limited:?}");
 }
 
-/// What the tour tells a newcomer to copy does what its comments say.
+/// The commands have the results that the comments of the tour describe.
 #[test]
 fn commands_of_the_sandbox_tour_work() {
     const FREE: &str = "127.0.0.1:0";

@@ -1,5 +1,4 @@
-//! Another configuration takes the place of the one that holds, while requests are served: what makes it do so, what
-//! stands in its way, and what survives.
+//! Configuration reload while requests are served: what triggers it, what prevents it, and which state is kept.
 
 mod files;
 mod under_load;

@@ -1,4 +1,5 @@
-//! Clients that leave before they have their response: a decision of its own, and no failure of the provider's.
+//! Clients that disconnect before they have their response: the decision is `client_gone`, and not a failure of the
+//! provider.
 
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::{Gateway, Request, TIMEOUT, wait_for};
@@ -237,8 +238,7 @@ fn disconnect_while_waiting_for_a_slot_is_client_gone() {
     }
 }
 
-/// Of a body that is too large to be kept nothing is read while its request waits, also not to see whether its client
-/// has left.
+/// While a request waits, a body that is too large to buffer is not read, not even to detect a disconnect.
 #[test]
 fn disconnect_while_a_large_body_waits_is_client_gone() {
     // As much as the system holds: what does not get there hides its end.
@@ -276,7 +276,6 @@ fn disconnect_in_the_request_body_is_client_gone() {
     }
 }
 
-/// The provider answers others as before.
 #[test]
 fn disconnects_are_not_counted_as_provider_failures() {
     let place = Place::start("");

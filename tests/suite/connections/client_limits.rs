@@ -1,5 +1,4 @@
-//! What clients may ask of the gateway without asking for anything: deadlines, limits and floods, each at its limit and
-//! beyond.
+//! Limits on clients: timeouts, sizes, counts and floods, each at its limit and beyond.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{
@@ -301,7 +300,7 @@ fn min_body_rate_ends_a_missing_http2_body() {
     assert!(place.is_served().is_some());
 }
 
-/// The client of an upload that stands still can do nothing about it: only the time counts during which it may send.
+/// If the provider stalls an upload, the client cannot send. Only the time in which it can send counts.
 #[test]
 fn min_body_rate_ignores_time_blocked_by_the_provider() {
     const SIZE: usize = 16 << 20;
@@ -373,7 +372,7 @@ const CONTENT_LENGTH: u8 = 28;
 const COOKIE: u8 = 32;
 const HOST: u8 = 38;
 
-/// What a client has reset before anybody looked at it costs the client nothing, and the gateway a little.
+/// A stream that is reset before it is processed costs the client nothing, and the gateway a little.
 #[test]
 fn streams_reset_by_the_client_are_limited() {
     let place = place("{}");
@@ -384,7 +383,7 @@ fn streams_reset_by_the_client_are_limited() {
     assert!(place.is_served().is_some());
 }
 
-/// Faults on streams that make the gateway reset them are as cheap for the client.
+/// Faulty streams that the gateway resets are as cheap for the client.
 #[test]
 fn streams_reset_by_the_gateway_are_limited() {
     let place = place("{ limits: { streams: 1000 } }");
@@ -396,7 +395,7 @@ fn streams_reset_by_the_gateway_are_limited() {
     assert!(place.is_served().is_some());
 }
 
-/// A proxy before the gateway has connections that last: what is answered allows for what is not.
+/// A proxy in front of the gateway keeps connections for long: each completed stream allows for further resets.
 #[test]
 fn completed_streams_raise_the_reset_limit() {
     let place = place("{ limits: { streams: 1000 } }");
@@ -426,7 +425,7 @@ fn malformed_http2_requests_are_limited() {
     assert_eq!(place.recorder.seen().len(), 1);
 }
 
-/// A cookie in crumbs is as many headers as it has crumbs, however small they are.
+/// A cookie in crumbs counts as many headers as it has crumbs, however small they are.
 #[test]
 fn cookie_crumbs_count_as_headers() {
     let place = place("{}");
@@ -448,7 +447,6 @@ fn cookie_crumbs_count_as_headers() {
     assert_eq!(raw.end(&[small, goodbye()].concat()), Some(0));
 }
 
-/// Whoever goes on with a flood after being told is not listened to for long.
 #[test]
 fn flood_after_goaway_is_not_read() {
     let place = place("{}");
@@ -462,7 +460,7 @@ fn flood_after_goaway_is_not_read() {
     place.wait_for_cut("pings", 1);
 }
 
-/// Thousands of crumbs cost more to take apart than to send: they are counted before.
+/// Thousands of crumbs are more expensive to parse than to send, so they are counted first.
 #[test]
 fn head_with_thousands_of_cookie_crumbs_ends_the_connection() {
     let place = place("{}");
@@ -493,7 +491,8 @@ fn rejected_http2_heads_are_limited() {
     assert!(place.is_served().is_some());
 }
 
-/// A download in small windows, whose client says each time that it has read, twice, and measures the way with a PING.
+/// A download in small windows: the client sends two window updates for each read, and measures the round trip with a
+/// PING.
 #[test]
 fn window_updates_of_a_download_are_not_a_flood() {
     const SIZE: usize = 4 << 20;
@@ -526,7 +525,7 @@ fn window_updates_of_a_download_are_not_a_flood() {
     assert!(frames >= SIZE / 1024, "{frames}");
 }
 
-/// A head in pieces that never end, full or empty.
+/// Endless CONTINUATION frames, full or empty.
 #[test]
 fn continuation_flood_ends_the_connection() {
     let place = place("{}");
@@ -574,7 +573,7 @@ impl Files {
     }
 }
 
-/// Where the system has no more open files for the process, clients wait, and nothing ends.
+/// Clients wait, and no connection is closed.
 #[test]
 fn connections_wait_when_file_descriptors_run_out() {
     let place = place("{}");
@@ -598,7 +597,6 @@ fn connections_wait_when_file_descriptors_run_out() {
     assert_eq!(said, 1);
 }
 
-/// Those that are kept back are enough to answer probes and to read the configuration again.
 #[test]
 fn file_descriptors_are_reserved_for_probes_and_reload() {
     let place = place("{}");
@@ -624,7 +622,7 @@ fn file_descriptors_are_reserved_for_probes_and_reload() {
     files.allow_all();
 }
 
-/// Connections that say nothing are the first to go, and go in any case.
+/// Silent connections are closed first, and are closed in any case.
 #[test]
 fn probes_work_beside_many_incomplete_admin_requests() {
     let place = place("{}");
@@ -652,7 +650,7 @@ fn probes_work_beside_many_incomplete_admin_requests() {
     assert!(kept.exchange(&Request::new("GET", "/livez")).is_err(), "one that does nothing goes too");
 }
 
-/// What cannot be read for want of files is not what is wrong with it.
+/// A configuration that cannot be opened is not reported as invalid.
 #[test]
 fn reload_waits_when_file_descriptors_run_out() {
     let place = place("{}");
@@ -673,7 +671,7 @@ fn reload_waits_when_file_descriptors_run_out() {
     assert!(!place.gateway.log().iter().any(|line| line.contains("configuration rejected")));
 }
 
-/// Of few files clients get half, whatever is declared.
+/// If few file descriptors are available, clients get half of them, whatever the configuration says.
 #[test]
 fn connections_are_limited_to_the_available_file_descriptors() {
     if !cfg!(target_os = "linux") {

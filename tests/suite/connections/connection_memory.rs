@@ -1,7 +1,7 @@
-//! What a connection costs that waits: docs/operations.md says how much memory a process needs for its clients.
+//! Memory use of an idle connection, as documented in docs/operations.md.
 //!
-//! How much is resident hangs on what the allocator puts where: a future of Pingora's of the size of a buffer of the
-//! library for HTTP/2 made each connection cost half as much again.
+//! The resident size depends on how the allocator places objects. A future of Pingora with the size of an HTTP/2 buffer
+//! once made each connection half as large again.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{Gateway, TIMEOUT, frame, skipped};

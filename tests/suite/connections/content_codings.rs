@@ -1,4 +1,4 @@
-//! Responses that come compressed although the gateway asks for none, and what it says of itself where it fetches keys.
+//! Responses with a content coding although the gateway requests none, and the headers and errors of key fetches.
 
 use crate::harness::grpc::{Grpc, field, frame};
 use crate::harness::issuer::{Signer, World, config, document, read};
@@ -21,7 +21,7 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// An answer with this coding.
+/// A response with this coding.
 fn coded(mut response: Response, coding: &str) -> Response {
     response.body = match coding {
         "gzip" => gzip(&response.body),
@@ -81,7 +81,7 @@ fn compressed_governed_responses_are_decoded_and_cached() {
     }
 }
 
-/// A coding that cannot be undone is no reason to hide that a write was carried out.
+/// The client must learn that a write succeeded, also if the coding is unknown.
 #[test]
 fn undecodable_responses_pass_unchanged_and_are_not_cached() {
     let session = format!("/api/v2/sessions/{SESSION}");
@@ -106,7 +106,7 @@ fn undecodable_responses_pass_unchanged_and_are_not_cached() {
     assert_eq!((response.status, response.text().as_str()), (200, &*body), "it is not what its head says");
 }
 
-/// A code must not leave in a coding that the gateway cannot read; that the write was carried out is said all the same.
+/// If the gateway cannot decode a response, it withholds the body and still reports the success of the write.
 #[test]
 fn one_time_codes_are_stripped_from_compressed_responses() {
     let body = r#"{"details":{"sequence":"5"},"challenges":{"otpEmail":"123456"}}"#;
@@ -123,7 +123,7 @@ fn one_time_codes_are_stripped_from_compressed_responses() {
     }
 }
 
-/// Calls of ZITADEL's in every carrier: what cannot be read passes as it came, is not cached, and loses its codes.
+/// On every carrier of ZITADEL: such responses are not cached, and lose their one-time codes.
 #[test]
 fn grpc_responses_with_unknown_compression_pass_unchanged() {
     const READ: &str = "/zitadel.session.v2.SessionService/GetSession";
@@ -204,7 +204,7 @@ fn grpc_responses_with_unknown_compression_pass_unchanged() {
     }
 }
 
-/// A body that is not what its head says, without a coding: the write was carried out all the same.
+/// The body does not match its headers, without a coding. The write succeeded nevertheless.
 #[test]
 fn write_succeeds_if_its_response_cannot_be_decoded() {
     let provider = Scripted::start(|_| {
@@ -222,7 +222,7 @@ fn write_succeeds_if_its_response_cannot_be_decoded() {
     assert_eq!((response.status, response.text().as_str()), (200, "{}"), "a code may be in it");
 }
 
-/// Firewalls in front of issuers reject requests that do not say who sends them.
+/// Firewalls in front of issuers reject requests without these headers.
 #[test]
 fn key_fetches_send_user_agent_and_accept() {
     let key = Signer::new("one");
@@ -240,7 +240,7 @@ fn key_fetches_send_user_agent_and_accept() {
     assert_eq!(fetch.header("Accept-Encoding"), Some("identity"));
 }
 
-/// What is wrong with a document is named, so that it can be mended where it comes from.
+/// The log says what is wrong, so that an operator can mend it at its source.
 #[test]
 fn log_reports_codings_and_redirects_of_key_documents() {
     let key = Signer::new("one");
@@ -267,7 +267,6 @@ fn log_reports_codings_and_redirects_of_key_documents() {
     assert_eq!(read(&identity.gateway(""), &key.good()).status, 200, "no coding at all");
 }
 
-/// An issuer may take longer than others, if the configuration lets it.
 #[test]
 fn fetch_timeout_ends_key_fetches() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

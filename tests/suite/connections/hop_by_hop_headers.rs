@@ -1,5 +1,4 @@
-//! What speaks of one connection stays on it: how responses are framed for clients of every version, and which headers
-//! of providers are for the gateway alone.
+//! Hop-by-hop headers: how responses are framed for each HTTP version, and which headers of providers are removed.
 
 use crate::harness::recorder::{Recorder, SESSION, Then};
 use crate::harness::{Gateway, H2Provider, Part, Reply, Request, TIMEOUT};
@@ -51,7 +50,7 @@ fn http_1_0_clients_get_no_chunked_responses() {
     );
 }
 
-/// What is too large to be read whole passes part by part, whatever the provider speaks.
+/// A body that is too large to buffer is streamed, whichever HTTP version the provider uses.
 #[test]
 fn http_1_0_clients_can_upload_large_bodies() {
     const LENGTH: usize = 300_000;
@@ -82,7 +81,6 @@ fn http_1_0_clients_can_upload_large_bodies() {
     assert_eq!(provider.arrived().first().unwrap().body.len(), LENGTH);
 }
 
-/// A length lets a kept connection of HTTP/1.0 go on.
 #[test]
 fn http_1_0_keep_alive_works_with_content_length() {
     let recorder = Recorder::start(|call| call.response(200, "", "here"));
@@ -101,7 +99,7 @@ fn http_1_0_keep_alive_works_with_content_length() {
     }
 }
 
-/// On every way that a response takes: governed, passed, and sent as a whole since it may change sessions.
+/// On every path of a response: governed, pass-through, and pass-through that invalidates.
 #[test]
 fn hop_by_hop_headers_of_providers_are_removed() {
     const OWN: &str = "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-Kept: 1\r\nX-Named: 1\r\n\

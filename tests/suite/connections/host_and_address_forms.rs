@@ -1,5 +1,5 @@
-//! Hosts with the dot of the root at their end (`gate.ns.svc.cluster.local.`), which are the same hosts as without it;
-//! and clients of IPv4 at sockets of IPv6, which are the same clients.
+//! Hosts with a trailing dot (`gate.ns.svc.cluster.local.`) are the same hosts as without it. IPv4 clients of an IPv6
+//! socket are the same clients.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{DnsServer, Gateway, Request, Said, TIMEOUT, addresses, wait_for};
@@ -69,7 +69,7 @@ fn host_with_a_trailing_dot_is_the_same_host() {
     }
 }
 
-/// The dot says that the name is looked up as it is. The provider is known by its name without it.
+/// The trailing dot disables search domains. The provider sees its name without the dot.
 #[test]
 fn provider_url_may_have_a_trailing_dot() {
     let recorder = Recorder::auth0();
@@ -89,7 +89,7 @@ fn provider_url_may_have_a_trailing_dot() {
     dns.say("provider.test", Said::Code(3));
 }
 
-/// A socket that takes both versions of IP shows clients of IPv4 as addresses of IPv6.
+/// A dual-stack socket shows IPv4 clients as IPv6 addresses.
 #[test]
 fn ipv4_mapped_addresses_are_ipv4_clients() {
     let recorder = zitadel();

@@ -1,5 +1,5 @@
-//! Requests of HTTP/2, frame by frame: what is malformed reaches no provider as a whole request, on no route, whichever
-//! version of HTTP the provider speaks. The rules are those of HTTP/1, and those that only HTTP/2 has.
+//! Malformed HTTP/2 requests, frame by frame: none reaches a provider as a complete request, on any route, with either
+//! HTTP version at the provider. The rules are those of HTTP/1 and those that only HTTP/2 has.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
 use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, frame};
@@ -66,7 +66,7 @@ impl Client {
     fn request(&mut self, frames: impl Fn(u32) -> Vec<u8>) -> End {
         let stream = self.next;
         self.next += 2;
-        // Who refuses may close before it has read everything.
+        // Who rejects may close before it has read everything.
         let _ = self.stream.write_all(&frames(stream));
         self.end(stream)
     }
@@ -309,7 +309,7 @@ fn valid_requests_arrive_complete() {
     }
 }
 
-/// An empty body may be declared, and end in a frame of its own.
+/// An empty body may be declared, and may end in a frame of its own.
 #[test]
 fn declared_empty_body_is_accepted() {
     for http2 in [false, true] {
@@ -325,7 +325,6 @@ fn declared_empty_body_is_accepted() {
     }
 }
 
-/// A head may come in pieces.
 #[test]
 fn head_in_continuation_frames_is_accepted() {
     let place = Place::start(false);

@@ -1,5 +1,4 @@
-//! Clients that ask for much and read nothing: what they make the gateway hold is bounded, and others are served
-//! meanwhile.
+//! Clients that request much and read nothing: their memory use is bounded, and others are served meanwhile.
 
 use crate::harness::recorder::{Recorder, session};
 use crate::harness::{Gateway, Request, TIMEOUT, frame, skipped, wait_for};
@@ -100,7 +99,7 @@ impl Client {
         read.map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true)
     }
 
-    /// How many of these streams get a response and how many are refused, when all have got the one or the other.
+    /// How many of these streams get a response and how many are rejected, when all have got the one or the other.
     fn begun(&mut self, streams: &[u32]) -> (usize, usize) {
         let (mut begun, mut rejected) = (0, 0);
         while begun + rejected < streams.len() {
@@ -195,7 +194,7 @@ fn unread_rejections_do_not_count_as_in_flight() {
     assert_eq!(bodies.matches("Missing authentication").count(), 8, "{bodies}");
 }
 
-/// A client may leave responses for later: as long as there is memory, nobody is refused for it.
+/// A client may read its responses later. As long as there is memory, no stream is rejected for it.
 #[test]
 fn unread_responses_are_kept_while_memory_suffices() {
     let recorder = small_or_large();
@@ -234,7 +233,7 @@ fn client_that_does_not_read_gets_no_streams_when_memory_is_short() {
     client.ended(20);
 }
 
-/// The library for HTTP/2 looks at no stream that is opened behind its GOAWAY.
+/// The HTTP/2 library ignores streams that are opened after its GOAWAY.
 #[test]
 fn streams_after_goaway_hold_no_memory() {
     let (send, there) = std::sync::mpsc::channel::<()>();
@@ -272,7 +271,7 @@ fn client_that_reads_gets_all_streams_at_once() {
     assert_eq!(metric(&gateway, "sessiongate_memory_shed_total{shed=\"stream\"}"), 0);
 }
 
-/// Streams that wait for their provider, such as those of watches, are not held back by each other.
+/// Streams that wait for the provider, such as watches, are all sent to it.
 #[test]
 fn streams_waiting_for_the_provider_do_not_block_each_other() {
     let (send, all_are_here) = std::sync::mpsc::channel::<()>();
@@ -337,7 +336,7 @@ fn http1_clients_that_do_not_read_are_closed_before_memory_is_short() {
     press(open, |_, _| {});
 }
 
-/// A body of less than each request may hold in any case is always taken.
+/// A body smaller than the minimum share of a request is always accepted.
 #[test]
 fn incomplete_bodies_are_rejected_before_memory_is_short() {
     let recorder = Recorder::start(|call| {
@@ -399,7 +398,7 @@ fn incomplete_bodies_are_rejected_before_memory_is_short() {
     assert_eq!(read("large").send(&gateway.url()).status, 200);
 }
 
-/// A connection of HTTP/2 keeps what its streams have needed, also when all of them are over.
+/// An HTTP/2 connection keeps the memory of its streams after they have ended.
 #[test]
 fn idle_http2_connections_are_closed_when_memory_is_full() {
     let recorder = small_or_large();

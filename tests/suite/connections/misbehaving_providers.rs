@@ -1,6 +1,6 @@
-//! Providers that refuse, hang, break off or lie. What holds with each of them: what changes something reaches the
-//! provider at most once, a read at most twice; the client gets an answer in Auth0's shape, or, where a passed answer
-//! had begun, a connection that visibly breaks off; and the gateway serves the next request as if nothing had been.
+//! Providers that reject, hang, close early or send invalid responses. A write reaches the provider at most once, a
+//! read at most twice. The client gets a response in Auth0's shape, or a truncated one if a pass-through response had
+//! begun. The gateway serves the next request as usual.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::harness::{Gateway, Request, Response, wait_for};
@@ -18,7 +18,7 @@ struct Mode {
     act: Act,
     /// What a governed request is answered with.
     governed: &'static [u16],
-    /// What a passed request is answered with; 0 stands for an answer that breaks off.
+    /// What a pass-through request is answered with; 0 stands for a response that breaks off.
     passed: &'static [u16],
 }
 
@@ -135,7 +135,7 @@ pub fn requests() -> Vec<(Request, &'static str, bool)> {
     ]
 }
 
-/// What is wrong with an answer of the gateway's own.
+/// What is wrong with a response of the gateway's own.
 fn shape_fault(response: &Response) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let fits = body["statusCode"] == response.status
@@ -206,7 +206,7 @@ fn check(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
                 {
                     let _ = writeln!(faults, "{what}: {fault}");
                 }
-                // Where an answer has begun, nothing is sent again: of a governed one that is an informational one.
+                // Where a response has begun, nothing is sent again: of a governed one that is an informational one.
                 let begun = mode.passed == CUT && (!governed || mode.name.contains("hint"));
                 let most = if method == "GET" && !begun { 2 } else { 1 };
                 if reached == 0 || reached > most {
@@ -226,7 +226,7 @@ fn check(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
     assert!(faults.is_empty(), "{faults}");
 }
 
-/// What others would make of its body, nobody knows.
+/// Other servers might read its body differently.
 #[test]
 fn response_with_a_transfer_encoding_other_than_chunked_fails() {
     for (coding, status) in [
@@ -253,8 +253,7 @@ fn response_with_a_transfer_encoding_other_than_chunked_fails() {
     }
 }
 
-/// An answer behind the answer must not be given to the next who asks: on a pooled connection that would be another
-/// client.
+/// On a pooled connection, the next request may be another client's.
 #[test]
 fn surplus_response_is_not_given_to_the_next_request() {
     const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
@@ -288,7 +287,7 @@ fn surplus_response_is_not_given_to_the_next_request() {
     }
 }
 
-/// The same where it comes while the connection is idle.
+/// The same if it arrives while the connection is idle.
 #[test]
 fn unsolicited_response_on_an_idle_connection_is_dropped() {
     let recorder = Recorder::start(|call: &mut Call| {
@@ -311,7 +310,7 @@ fn unsolicited_response_on_an_idle_connection_is_dropped() {
     }
 }
 
-/// A kept connection that the provider closes while it is idle: nothing was sent on it, or not that anybody could know.
+/// The provider closes an idle connection. The request was not processed, or this cannot be known.
 #[test]
 fn closed_idle_connections_fail_no_read() {
     let recorder = Recorder::start(|call: &mut Call| {
@@ -377,7 +376,7 @@ fn unresolvable_provider_gives_503() {
     }
 }
 
-/// An answer that is too large to be read as a whole is refused; a passed one may have any size.
+/// Pass-through responses may have any size.
 #[test]
 fn buffered_responses_are_limited_to_4_mib() {
     let recorder = Recorder::start(|call: &mut Call| {
@@ -395,7 +394,6 @@ fn buffered_responses_are_limited_to_4_mib() {
     assert_eq!(get("/x").body.len(), (4 << 20) + 1);
 }
 
-/// A provider that takes long for one request does not hold up others.
 #[test]
 fn slow_response_does_not_block_others() {
     let recorder = Recorder::start(|call: &mut Call| {
@@ -426,7 +424,6 @@ fn slow_response_does_not_block_others() {
     drop(slow);
 }
 
-/// A client that goes away takes its passed request along: what nobody waits for is not paid for.
 #[test]
 fn disconnect_ends_a_pass_through_request() {
     let ended = Arc::new(Mutex::new(false));

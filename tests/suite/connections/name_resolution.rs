@@ -1,5 +1,5 @@
-//! Names of providers and issuers: looked up again when their time is over, never while a request waits, and what was
-//! known last stays where nothing better can be had.
+//! Host names of providers and issuers: they are looked up again when their TTL ends, never while a request waits, and
+//! the last known addresses stay in use if a lookup fails.
 
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::{DnsServer, FrameProvider, Gateway, Request, Said, addresses, wait_for};
@@ -39,7 +39,7 @@ fn configuration(dns: &DnsServer, url: &str) -> String {
     format!("dns: {{ servers: ['{servers}'] }}\nupstreams:\n  a: {{ dialect: auth0, url: {url}, auth: none }}\n")
 }
 
-/// A judged read, a judged write and a passed request: their statuses.
+/// A governed read, a governed write and a pass-through request: their statuses.
 fn ask(gateway: &Gateway) -> Vec<u16> {
     let session = format!("/api/v2/sessions/{SESSION}");
     let requests = [
@@ -90,7 +90,7 @@ fn changed_addresses_are_followed_and_vanished_names_keep_theirs() {
     gateway.wait_for_log(|line| line.contains("resolves again"));
 }
 
-/// Other servers may know another address, however long the last one would have held.
+/// The new servers are asked even if the TTL of the previous address has not ended.
 #[test]
 fn reload_uses_the_new_name_servers() {
     let pair = Pair::start();
@@ -111,7 +111,7 @@ fn reload_uses_the_new_name_servers() {
     assert_eq!(one.asked("provider.test"), 1);
 }
 
-/// A connection of HTTP/2 that all requests share is not one that lasts for ever.
+/// A shared HTTP/2 connection is replaced after a change of addresses.
 #[test]
 fn changed_addresses_are_followed_over_http2() {
     let pair = || {
@@ -145,7 +145,7 @@ fn name_that_resolves_later_is_found() {
     wait_for("the name", || (ask(&gateway) == [200; 3]).then_some(()));
 }
 
-/// The time of an answer counts: also the shorter one of an alias.
+/// The shorter TTL of an alias counts.
 #[test]
 fn names_are_looked_up_again_after_their_ttl() {
     let dns = DnsServer::start(&[
@@ -249,7 +249,7 @@ fn search_domains_and_ndots_work_as_in_a_pod() {
     assert_eq!(dns.names()[before..], ["acme.example.com"]);
 }
 
-/// The name that failed may be the right one; a name further on in the list may be somebody else's.
+/// The name whose lookup failed may be the right one; the next name in the search list may belong to someone else.
 #[test]
 fn failing_name_server_ends_the_search() {
     let dns = DnsServer::start(&[("idp.right.test", Said::Code(5)), ("idp", addresses(&["10.6.6.6"], 5))]);
@@ -331,7 +331,7 @@ fn system_resolver_is_used_without_a_usable_resolv_conf() {
     }
 }
 
-/// An address of IPv6 where there is none must not cost every second request.
+/// Without IPv6 connectivity, an IPv6 address must not delay every second request.
 #[test]
 fn addresses_without_a_route_are_skipped() {
     let recorder = Recorder::auth0();

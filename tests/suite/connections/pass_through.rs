@@ -1,5 +1,5 @@
-//! Passed requests, byte by byte: both directions stream, nothing is judged, bounded or rewritten that HTTP does not
-//! ask for, and what breaks off at the provider breaks off at the client.
+//! Pass-through requests, byte by byte: both directions stream, nothing is validated or limited, HTTP alone determines
+//! what is rewritten, and a response that the provider truncates is truncated at the client.
 
 use crate::harness::recorder::{Call, Recorder, Then};
 use crate::harness::{Connection, Gateway, Request, TIMEOUT, wait_for};
@@ -25,7 +25,7 @@ impl Passing {
         Client::open(&self.gateway)
     }
 
-    /// The whole answer, until the connection ends.
+    /// The whole response, until the connection ends.
     fn whole(&self, request: &str) -> String {
         let mut client = self.open();
         client.write(request);
@@ -260,7 +260,7 @@ fn informational_responses_pass() {
     assert!(whole.contains("HTTP/1.1 200 "), "{whole}");
 }
 
-/// The head of an answer is no larger than clients can be expected to read, on every way.
+/// The limit applies to governed and pass-through responses.
 #[test]
 fn response_with_a_too_large_head_fails() {
     let passing = passing(|call: &mut Call| {
@@ -347,7 +347,7 @@ fn truncated_response_is_truncated_at_the_client() {
     }
 }
 
-/// A WebSocket passes on paths that are not governed: after the 101 both sides speak as they like.
+/// After the 101, both sides send any bytes. The path is not governed.
 #[test]
 fn websocket_passes() {
     let passing = passing(|call: &mut Call| {
@@ -365,8 +365,7 @@ fn websocket_passes() {
     assert_eq!(passing.recorder.seen()[0].text(), "ping");
 }
 
-/// A provider that switches protocols without having been asked: the client never sees it, and what it sends is no
-/// tunnel.
+/// The provider switches protocols although the client did not request it. No tunnel is opened.
 #[test]
 fn unrequested_101_does_not_reach_the_client() {
     let passing = passing(|call: &mut Call| {
@@ -399,7 +398,7 @@ fn unrequested_101_does_not_reach_the_client() {
     }
 }
 
-/// An offer may stand among others in `Connection`, in any case.
+/// `Connection` may contain other options, in any case.
 #[test]
 fn upgrade_is_found_among_other_connection_options() {
     let passing = passing(|call: &mut Call| {
@@ -446,7 +445,7 @@ fn responses_with_trailers_and_close_delimited_responses_are_complete() {
     }
 }
 
-/// What a client sends to a session path is judged; what it sends elsewhere with the same bytes is not.
+/// The same bytes are validated on a session path only.
 #[test]
 fn pass_through_bodies_are_not_validated() {
     let passing = passing(|call: &mut Call| call.as_auth0());
@@ -466,8 +465,8 @@ fn pass_through_bodies_are_not_validated() {
 const SOCKET: &str = "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello";
 
-/// A machine that is busy sees the provider's 101 before it has looked at the end of the request: here it is there from
-/// the start.
+/// On a busy machine, the gateway may see the provider's 101 before it has seen the end of the request. Here the 101 is
+/// there from the start.
 #[test]
 fn early_101_opens_a_tunnel() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -500,8 +499,7 @@ fn early_101_opens_a_tunnel() {
     }
 }
 
-/// Behind a 101 nothing is HTTP any more: a tunnel that breaks off ends, and nothing of the gateway's own is written
-/// into it.
+/// After a 101 the connection is not HTTP any more: the gateway must not write a response into it.
 #[test]
 fn broken_tunnel_ends_without_a_response_in_it() {
     for silent in [false, true] {

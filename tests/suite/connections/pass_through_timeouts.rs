@@ -1,5 +1,5 @@
-//! How long providers may be silent in responses that are passed: `first_byte` until a response begins, `idle` from
-//! then on. What one test waits for is another request that `first_byte` ends: as much time has passed then.
+//! Timeouts of pass-through responses: `first_byte` until a response begins, `idle` from then on. A test waits for
+//! another request that `first_byte` ends: as much time has passed then.
 
 use crate::harness::recorder::{Recorder, Then};
 use crate::harness::{Gateway, H2Provider, Part, Reply, TIMEOUT, wait_for};
@@ -234,7 +234,6 @@ fn idle_timeout_applies_after_first_byte_timeout() {
     });
 }
 
-/// The response is due from the end of the request on.
 #[test]
 fn first_byte_timeout_starts_at_the_end_of_the_request() {
     all_ways(|client, provider| {
@@ -259,7 +258,7 @@ fn first_byte_timeout_starts_at_the_end_of_the_request() {
     });
 }
 
-/// What a client sends behind a request that waits is no sign of life of the provider's.
+/// Further requests of the client are not a sign of life of the provider.
 #[test]
 fn pipelined_requests_do_not_extend_first_byte_timeout() {
     let place = Place::start(false);
@@ -270,7 +269,7 @@ fn pipelined_requests_do_not_extend_first_byte_timeout() {
     assert!(line.contains("\"status\":504") && line.contains("\"decision\":\"failed\""), "{line}");
 }
 
-/// A body that stands still ends, and is not taken for a whole one.
+/// The client must not take it for complete.
 #[test]
 fn stalled_response_is_truncated() {
     let door = Arc::new(Door::default());
@@ -294,8 +293,7 @@ fn stalled_response_is_truncated() {
 /// As much of a body as is sent at a time: enough for a client not to be too slow.
 const PART: usize = 20_000;
 
-/// A body that flows may take longer than either side may be silent, to a provider that says nothing before it is
-/// whole.
+/// The provider sends nothing until the upload is complete.
 #[test]
 fn steady_upload_may_take_longer_than_the_timeouts() {
     // What counts for time here is that each of the waits between two parts lasts for `first_byte`.
@@ -331,7 +329,7 @@ fn steady_upload_may_take_longer_than_the_timeouts() {
     });
 }
 
-/// Neither side says anything more in a call whose client has not ended it: that says nothing of the provider.
+/// Neither side sends anything, and the client has not ended its side. This is not a failure of the provider.
 #[test]
 fn stalled_grpc_call_ends() {
     let place = Place::start_with(true, "timeouts: { first_byte: 20s, idle: 1s }");
@@ -342,7 +340,7 @@ fn stalled_grpc_call_ends() {
     place.sees_its_clients_at_fault(2);
 }
 
-/// The same of other requests, where clients may be as slow as they like.
+/// The same for other requests, whose clients may be as slow as they like.
 #[test]
 fn silent_client_is_not_a_provider_failure() {
     let place = Place::start_of(
@@ -359,7 +357,7 @@ fn silent_client_is_not_a_provider_failure() {
     place.sees_its_clients_at_fault(2);
 }
 
-/// The same where the response has begun: of a request whose body was not there with its head.
+/// The same if the response has begun, for a request whose body did not arrive with its head.
 #[test]
 fn response_to_a_stalled_upload_ends() {
     for client in [false, true] {
@@ -385,7 +383,7 @@ fn response_to_a_stalled_upload_ends() {
     }
 }
 
-/// A provider that takes no more of a body, and says nothing, does not keep the request for ever.
+/// The provider stops reading and sends nothing.
 #[test]
 fn upload_that_the_provider_does_not_read_ends() {
     let runtime = Runtime::new().unwrap();

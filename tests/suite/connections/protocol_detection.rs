@@ -1,4 +1,4 @@
-//! Connections from clients: HTTP/1.1 and HTTP/2 on one port, and how long each may wait.
+//! HTTP/1.1 and HTTP/2 on one port, and the timeouts of connections.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{Gateway, TIMEOUT};
@@ -41,7 +41,7 @@ fn request_shorter_than_the_http2_preface_is_served() {
     assert!(response.starts_with("HTTP/1.1 "), "{response}");
 }
 
-/// It is told in the protocol that it began with.
+/// The error is reported in the protocol that the client began with.
 #[test]
 fn invalid_http2_preface_gets_goaway() {
     const GOAWAY: [u8; 26] = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

@@ -1,4 +1,5 @@
-//! Providers that are reached by another name than their own, such as that of a service in a cluster.
+//! The `host` option: providers that are connected to under another name than their own, such as the name of a service
+//! in a cluster.
 
 use crate::harness::issuer::{AUDIENCE, ISSUER, Signer, read};
 use crate::harness::{Authority, Gateway, Request, Scripted, json_response};

@@ -1,6 +1,5 @@
-//! Providers that speak HTTP/2, by prior knowledge and over TLS: what reaches them, in both ways of the gateway, and
-//! what holds where they misbehave: what changes something is carried out at most once, and once more only where the
-//! provider says that it has not looked at it.
+//! HTTP/2 to providers, with prior knowledge and over TLS: requests arrive unchanged. If the provider misbehaves, a
+//! write is executed at most once; a request is sent again only if the provider says that it was not processed.
 
 use crate::connections::misbehaving_providers;
 use crate::harness::recorder::{Recorder, SESSION, session};
@@ -50,7 +49,7 @@ fn session_path() -> String {
 
 type WholeResponse = (http::response::Parts, Bytes, HeaderMap);
 
-/// Sends a request over HTTP/2 with prior knowledge, and takes the whole answer.
+/// Sends a request over HTTP/2 with prior knowledge, and takes the whole response.
 fn over_http2(address: SocketAddr, request: http::Request<Bytes>) -> WholeResponse {
     try_over_http2(address, request).unwrap()
 }
@@ -81,7 +80,7 @@ fn try_over_http2(address: SocketAddr, request: http::Request<Bytes>) -> Result<
     runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await.unwrap() })
 }
 
-/// Judged requests and passed ones arrive as they are, less what HTTP/2 does not have.
+/// They arrive unchanged, except for what HTTP/2 does not have.
 #[test]
 fn governed_and_pass_through_requests_arrive_over_http2() {
     let authority = Authority::new("right");
@@ -148,7 +147,7 @@ fn http2_end_to_end() {
     }
 }
 
-/// HTTP/2 may send cookies in crumbs; a server of HTTP/1.1 may look at the first header only.
+/// HTTP/2 allows several cookie headers. An HTTP/1.1 server may read only the first.
 #[test]
 fn cookie_crumbs_become_one_header_over_http1() {
     let recorder = Recorder::auth0();
@@ -223,7 +222,7 @@ fn large_bodies_are_unchanged_in_both_directions() {
     assert!(response.body == pattern, "the client got something else");
 }
 
-/// Nothing in HTTP/2 answers `Expect` for the client in HTTP/1.1, and some wait for it for ever.
+/// An HTTP/2 provider does not respond to `Expect`, and some HTTP/1.1 clients wait for 100 forever.
 #[test]
 fn gateway_sends_100_continue() {
     let provider = H2Provider::start(None, good);
@@ -269,7 +268,7 @@ fn protocol_auto_follows_alpn() {
     }
 }
 
-/// Whoever insists on HTTP/2 is not served by anything else, and what is sent is sent to nobody who does not speak it.
+/// With `protocol: http2`, no request is sent to a provider without HTTP/2.
 #[test]
 fn protocol_http2_does_not_fall_back() {
     let authority = Authority::new("right");
@@ -299,7 +298,7 @@ fn websocket_with_protocol_auto_uses_http1() {
     assert!(provider.arrived().iter().filter(|arrived| arrived.head.version == Version::HTTP_11).count() == 1);
 }
 
-/// Many at once share what the provider takes at once, and wait for each other.
+/// Concurrent requests share the streams that the provider allows, and wait for each other.
 #[test]
 fn stream_limit_of_the_provider_is_respected() {
     let provider = H2Provider::start_with(None, 2, good);
@@ -314,8 +313,7 @@ fn stream_limit_of_the_provider_is_respected() {
     assert_eq!(provider.arrived().len(), 40);
 }
 
-/// Requests share a connection to the provider, and clients may be slow: a response that waits for its client is in
-/// nobody's way.
+/// Requests share a connection to the provider. A response that waits for a slow client must not block the others.
 #[test]
 fn clients_that_do_not_read_do_not_block_others() {
     const LARGE: usize = 24 << 20;
@@ -348,7 +346,6 @@ fn clients_that_do_not_read_do_not_block_others() {
     }
 }
 
-/// A connection on which nothing comes any more takes no further requests along.
 #[test]
 fn hanging_connection_is_not_used_again() {
     let provider = H2Provider::start(None, |arrived| {
@@ -370,12 +367,12 @@ fn hanging_connection_is_not_used_again() {
     }
 }
 
-/// What a client meets: a status, or 0 for an answer that breaks off.
+/// What a client meets: a status, or 0 for a response that breaks off.
 fn status(response: &std::io::Result<Response>) -> u16 {
     response.as_ref().map_or(0, |response| response.status)
 }
 
-/// A way to misbehave, and what a client meets then: of a judged and of a passed request.
+/// A way to misbehave, and what a client meets then: of a judged and of a pass-through request.
 const MODES: [(Frames, &[u16], &[u16]); 20] = [
     (Frames::Reset(0), &[502], &[502]),
     (Frames::Reset(2), &[502], &[502]),
@@ -453,7 +450,7 @@ fn writes_are_sent_at_most_once_over_http2() {
     assert!(faults.is_empty(), "{faults}");
 }
 
-/// The same for clients of HTTP/2, which see a reset, and never two answers in one.
+/// Also for HTTP/2 clients, which get a reset and never parts of two responses.
 #[test]
 fn no_retry_after_the_response_has_begun() {
     let provider = FrameProvider::start();
@@ -474,7 +471,7 @@ fn no_retry_after_the_response_has_begun() {
     }
 }
 
-/// What HTTP/1.1 says of the end of a response, HTTP/2 need not say.
+/// HTTP/1.1 needs an explicit end of the response where HTTP/2 does not.
 #[test]
 fn responses_without_a_body_end_for_http1_and_http2_clients() {
     let provider = H2Provider::start(None, |arrived| {
@@ -503,7 +500,7 @@ fn responses_without_a_body_end_for_http1_and_http2_clients() {
     assert_eq!(provider.connections(), 1);
 }
 
-/// Of a body that may be a side of a conversation it is not seen whether an informational answer came: it is sent once.
+/// For a body that may be part of a conversation, the gateway does not see informational responses, so it is sent once.
 #[test]
 fn streaming_body_is_not_retried() {
     let provider = FrameProvider::start();
@@ -521,7 +518,7 @@ fn streaming_body_is_not_retried() {
     }
 }
 
-/// A client of HTTP/2 may declare how long its body is, or not: one that is whole is sent again.
+/// With and without a declared length: a body that is complete is sent again.
 #[test]
 fn unprocessed_requests_of_http2_clients_are_retried() {
     let provider = FrameProvider::start();
@@ -541,7 +538,6 @@ fn unprocessed_requests_of_http2_clients_are_retried() {
     }
 }
 
-/// A client that leaves takes its request along, and no connection that others use.
 #[test]
 fn disconnect_does_not_close_the_shared_connection() {
     let gone = Arc::new(Notify::new());
@@ -571,7 +567,7 @@ fn disconnect_does_not_close_the_shared_connection() {
     assert_eq!(provider.connections(), 1);
 }
 
-/// A provider that has sent an informational answer has looked at the request, whatever it says then.
+/// A provider that sent an informational response has processed the request, whatever it says afterwards.
 #[test]
 fn no_retry_after_an_informational_response() {
     let provider = FrameProvider::start();
@@ -582,7 +578,7 @@ fn no_retry_after_an_informational_response() {
     assert_eq!(provider.counts().0, 1);
 }
 
-/// A request that the provider says it has not looked at is sent once more, whatever it is, and not a third time.
+/// If the provider says that it did not process a request, the request is sent once more, and not a third time.
 #[test]
 fn unprocessed_requests_are_retried_once() {
     let provider = FrameProvider::start();
@@ -611,7 +607,6 @@ fn unprocessed_requests_are_retried_once() {
     assert!(faults.is_empty(), "{faults}");
 }
 
-/// A write that was never looked at has changed nothing: what is cached stays.
 #[test]
 fn unprocessed_write_does_not_invalidate() {
     let provider = FrameProvider::start();
@@ -633,7 +628,6 @@ fn unprocessed_write_does_not_invalidate() {
     }
 }
 
-/// The other side of the same: what may have been carried out keeps the cache out.
 #[test]
 fn write_with_unknown_outcome_bypasses_the_cache() {
     let provider = FrameProvider::start();
@@ -651,7 +645,7 @@ fn write_with_unknown_outcome_bypasses_the_cache() {
     }
 }
 
-/// HTTP/2 can name another host than the one that is connected to.
+/// HTTP/2 can send another host than the one that is connected to.
 #[test]
 fn preserve_host_works_over_http2() {
     let authority = Authority::new("right");
@@ -673,7 +667,7 @@ fn preserve_host_works_over_http2() {
     }
 }
 
-/// A certificate that is not accepted is found out before anything is sent, and the log says why.
+/// The client certificate is rejected, and the log says why.
 #[test]
 fn tls_failure_is_detected_before_a_request_is_sent() {
     let (authority, clients) = (Authority::new("right"), Authority::new("clients"));
@@ -693,7 +687,6 @@ fn tls_failure_is_detected_before_a_request_is_sent() {
     }
 }
 
-/// Whoever speaks something else gets to see nothing that was asked.
 #[test]
 fn http1_provider_gets_no_request_with_protocol_http2() {
     let recorder = Recorder::auth0();
@@ -706,7 +699,6 @@ fn http1_provider_gets_no_request_with_protocol_http2() {
     assert!(recorder.seen().iter().all(|seen| !seen.target.contains("sessions")), "{:?}", recorder.seen());
 }
 
-/// A kept connection that nobody uses is closed.
 #[test]
 fn keepalive_timeout_closes_idle_connections() {
     let provider = FrameProvider::start();

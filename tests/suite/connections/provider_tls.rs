@@ -1,5 +1,5 @@
-//! Providers behind TLS: the right authority and the right name, and the certificate that the provider asks for, or
-//! nothing, for judged and for passed requests alike.
+//! TLS to providers: authority and name of the certificate, and client certificates, for governed and pass-through
+//! requests alike.
 
 use crate::harness::recorder::SESSION;
 use crate::harness::{Authority, Gateway, Request, Response, server_config};
@@ -106,7 +106,7 @@ impl Provider {
     }
 }
 
-/// A judged read, a judged write, a passed request, and a passed one that may change sessions.
+/// A governed read, a governed write, a pass-through request, and a pass-through one that may change sessions.
 fn ask(gateway: &Gateway, prefix: &str) -> Vec<Response> {
     let session = format!("{prefix}/api/v2/sessions/{SESSION}");
     let body = r#"{"session_metadata":null}"#;
@@ -196,7 +196,7 @@ fn expired_future_or_self_signed_certificates_are_not_trusted() {
     }
 }
 
-/// Connections are pooled by where they lead; an upstream must not use those that another made with a trust of its own.
+/// Connections are pooled by their destination, but not across upstreams with different trust.
 #[test]
 fn upstreams_with_different_ca_files_do_not_share_connections() {
     let (authority, other) = (Authority::new("right"), Authority::new("other"));
@@ -213,7 +213,6 @@ fn upstreams_with_different_ca_files_do_not_share_connections() {
     }
 }
 
-/// Whoever speaks no TLS where TLS is expected gets nothing to read.
 #[test]
 fn a_provider_without_tls_gets_no_request() {
     let provider = crate::harness::recorder::Recorder::auth0();
@@ -250,8 +249,7 @@ fn client_certificate_is_sent_on_request() {
     }
 }
 
-/// A provider that does not know the certificate, or gets none, gets no request that it looks at either, and the log
-/// says why.
+/// The provider gets no request, and the log says why.
 #[test]
 fn wrong_or_missing_client_certificate_fails() {
     let (authority, clients, others) = (Authority::new("right"), Authority::new("clients"), Authority::new("others"));
@@ -276,7 +274,7 @@ fn wrong_or_missing_client_certificate_fails() {
     }
 }
 
-/// Both ways of the gateway say why, whichever is taken first.
+/// Governed and pass-through requests log the reason, whichever comes first.
 #[test]
 fn log_explains_tls_failures_of_pass_through_requests() {
     let (authority, clients) = (Authority::new("right"), Authority::new("clients"));
@@ -289,7 +287,7 @@ fn log_explains_tls_failures_of_pass_through_requests() {
     }
 }
 
-/// A write that nobody looked at leaves no mark behind: the session is cached as if it had never been.
+/// No mark remains, and the session is cached as before.
 #[test]
 fn write_that_failed_in_the_handshake_does_not_invalidate() {
     let (authority, clients) = (Authority::new("right"), Authority::new("clients"));
@@ -310,8 +308,7 @@ fn write_that_failed_in_the_handshake_does_not_invalidate() {
     }
 }
 
-/// Connections are pooled by the serial number of the certificate that was shown; that two authorities may have given
-/// out.
+/// Connections are pooled by the serial number of the client certificate, and two authorities may use the same one.
 #[test]
 fn upstreams_with_different_client_certificates_do_not_share_connections() {
     let authority = Authority::new("right");

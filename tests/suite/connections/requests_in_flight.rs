@@ -1,4 +1,4 @@
-//! What may be in flight at a provider: how much, for whom, and for how long.
+//! Limits of requests in flight at a provider: how many, per source and per upstream, and how long others wait.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
 use crate::harness::{Connection, Gate, Gateway, Request, Response, TIMEOUT, wait_for};
@@ -186,7 +186,7 @@ fn requests_beyond_the_limit_wait_for_a_slot() {
     assert_eq!(place.recorder.count(), 2);
 }
 
-/// Requests whose clients leave while the provider works on them.
+/// The clients leave while the provider works on their requests.
 #[test]
 fn only_uncached_reads_end_with_their_client() {
     for (cache, way, stays) in [("", 0, false), ("cache: {}\n", 0, true), ("cache: {}\n", 1, true), ("", 1, true)] {
@@ -208,7 +208,7 @@ fn only_uncached_reads_end_with_their_client() {
     }
 }
 
-/// Bodies whose clients leave before they are whole, and before there is room for them.
+/// The clients leave before their body is complete and before a slot is free.
 #[test]
 fn disconnect_in_the_body_frees_the_waiting_request() {
     let place = place("", "forward", "limits: { in_flight: 1, per_source: 1, wait: 1m }\n");
@@ -252,7 +252,7 @@ fn disconnect_in_the_body_frees_the_waiting_request() {
     assert_eq!(place.recorder.count(), 1, "nothing was sent for those who left");
 }
 
-/// It has sent all that it has to: what it waits for is its turn.
+/// The client has sent its whole request.
 #[test]
 fn idle_timeout_does_not_apply_while_waiting_for_a_slot() {
     let more = "limits: { in_flight: 1, wait: 3s }\n";
@@ -348,7 +348,7 @@ fn from_elsewhere(gateway: &Gateway, request: &Request) -> String {
     response
 }
 
-/// What clients that left have begun counts until the provider is done with it: for their source, and for nobody else.
+/// Requests of clients that left count for their source until the provider has finished them.
 #[test]
 fn disconnected_clients_stay_within_their_source_limit() {
     let gate = Gate::closed();
@@ -418,7 +418,6 @@ fn streams_with_a_missing_declared_body_reach_no_provider() {
     assert_eq!(recorder.seen()[0].text(), "body");
 }
 
-/// A tunnel is in flight for as long as it is open.
 #[test]
 fn open_websocket_holds_its_slot() {
     let recorder = Recorder::start(|call: &mut Call| {
@@ -436,7 +435,7 @@ fn open_websocket_holds_its_slot() {
     wait_for(line, || gateway.metrics().contains(line).then_some(()));
 }
 
-/// Whoever comes over a socket in the file system has no address, and only the upstream's limit.
+/// A client of a Unix socket has no address. Only the limit of the upstream applies.
 #[test]
 fn unix_socket_clients_have_no_source_limit() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,4 @@
-//! A thousand clients that are slow on purpose, made by slowhttptest: all of them are cut off, and a good one does not
-//! notice.
+//! A thousand deliberately slow clients (slowhttptest): all are cut off, and an ordinary client is served meanwhile.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{Gateway, Request, skipped};

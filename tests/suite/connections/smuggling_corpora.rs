@@ -48,7 +48,7 @@ struct Guarded {
 
 /// What came of the bytes on one connection.
 struct Ran {
-    /// The statuses of the answers, in their order, and what reached the provider; both without the last request, which
+    /// The statuses of the responses, in their order, and what reached the provider; both without the last request, which
     /// is ours.
     statuses: Vec<u16>,
     seen: Vec<Seen>,
@@ -91,7 +91,7 @@ impl Guarded {
         let mut stream = TcpStream::connect(self.gateway.address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_write_timeout(Some(TIMEOUT)).unwrap();
-        // Who refuses may close before it has read everything.
+        // Who rejects may close before it has read everything.
         let _ = stream.write_all(bytes);
         let mut responses = Vec::new();
         if let Err(error) = stream.read_to_end(&mut responses) {
@@ -102,7 +102,7 @@ impl Guarded {
             );
         }
         let _ = stream.shutdown(Shutdown::Both);
-        // Pingora's own answers have neither a body nor a line in the log.
+        // Pingora's own responses have neither a body nor a line in the log.
         let text = String::from_utf8_lossy(&responses);
         assert!(!text.contains("Server: Pingora"), "{text} to {:?}", String::from_utf8_lossy(bytes));
         responses
@@ -126,7 +126,7 @@ impl Guarded {
     }
 }
 
-/// The statuses of answers of HTTP/1.1 in their order, less those that are informational.
+/// The statuses of responses of HTTP/1.1 in their order, less those that are informational.
 fn statuses(responses: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(responses);
     let all = text.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3)?.parse().ok());
@@ -181,7 +181,7 @@ fn canonical_fault(seen: &Seen, host: &str) -> Option<&'static str> {
     }
 }
 
-/// Judges each item at one of several gateways; all faults come back, and what each gateway counted.
+/// Checks each item at one of several gateways; all faults come back, and what each gateway counted.
 fn at_all<T: Sync, C: Send>(items: &[T], check: impl Fn(&Guarded, &T) -> Result<C, String> + Sync) -> Vec<C> {
     let size = items.len().div_ceil(WORKERS).max(1);
     let results: Vec<(Vec<C>, Vec<String>)> = std::thread::scope(|scope| {
@@ -211,7 +211,7 @@ fn at_all<T: Sync, C: Send>(items: &[T], check: impl Fn(&Guarded, &T) -> Result<
     results.into_iter().flat_map(|(good, _)| good).collect()
 }
 
-/// Whether a request was refused: with a status of the gateway's, or by the end of the connection.
+/// Whether a request was rejected: with a status of the gateway's, or by the end of the connection.
 fn is_rejection(statuses: &[u16]) -> bool {
     statuses.iter().all(|status| (400..500).contains(status) || *status == 501 || *status == 505)
 }

@@ -1,6 +1,6 @@
-//! What every request has to be, whatever it is for: framed in the one way that everybody reads alike, within the
-//! limits of its head, for one host. What is not is refused before anything reaches the provider, with an answer, a
-//! line in the log and a metric, and its connection ends with it. What is goes on once.
+//! Strict HTTP/1: a request must be framed in the one way that every server reads alike, within the limits of its head,
+//! for one host. Any other is rejected before it reaches the provider, with a response, an access log line and a
+//! metric, and its connection is closed. A valid request is forwarded once.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Seen, Then};
 use crate::harness::{Connection, Gate, Gateway, Http2Client, Request, Response, TIMEOUT, wait_for};
@@ -38,16 +38,16 @@ impl Place {
         text.replace("{host}", &self.host()).replace("{auth}", &auth).replace("{id}", SESSION)
     }
 
-    /// All answers on a connection that these bytes are sent on, until the gateway ends it.
+    /// All responses on a connection that these bytes are sent on, until the gateway ends it.
     fn responses(&self, bytes: &[u8]) -> Vec<Response> {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
-        // Who refuses may close before it has read everything.
+        // Who rejects may close before it has read everything.
         let _ = connection.write(bytes);
         std::iter::from_fn(|| connection.response(false).ok()).collect()
     }
 }
 
-/// A request that is refused: what is wrong with it, as it is sent, and the status.
+/// A request that is rejected: what is wrong with it, as it is sent, and the status.
 struct Row {
     name: &'static str,
     text: String,
@@ -193,7 +193,7 @@ fn targets(row: Add) {
     row("CONNECT of a path", 405, "CONNECT /x HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n\r\n");
 }
 
-/// What is wrong with the answer to a refused request.
+/// What is wrong with the response to a rejected request.
 fn response_fault(response: &Response, status: u16) -> Option<String> {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let closes = response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
@@ -250,7 +250,7 @@ fn malformed_requests_are_rejected_on_every_route_and_end_the_connection() {
     assert_eq!(counted, count);
 }
 
-/// Whether a rejection is found in the first read or in the last, it is the same.
+/// Rejections, too, do not depend on how the bytes arrive.
 #[test]
 fn requests_may_arrive_in_any_pieces() {
     let place = Place::start();
@@ -310,8 +310,7 @@ fn valid_requests_are_forwarded_in_canonical_form() {
     }
 }
 
-/// Requests that are sent without waiting are served one after the other, each with its own answer, also where the
-/// first takes longest.
+/// Each gets its own response, also if the first takes longest.
 #[test]
 fn pipelined_requests_are_served_in_order() {
     let gate = Gate::closed();
@@ -394,7 +393,7 @@ fn pipelined_requests_are_served_in_order() {
     }
 }
 
-/// What comes while the provider still works on the request before is neither lost nor the end of that request.
+/// A request that arrives while the previous one is in progress is neither lost nor the end of the previous one.
 #[test]
 fn early_request_waits_for_its_turn() {
     let (go, gone) = std::sync::mpsc::channel::<()>();
@@ -420,7 +419,7 @@ fn early_request_waits_for_its_turn() {
     assert_eq!(connection.response(false).unwrap().json()["target"], "/third");
 }
 
-/// A client that leaves takes its request along, also where it had sent more before.
+/// If the provider accepts the upgrade, they pass through the tunnel. Otherwise they are the next request.
 #[test]
 fn bytes_behind_an_upgrade_wait_for_its_response() {
     let recorder = Recorder::start(|call: &mut Call| {
@@ -438,18 +437,18 @@ fn bytes_behind_an_upgrade_wait_for_its_response() {
             "GET {target} HTTP/1.1\r\nHost: {{host}}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         ))
     };
-    // They are no HTTP, and would be refused as a request.
+    // They are no HTTP, and would be rejected as a request.
     let mut connection = Connection::open(place.gateway.address()).unwrap();
     connection.write(format!("{}\0\n\r\x01", upgrade("/socket")).as_bytes()).unwrap();
     assert_eq!(connection.head().unwrap().0, 101);
     assert_eq!(connection.body(&[]).unwrap(), b"bye");
     assert_eq!(place.recorder.seen()[0].body, b"\0\n\r\x01");
-    // Where the provider refuses, they are the next request, which is judged.
+    // Where the provider rejects, they are the next request, which is judged.
     let responses = place.responses(format!("{}\0\n\r\x01", upgrade("/refused")).as_bytes());
     assert_eq!(responses.iter().map(|response| response.status).collect::<Vec<_>>(), [404, 400]);
 }
 
-/// Each limit of a head holds at its byte, on both versions of HTTP, and for passed and governed requests.
+/// Over both HTTP versions, for governed and pass-through requests.
 #[test]
 fn head_limits_are_exact() {
     let limits = "clients: { limits: { header_block: 4KiB, headers: 20, header: 1KiB, uri: 512B } }\n";
@@ -510,7 +509,7 @@ fn http1(place: &Place, path: &str, fields: &[(String, String)]) -> u16 {
     response.status
 }
 
-/// A head beyond all bounds is answered while it still comes, and the answer gets through.
+/// The gateway responds while the head still arrives.
 #[test]
 fn client_that_sends_too_much_receives_the_rejection() {
     let place = Place::start();
@@ -536,8 +535,7 @@ fn client_that_sends_too_much_receives_the_rejection() {
     assert_eq!(response_fault(response, 400), None);
 }
 
-/// The same on HTTP/2, whose own parser sees to the bytes: what a host and a target have to be, and what names may not
-/// be.
+/// The HTTP/2 library validates the bytes; the gateway validates hosts, targets and names.
 #[test]
 fn http2_heads_are_validated_like_http1_heads() {
     let place = Place::start();
@@ -575,7 +573,7 @@ fn http2_heads_are_validated_like_http1_heads() {
     assert_eq!(place.recorder.count(), 1);
 }
 
-/// HTTP/2 lets a client cut its cookie into crumbs; HTTP/1 knows one header, and some servers read only the first.
+/// HTTP/2 clients may split a cookie into several headers. HTTP/1 has one header, and some servers read only the first.
 #[test]
 fn cookie_crumbs_become_one_header() {
     let place = Place::start();

@@ -1,4 +1,4 @@
-//! Requests over a socket in the file system, whose clients may send its path where a host belongs.
+//! Requests over Unix sockets. Some clients send the path of the socket as host.
 
 use crate::harness::grpc::{Grpc, field};
 use crate::harness::recorder::{Recorder, SESSION, session};
@@ -228,7 +228,7 @@ fn socket_path_as_http2_authority_counts_as_no_host() {
     assert!(metrics.lines().any(|line| line == counted), "{metrics}");
 }
 
-/// What names no host is absent, so that a field beside it counts that does; both versions of HTTP reject the same.
+/// An authority that is not a host counts as absent. Both HTTP versions reject the same requests.
 #[test]
 fn host_header_counts_if_the_authority_is_a_socket_path() {
     let provider = H2Provider::start(None, |_| Reply::json(session(&json!({})).to_string()));
@@ -261,7 +261,7 @@ fn host_header_counts_if_the_authority_is_a_socket_path() {
     }
 }
 
-/// Also those that the library answers itself.
+/// Also requests that the HTTP/2 library rejects by itself.
 #[test]
 fn requests_that_name_two_hosts_are_counted() {
     let place = Place::start("upstreams:\n  a: { dialect: auth0, url: \"http://127.0.0.1:1\", auth: none }\n");

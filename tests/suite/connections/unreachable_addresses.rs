@@ -1,5 +1,5 @@
-//! Names with several addresses, of which some are dead: governed and passed requests go on to one that lives, and a
-//! dead address does not cost each request.
+//! Host names with several addresses, some of them unreachable: governed and pass-through requests use a reachable one,
+//! and an unreachable one does not delay each request.
 
 use crate::harness::recorder::SESSION;
 use crate::harness::{
@@ -102,10 +102,9 @@ fn refusing_addresses_fail_no_request_over_http2() {
     }
 }
 
-/// What is found out of an address holds for the requests after, governed or passed: in turn, each would find it out
-/// for itself.
+/// A failure counts for later governed and pass-through requests, instead of each kind finding out by itself.
 #[test]
-fn addresses_without_tls_are_tried_once() {
+fn addresses_without_tls_are_remembered() {
     let authority = Authority::new("ours");
     // The address that lives has to keep to the time too: only where waiting is what is tested, it is not long.
     for (mark_hung, connect) in [(false, "20s"), (true, "3s")] {
@@ -133,7 +132,6 @@ fn addresses_without_tls_are_tried_once() {
     }
 }
 
-/// Where none lives, the request is answered as ever, and once one lives again, it serves.
 #[test]
 fn recovered_address_serves_after_all_were_unreachable() {
     let port = somehow(|| {

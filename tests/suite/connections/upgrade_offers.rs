@@ -1,4 +1,4 @@
-//! Clients that offer to go on in another protocol by themselves: they are served in HTTP/1.1, and the provider sees no
+//! Clients that offer to upgrade to another protocol: they are served over HTTP/1.1, and the provider does not see the
 //! offer.
 
 use crate::harness::recorder::{Recorder, SESSION, Then};
@@ -98,8 +98,7 @@ fn jdk_client_with_an_h2c_upgrade_is_served_over_http1() {
     check(&recorder, &finished.stdout.lines().map(str::to_owned).collect::<Vec<_>>());
 }
 
-/// Connections of requests that ask to switch protocols are not kept where the provider does not switch, whatever it
-/// says.
+/// Even if the provider announces keep-alive.
 #[test]
 fn connections_with_a_declined_upgrade_are_closed() {
     const REQUESTS: usize = 8;

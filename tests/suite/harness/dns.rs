@@ -144,7 +144,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     }
 }
 
-/// The answer to a question; none where it is not to be answered, or is none.
+/// The response to a question; none where it is not to be answered, or is none.
 fn response(state: &Mutex<State>, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let (name, end) = name(question, 12)?;
     let kind = u16::from_be_bytes([*question.get(end)?, *question.get(end + 1)?]);

@@ -35,7 +35,7 @@ pub struct LoadReport {
 }
 
 impl Known {
-    /// What no answer to a read that begins now may be older than.
+    /// What no response to a read that begins now may be older than.
     pub fn bounds(&self) -> (u64, u64) {
         (self.acknowledged.load(Ordering::SeqCst), self.seen.load(Ordering::SeqCst))
     }

@@ -3,7 +3,7 @@
 use super::TIMEOUT;
 use std::sync::{Arc, Condvar, Mutex};
 
-/// Where answers to reads wait while it is closed.
+/// Where responses to reads wait while it is closed.
 #[derive(Clone)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 

@@ -31,14 +31,14 @@ impl Arrived {
     }
 }
 
-/// An answer, part by part.
+/// A response, part by part.
 pub struct Reply {
     pub head: Response<()>,
     pub parts: Vec<Part>,
     pub trailers: Option<HeaderMap>,
 }
 
-/// A part of an answer.
+/// A part of a response.
 pub enum Part {
     Bytes(Bytes),
     /// Until the test says so.
@@ -50,7 +50,7 @@ pub enum Part {
 }
 
 impl Reply {
-    /// An answer with this body.
+    /// A response with this body.
     pub fn json(body: impl Into<Bytes>) -> Reply {
         let head = Response::builder().header("content-type", "application/json; charset=utf-8");
         Reply { head: head.body(()).unwrap(), parts: vec![Part::Bytes(body.into())], trailers: None }
@@ -246,7 +246,7 @@ pub enum Frames {
     BeginThenReject(bool),
     /// The same with GOAWAY, whose last stream is one before it.
     BeginThenGoAway(bool),
-    /// The head of an answer, a part of its body, and RST_STREAM with INTERNAL_ERROR.
+    /// The head of a response, a part of its body, and RST_STREAM with INTERNAL_ERROR.
     HalfThenReset,
     /// The same, and the end of the connection.
     HalfThenClose,

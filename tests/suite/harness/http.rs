@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long a connection is silent when its answer is over.
+/// How long a connection is silent when its response is over.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// A request, sent as it is written.
@@ -98,7 +98,7 @@ pub(super) fn value_of<'a>(headers: &'a [(String, String)], name: &str) -> Optio
     found.map(|(_, value)| value.as_str())
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
@@ -144,10 +144,10 @@ impl Connection {
         Connection { stream: BufReader::new(stream), peer }
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     pub fn exchange(&mut self, request: &Request) -> io::Result<Response> {
         let bytes = request.bytes(self.peer);
-        // Who refuses a body early may close before it was sent as a whole; the answer is there all the same.
+        // Who rejects a body early may close before it was sent as a whole; the response is there all the same.
         let sent = self.write(&bytes);
         match self.response(request.method == "HEAD") {
             Ok(response) => Ok(response),
@@ -161,7 +161,7 @@ impl Connection {
         self.stream.get_mut().flush()
     }
 
-    /// Reads one answer; informational ones are left out.
+    /// Reads one response; informational ones are left out.
     pub fn response(&mut self, head_only: bool) -> io::Result<Response> {
         loop {
             let (status, headers) = self.head()?;
@@ -175,7 +175,7 @@ impl Connection {
         }
     }
 
-    /// Reads one answer's head, informational or not.
+    /// Reads one response's head, informational or not.
     pub fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
         let first = self.line()?;
         let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
@@ -245,7 +245,7 @@ fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
 /// Writes bytes exactly, keeps the own side open, and reads until the other side closes, or has nothing more to say.
 pub fn raw(peer: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(peer).unwrap();
-    // Who refuses may close before it has read everything.
+    // Who rejects may close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut response = Vec::new();
     let mut part = [0; 4096];

@@ -15,7 +15,7 @@ impl Http2Client {
         Http2Client { runtime, address: gateway.address() }
     }
 
-    /// The status of the answer; 0 where the stream or the connection ends without one.
+    /// The status of the response; 0 where the stream or the connection ends without one.
     pub fn get(&self, path: &str, fields: &[(String, String)]) -> u16 {
         let host = fields.iter().find(|(name, _)| name == "host").map_or("a", |(_, value)| value);
         let mut request = http::Request::get(format!("http://{host}{path}"));

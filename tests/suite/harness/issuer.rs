@@ -1,4 +1,4 @@
-//! An issuer of tokens whose keys the test holds, and a gateway that believes it.
+//! An issuer of tokens whose keys the test has, and a gateway that trusts it.
 
 use crate::harness::{Gateway, Request, Response, Scripted, json_response};
 use base64::Engine;
@@ -138,7 +138,7 @@ pub fn read(gateway: &Gateway, token: &str) -> Response {
     Request::new("GET", SESSION).bearer(token).send(&gateway.url())
 }
 
-/// Refused, in Auth0's shape, without a word on what stands in the token.
+/// Rejected, in Auth0's shape, without a word on what stands in the token.
 pub fn is_rejected(response: &Response, status: u16, why: &str) {
     assert_eq!(response.status, status, "{why}: {}", response.text());
     let body = response.json();

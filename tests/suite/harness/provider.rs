@@ -102,7 +102,7 @@ impl Received {
     }
 }
 
-/// An answer of JSON.
+/// A response of JSON.
 pub fn json_response(status: u16, body: &str) -> Response {
     Response {
         status,
@@ -111,7 +111,7 @@ pub fn json_response(status: u16, body: &str) -> Response {
     }
 }
 
-/// A provider whose answers the test writes. A thread for each connection, so an answer may wait for the test.
+/// A provider whose answers the test writes. A thread for each connection, so a response may wait for the test.
 pub struct Scripted {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,

@@ -1,5 +1,5 @@
-//! A provider that keeps every byte: what reached it, and how often. It gives out the keys of its tokens, and
-//! answers as the test says.
+//! A provider that records every byte: the requests that reached it, and how many. It publishes the keys of its tokens,
+//! and responds as the test says.
 
 use crate::harness::{TIMEOUT, wait_for};
 use http_body_util::BodyExt;
@@ -57,7 +57,7 @@ impl Seen {
     }
 }
 
-/// What becomes of the connection after an answer.
+/// What becomes of the connection after a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     Keep,

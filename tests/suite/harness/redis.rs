@@ -148,7 +148,7 @@ impl RedisServer {
         self.connection();
     }
 
-    /// Holds it: it takes connections and answers nothing.
+    /// Holds it: it takes connections and responses nothing.
     pub fn hold(&self) {
         self.process.as_ref().unwrap().signal("STOP");
     }

@@ -135,7 +135,7 @@ impl Replica {
         });
     }
 
-    /// Reads until the answer comes from the cache: fills go on behind the answers that they are of.
+    /// Reads until the response comes from the cache: fills go on behind the responses that they are of.
     pub fn wait_hit(&self) -> Response {
         wait_for("a hit", || Some(self.get()).filter(|response| status(response).contains("; hit")))
     }

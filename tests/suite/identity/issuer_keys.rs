@@ -1,4 +1,4 @@
-//! The keys of issuers: what happens when they change, or cannot be fetched.
+//! Keys of issuers: rotation, failed fetches, and keys that cannot be used.
 
 use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
 use crate::harness::{Authority, Gateway, Request, Response, Scripted, json_response, long, nobody, skipped, wait_for};
@@ -22,7 +22,7 @@ fn rotated_key_is_fetched_on_its_first_token() {
     is_rejected(&read(&gateway, &remembered), 401, "a token that was remembered goes with its key");
 }
 
-/// Probes with keys that nobody has use up what may be fetched, just before the keys change.
+/// Tokens with unknown key IDs use up the allowed fetches just before the keys change.
 #[test]
 fn unknown_key_probes_do_not_delay_key_rotation() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));

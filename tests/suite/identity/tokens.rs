@@ -1,4 +1,4 @@
-//! Callers: which tokens are believed.
+//! Which tokens authenticate a caller.
 
 use crate::harness::issuer::{AUDIENCE, SESSION, Signer, World, is_rejected, now, read, unsigned};
 use crate::harness::{Gateway, Request, Tenant};
@@ -115,7 +115,7 @@ fn authorization_other_than_one_bearer_token_is_rejected() {
     assert_eq!(world.provider.received().len(), 0);
 }
 
-/// A published key is no secret: what is "signed" with it is signed by everybody.
+/// A published key is not a secret: anyone could sign with it.
 #[test]
 fn public_key_is_not_accepted_as_hmac_secret() {
     let tenant = Tenant::start();

@@ -1,4 +1,4 @@
-//! When a gateway says that it is ready: at its start with all that it can serve, and from then on to its end.
+//! Readiness: at start, until all upstreams can be served, and afterwards until shutdown.
 
 use crate::harness::recorder::SESSION;
 use crate::harness::{

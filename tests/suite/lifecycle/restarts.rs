@@ -1,4 +1,4 @@
-//! Restarts under load: no request fails while one process takes the place of another, over HTTP/1.1, HTTP/2 and gRPC.
+//! Upgrades and rolling restarts under load: no request fails over HTTP/1.1, HTTP/2 and gRPC.
 
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::{Connection, Process, Request, long, sessiongate, wait_for};
@@ -181,7 +181,7 @@ impl Client {
         }
     }
 
-    /// Reads, writes and passed requests over connections that are kept for as long as the gateway keeps them.
+    /// Reads, writes and pass-through requests over connections that are kept for as long as the gateway keeps them.
     fn over_http1(&self, client: usize, token: &str) {
         let session = format!("/api/v2/sessions/{SESSION}");
         let requests = [

@@ -1,4 +1,4 @@
-//! Starting, stopping, and what happens while something outside is missing.
+//! Start and shutdown, and requests while a provider or log reader is unavailable.
 
 use crate::harness::{
     Connection, Gateway, Request, Response, Scripted, TIMEOUT, address, json_response, nobody, sessiongate, wait_for,
@@ -100,7 +100,7 @@ fn requests_in_flight_complete_before_exit() {
     }
 }
 
-/// A client that is told nothing sends its next request into a connection that is about to end.
+/// Otherwise a client would send its next request into a connection that is about to close.
 #[test]
 fn responses_during_shutdown_close_their_connections() {
     for request in requests() {
@@ -209,7 +209,7 @@ fn unreachable_provider_fails_only_its_own_requests() {
     }
 }
 
-/// Each request has its line; beyond that the log tells of changes, not of each failure.
+/// Each request has its access log line. Other lines report changes of state, and not each failure.
 #[test]
 fn provider_outage_does_not_flood_the_log() {
     let away = nobody([127, 0, 9, 3]);

@@ -1,4 +1,4 @@
-//! The log: one line for each request, and nothing in it that is not for everybody who may read logs.
+//! The log: one access log line per request, and no secrets.
 
 use crate::harness::{Gateway, Request, Response, Tenant, raw, wait_for};
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ fn each_request_has_one_access_log_line() {
     let mut ids = BTreeSet::new();
     let mut faults = Vec::new();
     for (step, response) in steps.iter().zip(&responses) {
-        // Lines are written when requests are over, so they need not have the order of their answers.
+        // Lines are written when requests are over, so they need not have the order of their responses.
         let id = response.header("X-Request-Id").unwrap();
         let line = lines.iter().find(|line| line["request_id"] == id).unwrap();
         assert!(ids.insert(id), "{id} names two requests");
@@ -232,7 +232,7 @@ fn log_contains_no_secrets_at_level_trace() {
     nothing_confidential("trace");
 }
 
-/// Where one field has two names, a collector of logs misses half of the lines.
+/// If a field has two names, a log collector misses half of the lines.
 #[test]
 fn all_log_lines_name_time_and_level_alike() {
     let tenant = Tenant::start();

@@ -1,4 +1,4 @@
-//! The metrics: that they are there, that they count, and that nothing a caller sends can become a label.
+//! Metrics: all are present, they count, and nothing that a caller sends becomes a label.
 
 use crate::harness::{Gateway, Request, Series, Tenant, raw, series, wait_for};
 use regex::Regex;

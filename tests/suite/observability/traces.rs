@@ -1,5 +1,4 @@
-//! Where a request stands in a trace, and what it is called: what comes in, what the provider gets, and what the log
-//! says.
+//! Trace context and request IDs: what arrives, what the provider gets, and what the log contains.
 
 use crate::harness::grpc::{Grpc, field, frame};
 use crate::harness::recorder::{Call, Recorder, SESSION};
@@ -29,7 +28,7 @@ struct ReadResult {
     states: Vec<String>,
 }
 
-/// Sends a request with these headers more; the status of its answer.
+/// Sends a request with these headers more; the status of its response.
 type Send<'a> = Box<dyn Fn(&[(&str, &str)]) -> u16 + 'a>;
 
 /// A way to say a request: a route on a carrier.
@@ -179,7 +178,6 @@ fn valid_trace_context_passes_and_invalid_is_replaced() {
     assert!(ones.len() == ways.len() * 6 && (24.0..40.0).contains(&average), "{average} of {ones:?}");
 }
 
-/// Also where no provider is asked.
 #[test]
 fn hits_and_rejections_log_their_trace() {
     let recorder = Recorder::auth0();
@@ -187,7 +185,7 @@ fn hits_and_rejections_log_their_trace() {
     gateway.ready();
     let get = Request::new("GET", &format!("/api/v2/sessions/{SESSION}")).bearer(&recorder.token());
     get.send(&gateway.url());
-    // An answer is there before its line is.
+    // A response is there before its line is.
     last_line(&gateway, 1);
     let hit = get.clone().header("traceparent", PARENT).send(&gateway.url());
     assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));

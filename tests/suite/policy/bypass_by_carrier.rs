@@ -1,11 +1,10 @@
-//! The matrix of ways around the policy: each row is one way, each column a carrier. What holds in every cell: the
-//! provider never gets a change that the policy did not see. The policy allows the key `team` and so forbids the key
-//! `evil`.
+//! The matrix of policy bypasses: each row is a bypass, each column a carrier. In every cell, the provider never gets a
+//! change that was not evaluated. The policy allows the key `team`, and so forbids the key `evil`.
 //!
-//! A cell is tried twice. With the forbidden change nothing may reach the provider, unless the row is no write of a
-//! session. With the allowed one the row says whether the request is refused for its form, or forwarded, exactly once.
-//! A rejection of the allowed change shows that the form is refused, and not only the change; what is forwarded shows
-//! that not everything is refused.
+//! Each cell is tried twice. With the forbidden change, nothing may reach the provider, unless the row is not a write
+//! of a session. With the allowed change, the row says whether the request is rejected for its form or forwarded
+//! exactly once. A rejection of the allowed change shows that the form is rejected and not the change; a forwarded
+//! request shows that not everything is rejected.
 
 mod call;
 mod rows;
@@ -34,7 +33,7 @@ struct Place {
 struct Outcome {
     /// The status; 0 where the connection or the stream ended without one.
     status: u16,
-    /// Whether the answer is an error in the terms of its carrier.
+    /// Whether the response is an error in the terms of its carrier.
     is_error: bool,
     /// What reached the provider.
     reached: Vec<Reached>,
@@ -87,7 +86,7 @@ impl Place {
         Case { column, beta, key, token, host: self.gateway(column).address().to_string() }
     }
 
-    /// Sends a request and waits for the end of its answer: what the provider gets, it has by then.
+    /// Sends a request and waits for the end of its response: what the provider gets, it has by then.
     fn send(&self, call: &Call) -> Outcome {
         let address = self.gateway(call.column).address();
         if call.column == Column::Grpc {
@@ -106,7 +105,7 @@ impl Place {
         }
         let before = self.recorder.count();
         let mut connection = Connection::open(address).unwrap();
-        // Who refuses may close before it has read everything.
+        // Who rejects may close before it has read everything.
         let _ = connection.write(&call.bytes());
         let response = connection.response(call.method == "HEAD");
         let status = response.as_ref().map_or(0, |response| response.status);
@@ -117,7 +116,7 @@ impl Place {
         Outcome { status, is_error: status == 0 || status >= 400 || grpc_status, reached }
     }
 
-    /// The status, and whether the answer is an error of gRPC or HTTP.
+    /// The status, and whether the response is an error of gRPC or HTTP.
     fn send_http2(&self, call: &Call) -> (u16, bool) {
         let address = self.calls.address();
         let Some(request) = call.request() else {
@@ -132,7 +131,7 @@ impl Place {
             let exchange = async {
                 let (response, mut sender) = client.send_request(request, framing == Framing::None).ok()?;
                 if framing != Framing::None {
-                    // The answer may come before the body has gone.
+                    // The response may come before the body has gone.
                     let _ = sender.send_data(body, true);
                 }
                 let (head, mut incoming) = response.await.ok()?.into_parts();

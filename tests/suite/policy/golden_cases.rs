@@ -453,7 +453,7 @@ fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, path: Opt
     format!("pass{name} {} {path}{query}{what}", request.method)
 }
 
-/// The carrier of a request, also where it is refused.
+/// The carrier of a request, also where it is rejected.
 fn carrier(path: &str, content_type: &str) -> Carrier {
     if path.starts_with("/zitadel.") { Carrier::of_caller(content_type) } else { Carrier::Rest }
 }

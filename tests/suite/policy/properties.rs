@@ -1,4 +1,4 @@
-//! What holds for every document, policy, body and path, as far as chance finds them.
+//! Properties of all documents, policies, bodies and paths, with generated input.
 
 use crate::harness::{decoded, path_readers, proptest_cases};
 use bytes::Bytes;
@@ -168,7 +168,7 @@ fn any_normalize() -> impl Strategy<Value = Normalize> {
     )
 }
 
-/// A key that normalizing leaves as it is: configurations with others are refused.
+/// A key that normalizing leaves as it is: configurations with others are rejected.
 fn own_key(normalize: Normalize) -> &'static str {
     match normalize.key_case {
         KeyCase::Upper => "A",
@@ -246,8 +246,8 @@ fn fault(policy: &Policy, text: &[u8]) -> Option<String> {
 proptest! {
     #![proptest_config(proptest_cases(500))]
 
-    /// What was judged is exactly what is forwarded: another parser finds nothing in it that the policy forbids,
-    /// judging it again finds nothing more to edit, and what nobody knows stands in it to the letter and in its order.
+    /// Another parser finds nothing forbidden in a forwarded body, a second evaluation edits nothing more, and unknown
+    /// members keep their bytes and their order.
     #[test]
     fn forwarded_bodies_conform_to_the_policy(parts in any_parts(), policy in any_policy()) {
         let text = parts.text();
@@ -267,7 +267,7 @@ proptest! {
         }
     }
 
-    /// Without anything to rewrite the caller's own bytes go on, and audit never rewrites.
+    /// Audit mode never edits.
     #[test]
     fn unedited_bodies_are_forwarded_byte_by_byte(parts in any_parts(), policy in any_policy(), audit: bool) {
         let text = parts.text();
@@ -280,7 +280,7 @@ proptest! {
         }
     }
 
-    /// Whatever bytes come: no panic, and nothing but one object goes on, in either mode.
+    /// Any bytes: the gateway does not panic, and forwards nothing but one object, in either mode.
     #[test]
     fn only_json_objects_are_forwarded(body in prop::collection::vec(any::<u8>(), 0..64), policy in any_policy(), audit: bool) {
         let mode = if audit { Mode::Audit } else { Mode::Enforce };
@@ -289,8 +289,7 @@ proptest! {
         }
     }
 
-    /// The same for documents in which a few bytes were changed, taken out or doubled: nearly good is where parsers
-    /// differ.
+    /// Documents with a few bytes changed, removed or duplicated: parsers differ most on nearly valid input.
     #[test]
     fn mutated_documents_are_forwarded_only_if_they_are_json_objects(
         parts in any_parts(),
@@ -399,7 +398,7 @@ fn is_passed(gateway: &Gateway, path: &str) -> bool {
 proptest! {
     #![proptest_config(proptest_cases(1000))]
 
-    /// No path is passed in which any of many kinds of servers finds a session, or anything else that is governed.
+    /// Nor anything else that is governed, for many kinds of servers.
     #[test]
     fn no_server_reads_a_session_in_a_pass_through_path(path in any_path()) {
         if is_passed(&gateway(Policy::default()), &path) {
@@ -424,8 +423,7 @@ fn parts_by_the_book(path: &str) -> Option<Vec<String>> {
 proptest! {
     #![proptest_config(proptest_cases(3000))]
 
-    /// What is forwarded of a governed path says what was sent, is read alike by all servers, and has no other
-    /// spelling.
+    /// The forwarded path has the meaning of the original, every server reads it alike, and it has no other spelling.
     #[test]
     fn governed_paths_are_forwarded_in_canonical_form(dialect in 0..2usize, path in any_path()) {
         let dialect = [&AUTH0, &ZITADEL][dialect];
@@ -483,7 +481,7 @@ proptest! {
     }
 }
 
-/// The servers of the property above are many enough: they find what hid once.
+/// The readers of the properties above are diverse enough to find known bypasses.
 #[test]
 fn path_readers_find_known_bypasses() {
     for path in [
@@ -517,7 +515,7 @@ fn path_readers_find_known_bypasses() {
     assert!(!path_readers().any(|server| server.finds_something("/api/v2/users/sessions/id")));
 }
 
-/// Nothing that clients really send is taken for an odd spelling.
+/// Paths that real clients send are not rejected as ambiguous.
 #[test]
 fn common_paths_are_pass_through() {
     let gateway = gateway(Policy::default());
@@ -650,7 +648,7 @@ fn message_fault(bytes: &[u8]) -> Option<&'static str> {
 proptest! {
     #![proptest_config(proptest_cases(5000))]
 
-    /// A request ends at one place, however its bytes come, and what was taken is plain to everybody else as well.
+    /// An accepted request is also unambiguous to other parsers.
     #[test]
     fn request_length_does_not_depend_on_how_bytes_arrive(bytes in any_message()) {
         let whole = length(&bytes);
@@ -661,7 +659,6 @@ proptest! {
     }
 }
 
-/// The pieces are many enough: among them are requests that are taken, and such that are not.
 #[test]
 fn generated_requests_include_valid_and_invalid_ones() {
     use proptest::strategy::ValueTree;

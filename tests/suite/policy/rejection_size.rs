@@ -1,5 +1,5 @@
-//! What a rejection costs: its message is bounded in every carrier, and the memory that a body takes is a small
-//! multiple of it.
+//! The cost of a rejection: its message is bounded on every carrier, and memory use is a small multiple of the body
+//! size.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{Gateway, Request, TIMEOUT, skipped};
@@ -69,7 +69,7 @@ fn long_key_is_truncated_in_the_message() {
     }
 }
 
-/// Sends a call over HTTP/2, and takes the whole answer with its trailers.
+/// Sends a call over HTTP/2, and takes the whole response with its trailers.
 fn call(gateway: &Gateway, content_type: &str, body: Bytes) -> (http::response::Parts, Bytes, HeaderMap) {
     let address = gateway.address();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -132,7 +132,6 @@ fn peak(gateway: &Gateway) -> u64 {
 
 const LARGE: usize = (16 << 20) - 64;
 
-/// A large body takes what it takes, and a small multiple of that, whatever is in it.
 #[test]
 fn memory_use_is_a_small_multiple_of_the_body_size() {
     if !cfg!(target_os = "linux") {

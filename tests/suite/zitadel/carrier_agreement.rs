@@ -1,5 +1,5 @@
-//! The same call of ZITADEL meets the same verdict on every carrier, as far as chance finds calls. What is compared was
-//! encoded and decoded here, by none of the product's code.
+//! The same ZITADEL call gets the same decision on every carrier, for generated calls. The test encodes and decodes
+//! them with its own code.
 
 use crate::harness::proptest_cases;
 use base64::Engine;
@@ -457,7 +457,7 @@ fn any_call() -> impl Strategy<Value = Asked> {
 proptest! {
     #![proptest_config(proptest_cases(300))]
 
-    /// The same call is refused for the same reasons, or forwarded with the same edits, whatever carries it.
+    /// The call is rejected for the same reasons, or forwarded with the same edits, on every carrier.
     #[test]
     fn every_carrier_gives_the_same_decision(call in any_call()) {
         for (at, gateway) in POLICIES.iter().enumerate() {
@@ -518,8 +518,8 @@ fn any_stranger() -> impl Strategy<Value = (Asked, &'static str)> {
 proptest! {
     #![proptest_config(proptest_cases(300))]
 
-    /// What a policy lists is all that there is, on every carrier and in both versions; where it lists nothing, what is
-    /// not known goes on.
+    /// A policy that lists checks or challenges rejects unknown ones, on every carrier and in both versions. Without a
+    /// list, unknown ones pass.
     #[test]
     fn allow_lists_reject_unknown_fields_on_every_carrier((call, place) in any_stranger()) {
         let closed = [
@@ -547,7 +547,7 @@ proptest! {
     }
 }
 
-/// Chance finds both verdicts often enough, with each policy: the property above says something.
+/// With each policy, so the property above is not vacuous.
 #[test]
 fn generated_calls_include_rejected_and_forwarded_ones() {
     use proptest::strategy::ValueTree;

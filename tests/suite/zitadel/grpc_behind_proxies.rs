@@ -1,5 +1,4 @@
-//! Calls of gRPC through proxies that others run in front of the gateway: whatever answers a call, its status and its
-//! message reach the client as the gateway gave them.
+//! gRPC calls through proxies in front of the gateway: status and message reach the client unchanged.
 
 use crate::harness::grpc::{field, frame};
 use crate::harness::{Front, Gateway, H2Provider, Kind, Part, Reply, TIMEOUT, nobody};
@@ -40,7 +39,7 @@ fn call(runtime: &Runtime, address: SocketAddr, path: &str, more: &[(&str, &str)
         let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
         let connection = tokio::spawn(connection);
         let (response, mut sending) = client.send_request(request, false).unwrap();
-        // Who is rejected for its head may have its answer before that.
+        // Who is rejected for its head may have its response before that.
         let _ = sending.send_data(body, true);
         let (head, mut incoming) = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().into_parts();
         let only_head = incoming.is_end_stream();
@@ -120,7 +119,7 @@ fn relayed() -> Vec<Row> {
     rows
 }
 
-/// What has to hold of every answer, and of those that are the gateway's own.
+/// What has to hold of every response, and of those that are the gateway's own.
 fn check(runtime: &Runtime, address: SocketAddr, through: &str, is_own: bool, row: &Row) {
     let (name, path, headers, body, status, message) = row;
     let ended = call(runtime, address, path, headers, body);
@@ -139,7 +138,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// The gateway's own rejections and failures are Trailers-Only; all that comes with trailers has no declared length.
+/// Rejections and failures of the gateway are Trailers-Only. Responses with trailers have no declared length.
 #[test]
 fn status_and_message_reach_the_client() {
     ends(None, [127, 0, 9, 22]);

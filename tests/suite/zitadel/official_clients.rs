@@ -1,9 +1,8 @@
 //! ZITADEL's official clients, Connect's and curl, through the gateway of the sandbox: the same calls on every carrier
-//! and in both versions of the API. Each client gets what it asks for, and raises its own error, with the field named,
-//! for what is refused.
+//! and in both versions of the API. Each client gets its result, and raises its own error for a rejection, with the
+//! field named.
 //!
-//! Programs in `tests/sdk` and `tests/clients` make the calls and print what came of them; this is what has to come of
-//! them.
+//! Programs in `tests/sdk` and `tests/clients` make the calls and print the results.
 
 use crate::harness::{Front, Kind, Sandbox, address, finish, project, sdks_installed};
 use base64::Engine;
@@ -28,7 +27,7 @@ impl Run {
         &found.unwrap_or_else(|| panic!("no {case} over {}", self.carrier))["result"]
     }
 
-    /// The answer to a call that has to do well.
+    /// The response to a call that has to do well.
     fn good(&self, case: &str) -> &Value {
         let result = self.result(case);
         assert!(result["ok"].is_object(), "{}, {case}: {result}", self.carrier);
@@ -145,7 +144,7 @@ fn gets_what_it_asks_for(run: &Run) {
     let unchanged = run.good("nothing")["sessionToken"].as_str().unwrap_or_default();
     assert_eq!(unchanged, "", "{carrier}: an empty token stays empty");
     let options = &run.good("set everything")["challenges"]["webAuthN"]["publicKeyCredentialRequestOptions"];
-    // The Python client takes the answer's WebAuthN for the request's, and drops what the latter lacks.
+    // The Python client takes the response's WebAuthN for the request's, and drops what the latter lacks.
     let dropped = carrier.starts_with("python") && options.is_null();
     assert!(dropped || options["publicKey"]["rpId"] == "login.example.com", "{carrier}: {options}");
     let session = &run.good("get everything")["session"];

@@ -1,5 +1,4 @@
-//! ZITADEL's session service through the gateway, on every carrier, byte by byte, against a provider that records what
-//! reaches it.
+//! ZITADEL's session service through the gateway, on every carrier, byte by byte. The provider records the requests.
 
 use crate::harness::grpc::{Grpc, POLICY, field, frame, session};
 use crate::harness::recorder::{Call, Recorder, Then};
@@ -55,7 +54,7 @@ fn grpc_read_is_a_hit_until_a_write() {
     assert!(hit.cache().starts_with("sessiongate; hit"), "{}", hit.cache());
     assert_eq!((hit.body.as_slice(), hit.trailer("grpc-status")), (frame(&session(1)).as_slice(), "0"));
     assert_eq!(provider.count(), 1);
-    // Another credential, another token: other answers.
+    // Another credential, another token: other responses.
     let other = frame(&[field(1, b"s1"), field(2, b"token")].concat());
     assert_eq!(provider.call(&gateway, GET, &other).cache(), "sessiongate; fwd=miss; stored");
     provider.call(&gateway, SET, &frame(&set("team")));
@@ -186,7 +185,7 @@ fn unreadable_calls_are_rejected() {
     }
 }
 
-/// v2beta's own definition calls the token of a write deprecated: the provider takes the write without it.
+/// v2beta deprecates the token of a write: the provider accepts the write without it.
 #[test]
 fn session_token_is_required_if_the_policy_says_so() {
     let provider = Grpc::start();
@@ -228,7 +227,7 @@ fn carriers(key: &str) -> Vec<(&'static str, Request)> {
     ]
 }
 
-/// Spellings of one path are one request: writes, reads and the searches that are passed on.
+/// For writes, reads and pass-through searches.
 #[test]
 fn spellings_of_a_path_are_forwarded_in_canonical_form() {
     let body = r#"{"session":{"id":"s1","sequence":"5"},"sessions":[]}"#;
@@ -257,7 +256,7 @@ fn spellings_of_a_path_are_forwarded_in_canonical_form() {
     }
 }
 
-/// What a client of HTTP/2 ends with an empty part becomes one request to a provider of HTTP/1, with one end.
+/// An HTTP/2 body that ends with an empty frame becomes one HTTP/1 request with one end.
 #[test]
 fn empty_http2_data_frames_do_not_end_a_body_twice() {
     let client = Grpc::start();
@@ -426,7 +425,7 @@ fn reads_and_deletions_work_and_tokens_are_not_logged() {
     assert!(!gateway.log().join("\n").contains("secret-token"));
 }
 
-/// How long a caller waits is said in the headers of its carrier, and in no other's. Time that is over begins nothing.
+/// Each carrier has its own deadline header. If the deadline has passed, no request is sent.
 #[test]
 fn deadline_headers_apply_per_carrier() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
@@ -459,7 +458,7 @@ fn deadline_headers_apply_per_carrier() {
     assert_eq!(recorder.count(), 2, "nothing was begun");
 }
 
-/// The simulated ZITADEL, which was built from the published definitions alone, understands what the gateway sends it.
+/// The simulated ZITADEL was built from the published definitions alone, and understands the gateway's requests.
 #[test]
 fn sandbox_gives_the_same_responses_through_the_gateway() {
     let sandbox = crate::harness::Sandbox::start(&[]);
@@ -493,7 +492,7 @@ fn sandbox_gives_the_same_responses_through_the_gateway() {
     }
 }
 
-/// What the provider's validation refuses is refused in its own words before it gets there.
+/// The gateway rejects what the provider's validation would reject, with the same message.
 #[test]
 fn rejections_of_provider_rules_use_the_providers_messages() {
     let sandbox = crate::harness::Sandbox::start(&[]);
@@ -589,7 +588,7 @@ fn cors_headers_are_on_hits_and_rejections() {
     assert_eq!(shared(&plain), ["", "", "Origin"], "only who asks is told");
 }
 
-/// Whoever compresses is told what would be read, so that it can send the call anew.
+/// The client learns what is accepted, so that it can repeat the call uncompressed.
 #[test]
 fn compressed_calls_are_rejected_with_the_accepted_encoding() {
     let provider = Grpc::start();
@@ -635,8 +634,7 @@ fn one_time_codes_are_stripped_from_responses() {
     assert_eq!(response.text(), r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{}}"#);
 }
 
-/// Callers of an instance: the gateway verifies JWTs that the instance issued, and leaves other tokens to it where it
-/// is told to.
+/// If the configuration says so.
 #[test]
 fn instance_jwts_are_verified_and_opaque_tokens_forwarded() {
     let sandbox = Sandbox::start(&[]);

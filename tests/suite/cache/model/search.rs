@@ -11,7 +11,7 @@ pub struct Report {
     pub depth: usize,
     /// Whether every state was looked at: what was not found before that may still be there.
     pub complete: bool,
-    /// The shortest way to a stale answer.
+    /// The shortest way to a stale response.
     pub stale: Option<Vec<String>>,
     /// The shortest way to a session that goes back.
     pub backwards: Option<Vec<String>>,

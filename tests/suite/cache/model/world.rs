@@ -16,7 +16,7 @@ mod writers;
 pub struct Setting {
     pub reads: usize,
     pub writes: usize,
-    /// Steps that come late or never, or whose answer is lost; and answers of the provider that are lost.
+    /// Steps that come late or never, or whose answer is lost; and responses of the provider that are lost.
     pub losses: u8,
     /// Steps that are carried out a second time, later.
     pub repeats: u8,
@@ -26,7 +26,7 @@ pub struct Setting {
     pub expiries: u8,
     /// How often the store falls back to an older copy of itself.
     pub setbacks: u8,
-    /// How often the provider may refuse a write.
+    /// How often the provider may reject a write.
     pub rejections: u8,
     /// How often the provider may fail a read.
     pub failures: u8,
@@ -73,14 +73,14 @@ pub struct Setting {
     pub unjoined: bool,
     /// How often the session changes at the provider without a write of the gateway's.
     pub outside: u8,
-    /// Whether every other such change takes the session away, so that its answer cannot be stored.
+    /// Whether every other such change takes the session away, so that its response cannot be stored.
     pub ending: bool,
     /// How many of the readers, the last of them, want a fetch of their own.
     pub fresh: usize,
-    /// How often a read of the provider shows the version before the last, and whether answers tell their version.
+    /// How often a read of the provider shows the version before the last, and whether responses tell their version.
     pub lags: u8,
     pub versioned: bool,
-    /// Whether an answer replaces another that is newer.
+    /// Whether a response replaces another that is newer.
     pub unordered: bool,
     /// Whether what cannot be stored leaves what is.
     pub unended: bool,
@@ -98,14 +98,14 @@ pub struct Setting {
     pub deleted_for_all: bool,
     /// How many of the readers, the last of them, may not have stored what they fetch.
     pub no_store: usize,
-    /// Whether answers are over at the next step of time, and are not remembered for longer than an older one may be on
+    /// Whether responses are over at the next step of time, and are not remembered for longer than an older one may be on
     /// its way.
     pub short: bool,
-    /// Whether answers are never fresh, and do while they are refreshed or where the provider fails.
+    /// Whether responses are never fresh, and do while they are refreshed or where the provider fails.
     pub windows: bool,
     /// Whether a response that is shown and not stored leaves what is older.
     pub unsuperseded: bool,
-    /// Whether nothing is remembered of an answer that is over early.
+    /// Whether nothing is remembered of a response that is over early.
     pub forgotten: bool,
     /// Whether every other change without the gateway brings back what was there before.
     pub returning: bool,
@@ -120,7 +120,7 @@ pub struct Setting {
 const PROCESSES: usize = 2;
 /// Longer than anything lasts here, where only marks run out.
 const EVER: u64 = 1 << 40;
-/// For how long older answers may be on their way: less than what is not over early lasts.
+/// For how long older responses may be on their way: less than what is not over early lasts.
 const KEPT: u64 = EVER / 2;
 /// What is between two eras on the clock that orders fetches, in microseconds.
 const BEGUN: u64 = 1_000;
@@ -172,7 +172,7 @@ enum Reads {
     KnowsEpoch(Option<Token>, u8, CoherenceState),
     /// The session's part was carried out under this epoch; the epoch is still to be read.
     KnowsSession(Acquired<u8>, u8, CoherenceState),
-    /// The answer is under way, or there: over this link, from this time on the store's clock.
+    /// The response is under way, or there: over this link, from this time on the store's clock.
     Told(Acquired<u8>, ConnectionId, u64),
     /// For the fetch of this reader, with what it is answered if the provider fails.
     Waits(usize, Option<u8>),
@@ -199,7 +199,7 @@ enum Writes {
     Forwarded(Where),
     /// Nobody waits for it any more, but the provider may still carry it out.
     Late,
-    /// Its outcome is known: this version, or none where it was refused.
+    /// Its outcome is known: this version, or none where it was rejected.
     Settles(Where, Option<u8>),
     /// It records what it changed, while others need the mark that it shares.
     Records(Where, Option<u8>),
@@ -467,7 +467,7 @@ impl World {
         reader + self.setting.no_store >= self.setting.reads
     }
 
-    /// Whether an answer with this version cannot be stored, since the session is gone.
+    /// Whether a response with this version cannot be stored, since the session is gone.
     fn is_gone(&self, version: u8) -> bool {
         self.setting.ending && version % 2 == 1
     }

@@ -1,4 +1,4 @@
-//! Files that change, in whatever way, without a signal.
+//! Changed files are loaded without a signal, however they change.
 
 use super::{BLUE, GREEN, details, metric, read, reloads, write};
 use crate::harness::recorder::Recorder;

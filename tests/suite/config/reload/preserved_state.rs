@@ -1,4 +1,4 @@
-//! What another configuration leaves as it is, and what it must not.
+//! Which state a reload keeps, and which it must drop.
 
 use super::{BLUE, BY_SIGNAL, cache_status, metric, read, rewritten, write};
 use crate::harness::issuer::{Signer, World};
@@ -61,8 +61,7 @@ fn unrelated_changes_keep_cached_responses() {
     assert_eq!(recorder.count_of("GET"), 1);
 }
 
-/// Whatever was cached was fetched from another provider, or may not be seen by those who may read now, or is too old
-/// by now.
+/// The entries come from another provider, may not be read by callers that are now allowed, or are now too old.
 #[test]
 fn related_changes_drop_cached_responses() {
     let (one, two) = (Recorder::auth0(), Recorder::auth0());
@@ -241,7 +240,7 @@ fn writes(response: &Response) -> String {
 
 const BYPASS: &str = "sessiongate; fwd=bypass";
 
-/// The write speaks of the session as the old configuration names it, the reads as the new one does.
+/// The write uses the cache IDs of the previous configuration, the reads those of the current one.
 #[test]
 fn write_in_flight_is_visible_to_reads_after_a_reload() {
     let held = Held::start();
@@ -266,7 +265,7 @@ fn write_in_flight_is_visible_to_reads_after_a_reload() {
     }
 }
 
-/// Where nothing was cached writes left no marks, and those that are in flight must not be forgotten.
+/// Without a cache, writes set no marks. Writes in flight must count once caching is enabled.
 #[test]
 fn write_in_flight_counts_when_caching_is_enabled() {
     let held = Held::start();
@@ -298,7 +297,8 @@ fn write_in_flight_counts_when_caching_is_enabled() {
     assert_eq!(writes(&get(&gateway, "t", "a")), "2");
 }
 
-/// The write goes on at the provider after its caller's deadline, when no request uses the old configuration any more.
+/// The write is still in flight at the provider after its caller's deadline, when no request uses the previous
+/// configuration any more.
 #[test]
 fn write_past_its_deadline_counts_when_caching_is_enabled() {
     let (tell, arrived) = channel();
@@ -353,7 +353,7 @@ fn requests_keep_their_configuration() {
     assert_eq!(metric(&gateway, series), Some(1.0));
 }
 
-/// Replicas do not read their configurations at the same moment.
+/// Replicas do not reload at the same moment.
 #[test]
 fn replicas_share_entries_before_and_after_a_reload() {
     if !redis_installed() {

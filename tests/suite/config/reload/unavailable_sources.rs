@@ -1,4 +1,4 @@
-//! A configuration under which something would be lost that works is refused until it can do without the loss.
+//! A configuration that would break something that works is rejected until its sources are available.
 
 use super::{BY_SIGNAL, cache_status, details, hang_up, metric, read, rewritten};
 use crate::harness::issuer::{AUDIENCE, ISSUER, SESSION, Signer, document};
@@ -69,7 +69,7 @@ fn watched_configuration_is_retried_until_it_can_be_activated() {
     assert_eq!(told, 1, "each try of the same is not told again");
 }
 
-/// Whoever asks other things of tokens does not need other keys for that.
+/// Other requirements on tokens do not need other keys.
 #[test]
 fn keys_of_the_same_source_are_kept_while_the_issuer_is_unreachable() {
     let key = Signer::new("one");

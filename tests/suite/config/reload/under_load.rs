@@ -1,5 +1,5 @@
-//! Many reloads, half of them of configurations that are wrong, while clients read, write and pass on kept connections
-//! of both versions: no request fails, and each sees its own writes.
+//! Many reloads, half of them with invalid configurations, while clients read, write and use pass-through on keep-alive
+//! connections of both HTTP versions: no request fails, and each client sees its own writes.
 
 use super::{BY_SIGNAL, hang_up, metric, reloads};
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
@@ -100,7 +100,7 @@ impl Client {
         ]
     }
 
-    /// What is wrong with an answer.
+    /// What is wrong with a response.
     fn check(&self, ask: &AcquireRequest, status: u16, body: &[u8]) {
         let text = String::from_utf8_lossy(body);
         assert_eq!(status, 200, "{} {} at {}: {text}", ask.method, ask.path, ask.host);

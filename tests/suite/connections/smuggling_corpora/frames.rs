@@ -1,4 +1,4 @@
-//! Frames of HTTP/2, 22 of them wrong.
+//! HTTP/2 frames, 22 of them invalid.
 
 use super::{Guarded, json_lines};
 use crate::harness::TIMEOUT;
@@ -23,7 +23,7 @@ fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
     let mut stream = TcpStream::connect(guarded.gateway.address()).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(PREFACE).unwrap();
-    // Who refuses may close before it has read everything.
+    // Who rejects may close before it has read everything.
     let _ = stream.write_all(&[frame, PING].concat());
     let mut reset = false;
     let mut head = [0; 9];

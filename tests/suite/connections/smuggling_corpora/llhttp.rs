@@ -1,4 +1,4 @@
-//! The tests of llhttp (the parser of Node.js): requests and answers in documents, with what the parser makes of them.
+//! Reads the tests of llhttp (the parser of Node.js): requests and responses in Markdown, with the parser's log.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Obfuscations of `Transfer-Encoding` and `Content-Length`, by which one server sees a body where another sees the
-//! next request.
+//! Obfuscations of `Transfer-Encoding` and `Content-Length`: one server sees a body where another sees the next
+//! request.
 
 use super::{EVIL, at_all, is_rejection, json_lines};
 use serde_json::Value;

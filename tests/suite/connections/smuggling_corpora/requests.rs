@@ -1,4 +1,4 @@
-//! The requests of llhttp's tests.
+//! Requests of llhttp's tests.
 
 use super::llhttp::{Sample, samples};
 use super::{at_all, corpus, is_rejection};

@@ -1,4 +1,4 @@
-//! The answers of llhttp's tests, from a provider: passed, or a failure; and the next request gets its own answer.
+//! Responses of llhttp's tests, sent by a provider: each passes or fails, and the next request gets its own response.
 
 use super::corpus;
 use super::llhttp::{Sample, samples};
@@ -28,7 +28,7 @@ fn provider(current: &Current) -> Recorder {
     })
 }
 
-/// What is wrong with the answer to a request that got one of these.
+/// What is wrong with the response to a request that got one of these.
 fn fault(sample: &Sample, response: &std::io::Result<Response>, governed: bool) -> Option<String> {
     let Ok(response) = response else {
         // Broken off.
@@ -48,7 +48,7 @@ fn fault(sample: &Sample, response: &std::io::Result<Response>, governed: bool) 
     if !matches!(codings[..], [] | ["chunked"]) || codings.len() + all("Content-Length").len() > 1 {
         return Some(format!("it is framed by {:?}", response.headers));
     }
-    // What came through has the body that llhttp finds, of the first answer that is one.
+    // What came through has the body that llhttp finds, of the first response that is one.
     let whole = sample.messages() == 1 && !sample.has_error() && sample.kind == "response";
     (whole && response.text() != sample.body())
         .then(|| format!("the body is {:?} and not {:?}", response.text(), sample.body()))
@@ -93,7 +93,7 @@ fn llhttp_responses_pass_or_fail_and_do_not_affect_the_next_request() {
     assert!(faults.is_empty(), "{faults}");
 }
 
-/// What is wrong with honest requests behind a hostile answer, a passed and a governed one: a machine that is slow may
+/// What is wrong with honest requests behind a hostile response, a passed and a governed one: a machine that is slow may
 /// cost a failure, but nothing may come from another request.
 fn honest_faults(recorder: &Recorder, gateway: &Gateway, number: usize) -> Vec<String> {
     let mut faults = Vec::new();

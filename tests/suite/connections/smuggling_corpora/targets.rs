@@ -1,4 +1,4 @@
-//! Targets: URLs that parsers read differently, and ways to leave a folder.
+//! Request targets: URLs that parsers read differently, and directory traversals.
 
 use super::{EVIL, Guarded, at_all, corpus, is_rejection, json_lines};
 use crate::harness::recorder::SESSION;
@@ -62,7 +62,7 @@ fn fault(guarded: &Guarded, target: &str, before: usize, statuses: &[u16]) -> Op
     }
 }
 
-/// Refused, or forwarded to the letter, and then no server finds a session in it.
+/// Rejected, or forwarded unchanged; then no server reads a session in it.
 #[test]
 fn no_target_hides_a_session() {
     let texts = texts();
@@ -91,7 +91,7 @@ fn no_target_hides_a_session() {
     assert!(count > 500 && forwarded.len() - count > 2000, "{count} of {}", forwarded.len());
 }
 
-/// The same on HTTP/2, as far as its clients can say it.
+/// The same over HTTP/2, for targets that its clients can send.
 #[test]
 fn no_http2_target_hides_a_session() {
     let texts = texts();

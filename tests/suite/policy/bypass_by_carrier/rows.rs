@@ -9,7 +9,7 @@ use std::io::Write;
 /// What becomes of the allowed change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Good {
-    /// It is refused for its form.
+    /// It is rejected for its form.
     Rejected,
     /// It is forwarded once.
     Forwarded,

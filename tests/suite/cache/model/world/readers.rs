@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    /// The store's answer is on its way. Those that need nothing but to be passed on are passed on at once: the earlier
+    /// The store's response is on its way. Those that need nothing but to be passed on are passed on at once: the earlier
     /// a reader answers, the more have to keep to it.
     fn tell(&mut self, reader: usize, found: Acquired<u8>, era: u8) {
         let connection_id = self.connection_id(era);
@@ -321,7 +321,7 @@ impl World {
         }
     }
 
-    /// Until the store has the answer, or will never have it, nobody has, and the fetch can be joined.
+    /// Until the store has the response, or will never have it, nobody has, and the fetch can be joined.
     fn fetch_is_kept(&self, process: usize, at: usize, fetch: &Running, all: &mut Following) {
         let lands = |world: &mut World, instead: Option<u8>| {
             let shown = instead.or(fetch.brought).unwrap_or_default();
@@ -357,7 +357,7 @@ impl World {
         (0..self.now.readers.len()).filter(own).filter(waits).collect()
     }
 
-    /// Those who joined a fetch have its answer, whether they have looked at it or not.
+    /// Those who joined a fetch have its response, whether they have looked at it or not.
     fn hand_over(&mut self, process: usize, leader: usize, version: u8, stored: bool) {
         for reader in self.waiting(process, leader) {
             self.response(reader, version, stored || leader != reader);

@@ -125,7 +125,7 @@ impl World {
         now
     }
 
-    /// What the store makes of an answer. Gives what is shown instead.
+    /// What the store makes of a response. Gives what is shown instead.
     pub(super) fn keep(&mut self, fetch: &Running) -> Option<u8> {
         match fetch.brought {
             Some(version) if self.is_gone(version) || self.is_unstored(fetch.leader) => {
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// An answer that is not stored speaks against what is.
+    /// A response that is not stored speaks against what is.
     pub(super) fn retire(&mut self, reader: usize, cause: RetireCause) {
         let now = self.clock();
         let name = self.name_of(reader);
@@ -160,7 +160,7 @@ impl World {
         }
     }
 
-    /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is
+    /// A server compares neither epochs nor, where that part of the protocol is left out, which of two responses is
     /// newer.
     fn store_entry(&mut self, reader: usize, entry: Entry<u8>) -> Option<u8> {
         let time = self.clock();

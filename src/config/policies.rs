@@ -50,6 +50,11 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
+    if upstream.dialect.names.metadata.is_none() {
+        let found = format!("rules for metadata have no effect on upstream `{}`", upstream.name);
+        let why = format!("sessions of dialect `{}` have no metadata", upstream.dialect.name);
+        context.warn(&declared.location, Problem::new(found).expected(why));
+    }
     for location in declared.session_rules.iter().filter(|_| !upstream.dialect.has_session_rules()) {
         let found = format!("has no effect on upstream `{}`", upstream.name);
         let why = format!("dialect `{}` does not support it", upstream.dialect.name);

@@ -38,6 +38,8 @@ pub struct Expectations {
     pub leeway: u64,
     /// The claim that lists the scopes.
     pub scope: Claim,
+    /// A further `typ` of the issuer's access tokens, besides those of RFC 9068 and RFC 7519.
+    pub token_type: Option<&'static str>,
 }
 
 /// The proof that a token was verified. Only [`verify`] creates it.
@@ -167,7 +169,8 @@ fn header(token: &str) -> Result<Header, VerificationError> {
 }
 
 fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, VerificationError> {
-    let jwt = |typ: &str| ["jwt", "at+jwt", "application/at+jwt"].iter().any(|own| typ.eq_ignore_ascii_case(own));
+    let known = ["jwt", "at+jwt", "application/at+jwt"].into_iter().chain(expected.token_type);
+    let jwt = |typ: &str| known.clone().any(|own| typ.eq_ignore_ascii_case(own));
     if header.typ.as_deref().is_some_and(|typ| !jwt(typ)) {
         return Err(Rejection::TokenInvalid("its `typ` is not that of an access token").into());
     }

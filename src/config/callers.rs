@@ -53,7 +53,8 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
         let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
-        let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway, scope: SCOPE };
+        let expected =
+            Expectations { issuers, audiences: values(audiences), algorithms, leeway, scope: SCOPE, token_type: None };
         let opaque = section.get(&rows::OPAQUE);
         CallerCheck::Token { expected, keys, opaque }
     })
@@ -79,10 +80,11 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
     source
 }
 
-/// The claim of the dialect lists the scopes.
-pub(super) fn use_scopes(check: &mut CallerCheck, dialect: &Dialect) {
+/// Tokens have the form of the dialect's.
+pub(super) fn use_token_form(check: &mut CallerCheck, dialect: &Dialect) {
     if let CallerCheck::Token { expected, .. } = check {
         expected.scope = dialect.scopes.claim;
+        expected.token_type = dialect.token_type;
     }
 }
 

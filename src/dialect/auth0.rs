@@ -135,6 +135,7 @@ pub static AUTH0: Dialect = Dialect {
     invalidating: invalidating::RULES,
     logouts: &[Logout { path: "/oidc/logout", token: "id_token_hint" }],
     credentials: &[BEARER],
+    token_type: None,
     scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Prefix("read:"), decide: true },
     headers: ProviderHeaders {
         reads_forwarded: false,

@@ -35,6 +35,8 @@ pub struct Dialect {
     pub logouts: &'static [Logout],
     /// Where requests show their credential. The first place that has one applies.
     pub credentials: &'static [CredentialPlace],
+    /// The `typ` of access tokens, if it is neither `JWT` nor one of RFC 9068's.
+    pub token_type: Option<&'static str>,
     /// The scopes of access tokens.
     pub scopes: Scopes,
     /// The headers that the provider reads.

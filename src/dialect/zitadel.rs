@@ -81,6 +81,7 @@ pub static ZITADEL: Dialect = Dialect {
     logouts: &[Logout { path: "/oidc/v1/end_session", token: "id_token_hint" }],
     credentials: &[BEARER],
     // Tokens have no scopes that limit writes. Roles do, but they are not in the token.
+    token_type: None,
     scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Unknown, decide: false },
     headers: ProviderHeaders {
         reads_forwarded: true,

@@ -72,6 +72,7 @@ fn verified(token: &str) -> Result<Verified, VerificationError> {
         algorithms: vec![Algorithm::ES256, Algorithm::RS256],
         leeway: 10,
         scope: SCOPE,
+        token_type: None,
     };
     verify(token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW)
 }
@@ -335,6 +336,7 @@ fn a_modulus_with_a_leading_zero_verifies() {
         algorithms: vec![Algorithm::RS256],
         leeway: 0,
         scope: SCOPE,
+        token_type: None,
     };
     let token = include_str!("../../tests/cases/keys/leading-zero-modulus/token.txt").trim();
     let plain: Value =
@@ -401,6 +403,7 @@ fn expected(algorithms: &[Algorithm]) -> Expectations {
         algorithms: algorithms.to_vec(),
         leeway: 0,
         scope: SCOPE,
+        token_type: None,
     }
 }
 
@@ -491,6 +494,7 @@ fn a_token_without_kid_needs_a_single_candidate() {
         algorithms: vec![Algorithm::ES256],
         leeway: 0,
         scope: SCOPE,
+        token_type: None,
     };
     let token = signed(json!({ "alg": "ES256" }), &claims(json!({})));
     assert!(verify(&token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW).is_ok());
@@ -555,6 +559,7 @@ fn wycheproof_tokens_verify_only_if_valid() {
         algorithms: algorithms.split(' ').map(|name| name.parse().unwrap()).collect(),
         leeway: 0,
         scope: SCOPE,
+        token_type: None,
     };
     let (mut good, mut bad) = (0, 0);
     for group in suite["testGroups"].as_array().unwrap() {

@@ -21,7 +21,7 @@ pub use auth0::AUTH0;
 pub use call::DecodedBody;
 pub use credential::{BEARER, CredentialPlace, ReadOnlyScopes, Scopes};
 pub use names::{Challenges, Checks, Names, Version};
-pub use pattern::{InvalidationRule, PathPart};
+pub use pattern::{InvalidationRule, PathPart, RuleEffect};
 pub use provider_api::{Dialect, Logout, NotFoundMeaning};
 pub use provider_headers::{Cors, ProviderHeaders, TrustedHeader, TrustedValue};
 pub use rejections::{Override, ProviderError, RejectionFormat};

@@ -69,6 +69,11 @@ impl PathReadings {
         self.readings.iter().any(|reading| fits(reading))
     }
 
+    /// The greatest of what the readings give.
+    pub fn greatest<T: Ord>(&self, of: impl Fn(&[String]) -> T) -> Option<T> {
+        self.readings.iter().map(|reading| of(reading)).max()
+    }
+
     /// Whether any reading is at or below the prefix.
     pub fn reaches(&self, prefix: &str) -> bool {
         let prefix = folded(prefix);

@@ -25,30 +25,46 @@ pub enum PathPart {
     EndsWith(&'static [&'static str]),
 }
 
-/// Whether a kind of ungoverned request may change sessions.
+/// What an ungoverned request may do to sessions, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RuleEffect {
+    /// It changes none.
+    Keeps,
+    /// It may change any, if the provider accepts a credential that the gateway cannot check, such as a cookie.
+    ChangesIfAccepted,
+    /// It may change any.
+    Changes,
+}
+
+/// What a kind of ungoverned request may do to sessions.
 #[derive(Debug)]
 pub struct InvalidationRule {
     /// The method; `None` matches any.
     pub method: Option<&'static str>,
     /// The path, segment by segment, in lower case.
     pub path: &'static [PathPart],
-    /// Whether such requests may change sessions.
-    pub changes: bool,
+    /// What such requests may do to sessions.
+    pub effect: RuleEffect,
 }
 
 impl InvalidationRule {
     /// A rule for requests that may change sessions.
-    pub(super) const fn changes(path: &'static [PathPart]) -> InvalidationRule {
-        InvalidationRule { method: None, path, changes: true }
+    pub const fn changes(path: &'static [PathPart]) -> InvalidationRule {
+        InvalidationRule { method: None, path, effect: RuleEffect::Changes }
+    }
+
+    /// A rule for requests that may change sessions, and that need no credential of those that the gateway knows.
+    pub const fn if_accepted(path: &'static [PathPart]) -> InvalidationRule {
+        InvalidationRule { method: None, path, effect: RuleEffect::ChangesIfAccepted }
     }
 
     /// A rule for requests that never change sessions.
-    pub(super) const fn keeps(path: &'static [PathPart]) -> InvalidationRule {
-        InvalidationRule { method: None, path, changes: false }
+    pub const fn keeps(path: &'static [PathPart]) -> InvalidationRule {
+        InvalidationRule { method: None, path, effect: RuleEffect::Keeps }
     }
 
     /// Limits the rule to this method.
-    pub(super) const fn with(self, method: &'static str) -> InvalidationRule {
+    pub const fn with(self, method: &'static str) -> InvalidationRule {
         InvalidationRule { method: Some(method), ..self }
     }
 }

@@ -3,7 +3,7 @@
 use super::credential::{self, CredentialPlace, Scopes};
 use super::names::Names;
 use super::path;
-use super::pattern::{InvalidationRule, PathPart, matches};
+use super::pattern::{InvalidationRule, PathPart, RuleEffect, matches};
 use super::provider_headers::ProviderHeaders;
 use super::rejections::RejectionFormat;
 use super::route::{Effect, Route, RouteMatch};
@@ -144,17 +144,22 @@ impl Dialect {
     /// What a request is that is not governed. One with a method override may be executed with any method.
     fn ungoverned(&self, method: &Method, overridden: Option<&'static str>, path: &path::PathReadings) -> RouteMatch {
         let method = Some(method).filter(|_| overridden.is_none());
-        let writes = method.is_none_or(|method| !is_safe(method));
-        let related = writes && path.any(|parts| self.may_change(method, parts));
-        if related { RouteMatch::Invalidating } else { RouteMatch::Unmatched }
+        if method.is_some_and(is_safe) {
+            return RouteMatch::Unmatched;
+        }
+        match path.greatest(|parts| self.rule_effect(method, parts)) {
+            Some(RuleEffect::Changes) => RouteMatch::Invalidating,
+            Some(RuleEffect::ChangesIfAccepted) => RouteMatch::InvalidatingIfAccepted,
+            Some(RuleEffect::Keeps) | None => RouteMatch::Unmatched,
+        }
     }
 
-    /// Whether a request with this method and path may change sessions. A method of `None` stands for any.
-    fn may_change(&self, method: Option<&Method>, parts: &[String]) -> bool {
+    /// What a request with this method and path may do to sessions. A method of `None` stands for any.
+    fn rule_effect(&self, method: Option<&Method>, parts: &[String]) -> RuleEffect {
         let named =
             |row: &&InvalidationRule| row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own));
         let row = self.invalidating.iter().filter(named).find(|row| matches(row.path, parts));
-        row.is_some_and(|row| row.changes)
+        row.map_or(RuleEffect::Keeps, |row| row.effect)
     }
 
     /// Whether the caller's token allows any write at the provider.

@@ -124,6 +124,8 @@ pub enum RouteMatch {
     },
     /// A request that may change any session.
     Invalidating,
+    /// A request that may change any session if the provider accepts its credential, which the gateway cannot check.
+    InvalidatingIfAccepted,
     /// No route and no invalidating request.
     Unmatched,
 }

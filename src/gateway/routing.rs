@@ -21,6 +21,9 @@ pub enum Routed {
     /// A pass-through request that may change any session, or a call that lists sessions. Its caller must be
     /// authorized.
     Invalidating(InvalidatingRequest),
+    /// A pass-through request that may change any session if the provider accepts its credential, which the gateway
+    /// cannot check.
+    InvalidatingIfAccepted(Arc<Upstream>),
     /// Any other request: passed through unchanged, with the caller's own credential.
     PassThrough(Arc<Upstream>, Operation),
 }
@@ -58,7 +61,7 @@ impl Gateway {
                 let governed = self.governed(upstream.clone(), &head, route, (session, tenant, path));
                 governed.map_err(|rejection| rejected(Some(upstream), route.operation, rejection))
             }
-            RouteMatch::Invalidating | RouteMatch::Unmatched
+            RouteMatch::Invalidating | RouteMatch::InvalidatingIfAccepted | RouteMatch::Unmatched
                 if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
             {
                 Err(rejected(Some(upstream), Operation::Other, Rejection::UnknownOperation))
@@ -67,6 +70,7 @@ impl Gateway {
                 let operation = Operation::ChangeRelated;
                 Ok(Routed::Invalidating(InvalidatingRequest { upstream: upstream.clone(), operation, path: None }))
             }
+            RouteMatch::InvalidatingIfAccepted => Ok(Routed::InvalidatingIfAccepted(upstream.clone())),
             RouteMatch::Unmatched => Ok(Routed::PassThrough(upstream.clone(), Operation::Other)),
         }
     }
@@ -125,7 +129,8 @@ fn match_route(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Re
     let whole = [base, path].concat();
     match upstream.dialect.match_route(head.method, &whole, head.method_override()) {
         Ok(RouteMatch::Unmatched) => Ok(found),
-        Ok(whole @ RouteMatch::Invalidating) => Ok(whole),
+        Ok(RouteMatch::InvalidatingIfAccepted) if matches!(found, RouteMatch::Invalidating) => Ok(found),
+        Ok(whole @ (RouteMatch::Invalidating | RouteMatch::InvalidatingIfAccepted)) => Ok(whole),
         Ok(RouteMatch::Governed { .. }) | Err(_) => Err(Rejection::Path),
     }
 }

@@ -80,6 +80,10 @@ impl Hooks {
                 };
                 Self::finish(session, context, passed).await
             }
+            Ok(Routed::InvalidatingIfAccepted(upstream)) => {
+                let passed = invalidating::forward_if_accepted(session, context, upstream).await;
+                Self::finish(session, context, passed).await
+            }
             Ok(Routed::Invalidating(related)) => {
                 let passed = Self::invalidating(session, context, related).await;
                 Self::finish(session, context, passed).await

@@ -7,6 +7,7 @@ use super::body;
 use super::client_presence::{attended, take_slot};
 use super::context::Context;
 use super::not_served::NotServed;
+use super::pass_through::pass;
 use super::relay::{Relayed, fetch, relay};
 use crate::cache::{Mark, MarkFailurePolicy, Scope, Sessions};
 use crate::client::{Part, Response};
@@ -30,13 +31,20 @@ struct Sending {
     provider: Arc<Provider>,
     upstream: Arc<Upstream>,
     fetch: Fetch,
-    /// What it may change; empty if it changes nothing that is cached.
-    marks: Vec<Marking>,
+    invalidation: Invalidation,
     /// Whether it removes something for a verified caller: see [`settle_invalidating`].
     repeatable: bool,
     /// How the response carries the status of a call; `None` if the HTTP status is the status.
     carrier: Option<Carrier>,
     slot: Slot,
+}
+
+/// How a request invalidates what it changes.
+pub(super) enum Invalidation {
+    /// With these marks, which are set before it is sent; none if it changes nothing that is cached.
+    Marked(Vec<Marking>),
+    /// After the provider accepted it, all sessions of the upstream. Anybody can send it, so it sets no mark.
+    IfAccepted,
 }
 
 /// A mark that a request needs.
@@ -61,7 +69,22 @@ pub(super) async fn forward(
     let body = read_body(session, context, &upstream).await?;
     let apart = context.verified && upstream.dialect.scopes.decide;
     let marks = vec![Marking { scope: Scope::Upstream(upstream.scope), policy, apart }];
-    send(session, context, upstream, Operation::ChangeRelated, body, marks).await
+    send(session, context, upstream, Operation::ChangeRelated, body, Invalidation::Marked(marks)).await
+}
+
+/// Forwards a request whose credential only the provider can check, and its response. If it succeeds, cached sessions
+/// are stale before the client learns of it.
+pub(super) async fn forward_if_accepted(
+    session: &mut Session,
+    context: &mut Context,
+    upstream: Arc<Upstream>,
+) -> Result<bool, NotServed> {
+    context.passes(&upstream, Operation::ChangeRelated);
+    if MarkFailurePolicy::of(&upstream).is_none() {
+        return pass(session, context, upstream, Operation::ChangeRelated).await;
+    }
+    let body = read_body(session, context, &upstream).await?;
+    send(session, context, upstream, Operation::ChangeRelated, body, Invalidation::IfAccepted).await.map(|()| true)
 }
 
 /// Forwards a request whose body has been read, and its response.
@@ -71,7 +94,7 @@ pub(super) async fn send(
     upstream: Arc<Upstream>,
     operation: Operation,
     body: Bytes,
-    marks: Vec<Marking>,
+    invalidation: Invalidation,
 ) -> Result<(), NotServed> {
     context.passes(&upstream, operation);
     let runtime = context.runtime.clone();
@@ -85,7 +108,7 @@ pub(super) async fn send(
     let slot = take_slot(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;
     let in_flight = runtime.metrics.begin_request();
-    let sending = Sending { runtime, provider, upstream, fetch, marks, repeatable, carrier, slot };
+    let sending = Sending { runtime, provider, upstream, fetch, invalidation, repeatable, carrier, slot };
     let task = tokio::spawn(async move {
         let relayed = sending.carry_out().await;
         drop(in_flight);
@@ -121,9 +144,12 @@ fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
 impl Sending {
     /// Sets the marks, sends the request, and settles it as soon as its status is known.
     async fn carry_out(self) -> Result<Relayed, Rejection> {
-        let Sending { runtime, provider, upstream, fetch, marks, repeatable, carrier, slot } = self;
+        let Sending { runtime, provider, upstream, fetch, invalidation, repeatable, carrier, slot } = self;
         let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
-        let marks = begin(sessions, marks, timeouts.guard()).await?;
+        let (marks, if_accepted) = match invalidation {
+            Invalidation::Marked(marks) => (begin(sessions, marks, timeouts.guard()).await?, false),
+            Invalidation::IfAccepted => (Vec::new(), true),
+        };
         let began = Instant::now();
         let sent = match provider.forward(&fetch).await {
             // The mark lasts longer than this.
@@ -139,6 +165,9 @@ impl Sending {
         };
         for mark in marks {
             sessions.end(mark, write_outcome).await;
+        }
+        if if_accepted && write_outcome == WriteOutcome::CHANGED {
+            runtime.service.invalidate_all(&upstream).await;
         }
         let (_, response, read) = sent.map_err(|failure| failure.rejection)?;
         Ok(Relayed { response, read, _slot: Some(slot) })

@@ -2,7 +2,7 @@
 //! them, so only a token with the provider's signature invalidates the cache, and only for its own session.
 
 use super::context::Context;
-use super::invalidating::{self, Marking};
+use super::invalidating::{self, Invalidation, Marking};
 use super::not_served::NotServed;
 use super::pass_through::pass;
 use crate::cache::{MarkFailurePolicy, Scope};
@@ -55,7 +55,9 @@ pub(super) async fn forward(
                 None if session.is_body_empty() => Bytes::new(),
                 None => invalidating::read_body(session, context, &upstream).await?,
             };
-            invalidating::send(session, context, upstream, Operation::Other, body, marks).await.map(|()| true)
+            invalidating::send(session, context, upstream, Operation::Other, body, Invalidation::Marked(marks))
+                .await
+                .map(|()| true)
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Responses that say that a user is locked. Each invalidates all sessions of the upstream, since nobody knows which
-//! are the user's. Password guessing causes many of them, so at most one invalidation runs per second and scope, and
-//! the others wait for it.
+//! Responses that say that a user is locked, or that a cookie's session has changed. Each invalidates all sessions of
+//! the upstream, since it is unknown which they are. Password guessing causes many of them, so at most one invalidation
+//! runs per second and scope, and the others wait for it.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;

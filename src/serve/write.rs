@@ -114,7 +114,7 @@ impl<P: ProviderClient> Service<P> {
             self.sessions.end(mark, outcome).await;
         }
         if response.as_ref().is_ok_and(|response| write.is_lockout(response)) {
-            self.locked_out(upstream).await;
+            self.invalidate_all(upstream).await;
         }
         response.map(|response| write.response_for_caller(response)).map_err(|failure| failure.rejection)
     }
@@ -138,9 +138,9 @@ impl<P: ProviderClient> Service<P> {
         .map(Some)
     }
 
-    /// A user of this upstream is locked: cached sessions from before must not be shown. If the store is down, they
-    /// stay at most for their TTL.
-    async fn locked_out(&self, upstream: &Upstream) {
+    /// Makes all cached sessions of an upstream stale: a response says that sessions have ended, and it is unknown which.
+    /// If the store is down, they stay at most for their TTL.
+    pub async fn invalidate_all(&self, upstream: &Upstream) {
         let renewed = async { drop(self.sessions.renew(Scope::Upstream(upstream.scope)).await) };
         if MarkFailurePolicy::of(upstream).is_some() {
             self.lockouts.join(upstream.scope, renewed).await;

@@ -16,6 +16,7 @@ fn decided(dialect: &'static Dialect, method: &str, path: &str) -> &'static str 
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     match dialect.match_route(&method, path, None) {
         Ok(RouteMatch::Invalidating) => "changes",
+        Ok(RouteMatch::InvalidatingIfAccepted) => "changes-if-accepted",
         Ok(RouteMatch::Unmatched) => "keeps",
         Ok(RouteMatch::Governed { .. }) | Err(_) => "governed",
     }

@@ -2,7 +2,7 @@
 
 use http::Method;
 use sessiongate::dialect::path::canonical_below;
-use sessiongate::dialect::{DIALECTS, Dialect, InvalidationRule, PathPart, Route, RouteMatch};
+use sessiongate::dialect::{DIALECTS, Dialect, InvalidationRule, PathPart, Route, RouteMatch, RuleEffect};
 use sessiongate::model::Rejection;
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ fn each_route_matches_its_own_path_and_gives_back_its_session() {
                 RouteMatch::Governed { session: own, path: canonical, .. } => {
                     own.as_ref().map(|id| id.as_str()) == session && *canonical == path
                 }
-                RouteMatch::Invalidating | RouteMatch::Unmatched => false,
+                RouteMatch::Invalidating | RouteMatch::InvalidatingIfAccepted | RouteMatch::Unmatched => false,
             };
             if !is_governed_by(&found, route) || !found.as_ref().is_ok_and(gives_back) {
                 faults.push(format!("{} {path}: {found:?}", route.method));
@@ -260,8 +260,10 @@ fn each_invalidation_rule_can_match_and_says_what_happens() {
                 let words: Vec<String> = parts.iter().filter(|part| !part.starts_with("zz-")).cloned().collect();
                 let found = matched(dialect, method, &path);
                 let says = matches!(
-                    (&found, rule.changes),
-                    (Ok(RouteMatch::Invalidating), true) | (Ok(RouteMatch::Unmatched), false)
+                    (&found, rule.effect),
+                    (Ok(RouteMatch::Invalidating), RuleEffect::Changes)
+                        | (Ok(RouteMatch::InvalidatingIfAccepted), RuleEffect::ChangesIfAccepted)
+                        | (Ok(RouteMatch::Unmatched), RuleEffect::Keeps)
                 );
                 match first(&parts) && found.is_ok() {
                     true if !says => faults.push(format!("rule {at}, {method} {path}: {found:?}")),

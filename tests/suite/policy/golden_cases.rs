@@ -213,7 +213,7 @@ impl Case {
         let routed = gateway.route(head);
         if let Some(why) = self.rejected() {
             let upstream = match &routed {
-                Ok(Routed::PassThrough(upstream, _)) => upstream,
+                Ok(Routed::PassThrough(upstream, _) | Routed::InvalidatingIfAccepted(upstream)) => upstream,
                 Ok(Routed::Invalidating(related)) => related.upstream(),
                 Ok(Routed::Governed(governed)) => governed.upstream(),
                 Err(_) => panic!("{}: belongs nowhere", self.name),
@@ -223,6 +223,9 @@ impl Case {
         match routed {
             Err(rejected) => rejection(rejected.upstream.as_deref(), &rejected.rejection, carrier),
             Ok(Routed::PassThrough(upstream, operation)) => passed(&upstream, operation, &request, None, several),
+            Ok(Routed::InvalidatingIfAccepted(upstream)) => {
+                passed(&upstream, Operation::ChangeRelated, &request, None, several) + " if accepted"
+            }
             Ok(Routed::Invalidating(related)) => {
                 let path = related.path().map(str::to_owned);
                 let (upstream, operation) = (related.upstream().clone(), related.operation());

@@ -390,7 +390,7 @@ fn is_passed(gateway: &Gateway, path: &str) -> bool {
         trusted: false,
     };
     match gateway.route(head) {
-        Ok(Routed::PassThrough(..) | Routed::Invalidating(_)) => true,
+        Ok(Routed::PassThrough(..) | Routed::Invalidating(_) | Routed::InvalidatingIfAccepted(_)) => true,
         Ok(Routed::Governed(_)) | Err(_) => false,
     }
 }

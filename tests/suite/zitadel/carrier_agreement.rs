@@ -211,7 +211,9 @@ impl Asked {
         let checked = || -> Result<Bytes, Rejection> {
             let governed = match gateway.route(head) {
                 Ok(Routed::Governed(governed)) => governed,
-                Ok(Routed::PassThrough(..) | Routed::Invalidating(_)) => panic!("{method} {path} is governed"),
+                Ok(Routed::PassThrough(..) | Routed::Invalidating(_) | Routed::InvalidatingIfAccepted(_)) => {
+                    panic!("{method} {path} is governed")
+                }
                 Err(rejected) => return Err(rejected.rejection),
             };
             let authorized = governed.authorize(Credential::Forwarded(Bytes::from_static(b"Bearer pat")))?;

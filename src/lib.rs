@@ -75,8 +75,9 @@
 //!
 //! # How to change things
 //!
-//! - **An option**: its section in `config/*.rs` (reader, bounds, default) and its type; the code that uses it;
-//!   `config/schema.json`, `config/example.yaml`, `docs/configuration.md`, CHANGELOG.
+//! - **An option**: its row in `config/options/*.rs`, in the list of its map; the reader in `config/*.rs`, which gets the
+//!   value by the row; the code that uses it; CHANGELOG. `tests/run --write` writes `config/schema.json`,
+//!   `config/example.yaml` and the tables of `docs/configuration.md`. See CONTRIBUTING.md.
 //! - **A metric**: `metrics/process_metrics.rs` (name, help, labels) and the call that counts; `docs/operations.md`.
 //!   Counts by upstream go through `metrics/meters.rs`. What a component counts by itself is read by
 //!   [`runtime::Runtime::reading`].

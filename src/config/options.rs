@@ -18,4 +18,4 @@ pub(super) mod upstreams;
 
 pub use process::ROOT;
 pub use secrets::SECRET;
-pub use table::{Example, Fallback, Format, NamedMaps, Options, Row, Rule, Sample, Shape};
+pub use table::{Example, Fallback, Format, MAX_NAME, NamedMaps, Options, Row, Rule, Sample, Shape};

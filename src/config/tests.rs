@@ -222,12 +222,21 @@ const AUTH0: &str = include_str!("../../config/auth0.yaml");
 const REFERENCE: &str = include_str!("../../docs/configuration.md");
 const LEAST: &str = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none}}";
 
+/// The defaults of `cache`.
+const FRESHNESS: Freshness = Freshness {
+    ttl: Duration::from_secs(30),
+    max_body: 64 << 10,
+    stale_while_revalidate: Duration::ZERO,
+    stale_if_error: Duration::ZERO,
+    negative_ttl: Duration::ZERO,
+    on_unreachable: OnUnreachable::Forward,
+};
+
 /// The example with the store that stands in comments: with all that says where its servers are, or with one `way`
 /// only.
 fn shared(way: Option<&str>) -> String {
     let text = EXAMPLE.replace("\n  # redis:", "\n  redis:").replace("\n  #   ", "\n    ");
-    let text =
-        text.replace("\n  memory:\n    max_bytes:", "\n  #").replace("# hash_key:\n#   env:", "hash_key:\n  env:");
+    let text = text.replace("\n  memory:\n    max_bytes:", "\n  #").replace("# hash_key:", "hash_key:");
     let mut kept = true;
     let lines = text.lines().filter(|line| {
         let option =
@@ -245,8 +254,8 @@ fn shared(way: Option<&str>) -> String {
 fn several_listeners() -> String {
     let (before, after) = EXAMPLE.split_once("listen: 127.0.0.1:8080\n").unwrap();
     let (comment, after) = after.split_once("# listeners:").unwrap();
-    let (listeners, after) = after.split_once("\n# Where probes").unwrap();
-    format!("{before}{comment}listeners:{}\n# Where probes{after}", listeners.replace("\n# ", "\n"))
+    let (listeners, after) = after.split_once("\n# Listen address of probes").unwrap();
+    format!("{before}{comment}listeners:{}\n# Listen address of probes{after}", listeners.replace("\n# ", "\n"))
 }
 
 /// The names of listeners, and where they listen.
@@ -384,7 +393,7 @@ fn what_is_written_is_what_counts() {
     let certificates = authorities().unwrap();
     assert_eq!(upstream.target.authorities.as_ref(), Some(&certificates));
     assert_eq!((upstream.target.protocol, &upstream.target.identity), (Protocol::Http1, &None));
-    assert_eq!(upstream.cache, Some(Freshness::default()));
+    assert_eq!(upstream.cache, Some(FRESHNESS));
     let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };
     assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::RS256].as_slice(), 30));
     let seconds = Duration::from_secs;
@@ -559,7 +568,7 @@ fn what_waits_for_a_restart_is_what_differs() {
         ("admin: 127.0.0.1:9090", "admin: off", RestartRequired::Admin),
         ("threads: auto", "threads: 2", RestartRequired::Threads),
         ("format: json", "format: text", RestartRequired::LogFormat),
-        ("hash_key:\n  env: SESSIONGATE_HASH_KEY", "hash_key:\n  env: SEAL", RestartRequired::HashKey),
+        ("hash_key: { env: SESSIONGATE_HASH_KEY }", "hash_key: { env: SEAL }", RestartRequired::HashKey),
         ("url: rediss://cache.example:6379", "url: rediss://cache.example:6380", RestartRequired::Store),
         ("database: 0", "database: 1", RestartRequired::Store),
         ("username: gate", "username: other", RestartRequired::Store),
@@ -600,7 +609,7 @@ fn staleness_is_what_is_written() {
         (cache.negative_ttl, cache.on_unreachable, cache.max_serving_time()),
         (millis(1000), OnUnreachable::Hold, millis(4500))
     );
-    let negative = Freshness { ttl: millis(1000), negative_ttl: millis(2000), ..Freshness::default() };
+    let negative = Freshness { ttl: millis(1000), negative_ttl: millis(2000), ..FRESHNESS };
     assert_eq!(negative.max_serving_time(), millis(2000));
 }
 

@@ -1,6 +1,7 @@
 //! Parsers of single values: durations, sizes, counts, names, choices.
 
 use super::error::{Problem, listed};
+use super::options::table::MAX_NAME;
 use super::variables::Text;
 use crate::telemetry::Label;
 use ipnet::IpNet;
@@ -15,8 +16,6 @@ const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3
 const SIZES: [(&str, usize); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 /// Words of earlier versions and their new names.
 const RENAMED: [(&str, &str); 1] = [("refuse", "reject")];
-/// The maximum length of the name of an upstream or a policy.
-const MAX_NAME: usize = 64;
 
 pub(super) const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)

@@ -195,19 +195,6 @@ impl Freshness {
     }
 }
 
-impl Default for Freshness {
-    fn default() -> Freshness {
-        Freshness {
-            ttl: Duration::from_secs(30),
-            max_body: 64 << 10,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            negative_ttl: Duration::ZERO,
-            on_unreachable: OnUnreachable::default(),
-        }
-    }
-}
-
 /// What to do with a write whose invalidation mark cannot be set, so that other processes may still serve older
 /// responses. From the least to the most strict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -1,13 +1,7 @@
 //! The reference documentation says what the tables in the source say: it is rendered from them.
 
+mod dialects;
+mod example;
+mod options;
 mod rejections;
-
-use crate::harness::generated_part;
-use sessiongate::dialect::DIALECTS;
-
-#[test]
-fn dialects() {
-    let rows = DIALECTS.iter().map(|dialect| format!("| `{}` | {} |\n", dialect.name, dialect.title));
-    let rows: String = rows.collect();
-    generated_part("docs/configuration.md", "dialects", &format!("| Dialect | Provider |\n|---|---|\n{rows}"));
-}
+mod schema;

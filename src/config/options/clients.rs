@@ -103,7 +103,7 @@ pub static MEMORY: Opt<Or<AutoOr<SizeIn>>> = Opt::new(
         [Memory](operations.md#memory).",
 )
 .default("the cgroup limit, or 75 % of the machine's memory")
-.comment("Memory limit of the process; `auto`: the cgroup limit.");
+.comment("Memory limit of the process.");
 
 pub static HEADER_BLOCK: Measured = Opt::new(
     "header_block",

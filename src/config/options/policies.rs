@@ -183,7 +183,7 @@ pub static UNICODE: Chosen<bool> = Opt::new(
     "Unicode normalization of keys and values: `nfc` is Normalization Form C.",
 )
 .shown("nfc")
-.comment("Nfc: Unicode Normalization Form C.");
+.comment("Unicode normalization; nfc is Normalization Form C.");
 
 pub static TRIM: Switch =
     Opt::new("trim", boolean(false), "Whether to remove white space at both ends of keys and values.")

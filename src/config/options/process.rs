@@ -64,7 +64,7 @@ pub static THREADS: Opt<Or<AutoOr<CountIn>>> =
     Opt::new("threads", auto_or(CountIn { min: 1, max: 256 }), "Number of threads that serve requests.")
         .default("one per processor")
         .restart("")
-        .comment("Number of threads that serve requests; `auto`: one per processor.");
+        .comment("Number of threads that serve requests.");
 
 pub static REPLICAS: Counted = Opt::new(
     "replicas",
@@ -72,7 +72,7 @@ pub static REPLICAS: Counted = Opt::new(
     "Number of processes that serve the same upstreams. More than one with a `cache` and an in-memory store causes \
         a warning: they do not see each other's writes.",
 )
-.comment("Number of processes that serve the same upstreams: only for a warning if they need a shared store.");
+.comment("Number of processes that serve the same upstreams; only for a warning if they need a shared store.");
 
 pub static READINESS_TIMEOUT: Timed = Opt::new(
     "readiness_timeout",
@@ -109,13 +109,12 @@ pub static HASH_KEY: Opt<SecretOf> = Opt::new(
 .restart("")
 .shown("{ env: SESSIONGATE_HASH_KEY }   # or { file: /run/secrets/hash-key }")
 .comment(
-    "Key of the hashes that replace session IDs in logs and cache keys: at least 16 bytes, by reference only. \
-             Processes with the same key write the same hashes. `store.redis` requires it.",
-)
-.off();
+    "Key of the hashes that replace session IDs in logs and cache keys; by reference only. Processes with the same \
+        key write the same hashes. `store.redis` requires it.",
+);
 
 pub static STORE: Plain = Opt::new("store", Structure::Map(&store::OPTIONS), "Where responses are cached.")
-    .restart("with its secrets and certificates")
+    .restart("secrets and certificates too")
     .comment("-");
 
 pub static UPSTREAMS: Plain = Opt::new("upstreams", Structure::Named(upstreams::BY_NAME), "The providers, by name.")

@@ -46,7 +46,7 @@ pub static MEMORY_OPTIONS: Options = Options { heading: "", comments_above: fals
 
 pub static URL: Plain = Opt::new("url", SERVER, "Address of a single server.")
     .shown("rediss://cache.example:6379")
-    .comment("A single server: redis[s]://HOST[:PORT]; or instead of it");
+    .comment("A single server, redis[s]://HOST[:PORT]; or instead of it");
 
 pub static SENTINEL: Plain =
     Opt::new("sentinel", Structure::Map(&SENTINEL_OPTIONS), "The master that sentinels report.")
@@ -83,7 +83,7 @@ pub static PASSWORD: Opt<SecretOf> = Opt::new("password", SecretOf { min: 1 }, "
 
 pub static TLS: Plain =
     Opt::new("tls", Structure::Map(&TLS_OPTIONS), "TLS towards the servers. Only with `rediss://`.")
-        .comment("Only with rediss://.");
+        .comment("TLS; only with rediss://.");
 
 pub static NAMESPACE: Opt<TextOr> = Opt::new(
     "namespace",
@@ -101,7 +101,7 @@ pub static SEAL_KEYS: Opt<SecretsOf> = Opt::new(
 )
 .required()
 .shown("[{ file: /run/secrets/seal-2 }, { file: /run/secrets/seal-1 }]")
-.comment("1 to 8 secrets of at least 32 bytes: the first encrypts responses, all decrypt.");
+.comment("Secrets; the first encrypts responses, all decrypt.");
 
 pub static TIMEOUTS: Plain =
     Opt::new("timeouts", Structure::Map(&TIMEOUT_OPTIONS), "Timeouts of single commands.").comment("-");

@@ -112,12 +112,15 @@ pub enum Shape {
     Named(NamedMaps),
 }
 
+/// The maximum length of the names of listeners, upstreams and policies.
+pub const MAX_NAME: usize = 64;
+
 /// Maps of options by name.
 #[derive(Clone, Copy)]
 pub struct NamedMaps {
     /// The options of each.
     pub options: &'static Options,
-    /// Whether the names are those of upstreams, policies and listeners, and not any text.
+    /// Whether the names have at most [`MAX_NAME`] characters from `a-z`, `0-9`, `_`, `-`, and are not any text.
     pub restricted: bool,
     /// Whether there must be at least one.
     pub required: bool,

@@ -86,7 +86,8 @@ pub static UNMATCHED: Chosen<Unmatched> = Opt::new(
 );
 
 pub static TLS: Plain =
-    Opt::new("tls", Structure::Map(&TLS_OPTIONS), "TLS towards the provider. Only with `https://`.");
+    Opt::new("tls", Structure::Map(&TLS_OPTIONS), "TLS towards the provider. Only with `https://`.")
+        .comment("TLS; only with https://.");
 
 pub static PROTOCOL: Chosen<Protocol> = Opt::new(
     "protocol",

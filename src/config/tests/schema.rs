@@ -1,10 +1,11 @@
-//! The schema for editors agrees with the parser: the same options in each map, the same words, the same defaults.
-//!
-//! If a test here fails, mend `config/schema.json`.
+//! The table of options and the schema that is rendered from it agree with the parser: the same options in each map, the
+//! same words, the same defaults.
 
 use super::*;
+use crate::config::options::{Options, ROOT, SECRET, Shape};
+use crate::telemetry::Label;
 use jsonschema::Validator;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tree::{Member, Node, NodeKind};
 
@@ -77,33 +78,6 @@ fn at<'s>(root: &'s Value, path: &[Step]) -> Option<&'s Value> {
     })
 }
 
-/// The map of options that a schema describes.
-fn options<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Map<String, Value>> {
-    readings(root, schema).into_iter().find_map(|schema| {
-        let properties = schema.get("properties")?.as_object()?;
-        assert_eq!(schema["additionalProperties"], false, "{schema} allows what it does not know");
-        Some(properties)
-    })
-}
-
-/// All maps of options in a schema.
-fn all_options(root: &Value) -> Vec<BTreeSet<String>> {
-    fn walk(schema: &Value, found: &mut Vec<BTreeSet<String>>) {
-        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-            found.push(properties.keys().cloned().collect());
-            properties.values().for_each(|schema| walk(schema, found));
-        }
-        for key in ["additionalProperties", "items"] {
-            schema.get(key).into_iter().for_each(|schema| walk(schema, found));
-        }
-        schema.get("anyOf").and_then(Value::as_array).into_iter().flatten().for_each(|schema| walk(schema, found));
-    }
-    let mut found = Vec::new();
-    walk(root, &mut found);
-    root["$defs"].as_object().unwrap().values().for_each(|schema| walk(schema, &mut found));
-    found
-}
-
 /// Texts that together contain every map of options.
 fn examples() -> Vec<Node> {
     let shared = ["url", "sentinel", "cluster"].map(|way| shared(Some(way)));
@@ -157,11 +131,49 @@ fn shown(path: &[Step]) -> String {
     })
 }
 
-/// An unknown option in each map makes the parser list the known ones.
+/// The map of options that a shape describes.
+fn map_of(shape: &Shape) -> Option<&'static Options> {
+    match shape {
+        Shape::Map(options) => Some(options),
+        Shape::WordsOr(_, other) => map_of(other),
+        _ => None,
+    }
+}
+
+/// The map of options at a path, according to the table.
+fn declared(path: &[Step]) -> Option<&'static Options> {
+    let (key, rest) = match path {
+        [] => return Some(&ROOT),
+        [rest @ .., Step::Key(key)] => (Some(key), rest),
+        [rest @ .., Step::Item(_)] => (None, rest),
+    };
+    // The value is an item or a named map of the option above, or an option of the map above.
+    let above = rest.split_last().and_then(|(last, rest)| match last {
+        Step::Key(option) => declared(rest)?.rows().find(|row| row.key == option),
+        Step::Item(_) => None,
+    });
+    match (above.map(|row| row.shape), key) {
+        (Some(Shape::Named(named)), Some(_)) => Some(named.options),
+        (Some(Shape::List(item, _)), None) => map_of(&item),
+        (_, Some(key)) => map_of(&declared(rest)?.rows().find(|row| row.key == key)?.shape),
+        (_, None) => None,
+    }
+}
+
+/// Every map of options in the table.
+fn all_declared(options: &'static Options) -> Vec<&'static Options> {
+    let inner = options.rows().filter_map(|row| match &row.shape {
+        Shape::Named(named) => Some(named.options),
+        Shape::List(item, _) => map_of(item),
+        shape => map_of(shape),
+    });
+    std::iter::once(options).chain(inner.flat_map(all_declared)).collect()
+}
+
+/// An unknown option in each map makes the parser list the options that it reads. They are the rows of the map.
 #[test]
-fn every_map_has_the_options_of_the_parser() {
-    let schema = schema();
-    let mut visited: Vec<BTreeSet<String>> = Vec::new();
+fn every_row_is_read_and_every_option_that_is_read_has_a_row() {
+    let mut visited: Vec<*const Options> = Vec::new();
     let mut faults = Vec::new();
     for root in examples() {
         for path in std::iter::once(Vec::new()).chain(nodes(&root)) {
@@ -179,22 +191,49 @@ fn every_map_has_the_options_of_the_parser() {
                 // A map with user-defined keys.
                 continue;
             };
-            let known: BTreeSet<String> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-            let map = at(&schema, &path).and_then(|part| options(&schema, part));
-            let stated = map.map(|map| map.keys().cloned().collect::<BTreeSet<_>>()).unwrap_or_default();
+            let known: BTreeSet<&str> = known.split('`').skip(1).step_by(2).collect();
             let what = shown(&path);
-            faults.extend(known.difference(&stated).map(|key| format!("`{what}` lacks `{key}`")));
-            faults.extend(stated.difference(&known).map(|key| format!("`{what}` has `{key}`, which nobody reads")));
-            visited.push(stated);
+            let options = declared(&path).or_else(|| known.contains("env").then_some(&SECRET));
+            let Some(options) = options else {
+                faults.push(format!("the table has no map `{what}`"));
+                continue;
+            };
+            let rows: BTreeSet<&str> = options.rows().map(|row| row.key).collect();
+            faults.extend(known.difference(&rows).map(|key| format!("`{what}` lacks a row for `{key}`")));
+            faults.extend(rows.difference(&known).map(|key| format!("nothing reads `{key}` of `{what}`")));
+            visited.push(options);
         }
     }
-    for map in all_options(&schema).iter().filter(|map| !visited.contains(map)) {
-        faults.push(format!("{map:?} belong to a map that config/example.yaml does not have"));
+    for options in all_declared(&ROOT).into_iter().filter(|options| !visited.contains(&(&raw const **options))) {
+        let keys: Vec<&str> = options.rows().map(|row| row.key).collect();
+        faults.push(format!("config/example.yaml has no map with {keys:?}"));
     }
     faults.sort();
     faults.dedup();
-    assert!(faults.is_empty(), "config/schema.json:\n{}", faults.join("\n"));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(visited.len() > 30, "{}", visited.len());
+}
+
+/// The options that need a restart are those that the process compares.
+#[test]
+fn the_restart_of_a_row_is_that_of_the_process() {
+    fn marked(options: &Options, path: &str, found: &mut Vec<String>) {
+        for row in options.rows() {
+            let own = format!("{path}{}", row.key);
+            if let Shape::Map(inner) = &row.shape {
+                marked(inner, &format!("{own}."), found);
+            }
+            found.extend(row.restart.map(|_| own));
+        }
+    }
+    let mut found = Vec::new();
+    marked(&ROOT, "", &mut found);
+    // `listen` is one way to declare the listeners.
+    found.retain(|option| option != "listen");
+    found.sort();
+    let mut compared = RestartRequired::names();
+    compared.sort_unstable();
+    assert_eq!(found, compared);
 }
 
 /// The single values of the examples, each with its path and schemas.
@@ -292,12 +331,7 @@ fn every_option_is_described() {
         for (key, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let path = format!("{path}.{key}");
             let said = schema.get("description").and_then(Value::as_str);
-            // A map may be described where it is defined.
-            assert!(
-                said.is_some() || schema.get("$ref").is_some_and(|name| name.as_str().unwrap().contains('_')),
-                "{path}"
-            );
-            assert!(said.is_none_or(|text| text.ends_with(['.', ')'])), "{path}: {said:?}");
+            assert!(said.is_some_and(|text| text.ends_with(['.', ')'])), "{path}: {said:?}");
             walk(schema, &path);
         }
     }

@@ -4,7 +4,7 @@
 //! "Configure session metadata" (what counts as a character, which keys are allowed).
 
 mod invalidating;
-mod reply;
+mod rejections;
 
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
@@ -170,5 +170,5 @@ pub static AUTH0: Dialect = Dialect {
     empty_map_clears: true,
     bad_request_has_effects: false,
     lockout_ids: &[],
-    rejections: RejectionFormat { overrides: reply::OVERRIDES, shape: reply::shape },
+    rejections: RejectionFormat { overrides: rejections::OVERRIDES, shape: rejections::shape },
 };

@@ -6,7 +6,7 @@
 
 mod messages;
 mod invalidating;
-mod reply;
+mod rejections;
 
 use super::PathPart::{Session, Word};
 use super::{
@@ -131,7 +131,7 @@ pub static ZITADEL: Dialect = Dialect {
         "DOM-gM4SUh",
         "DOM-47H1Ii",
     ],
-    rejections: RejectionFormat { overrides: reply::OVERRIDES, shape: reply::shape },
+    rejections: RejectionFormat { overrides: rejections::OVERRIDES, shape: rejections::shape },
 };
 
 const fn route(

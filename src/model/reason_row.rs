@@ -11,7 +11,8 @@ pub struct Row {
     pub status: u16,
     /// The status of gRPC and Connect.
     pub grpc_code: GrpcCode,
-    /// The text for the caller: a clause without a capital and a period, with parameters in braces (see [`filled`]).
+    /// The text for the caller: a clause without a capital and a period. `{name}` is replaced by the parameter of that
+    /// name, `{name:.500}` by at most 500 bytes of it, and `{name:ms}` by a time in milliseconds instead of seconds.
     pub text: &'static str,
     /// Who has to act.
     pub cause: Cause,
@@ -25,7 +26,7 @@ pub struct Row {
     pub parameters: &'static [&'static str],
 }
 
-/// A reason that is the client's to mend.
+/// A reason that the client causes.
 pub(super) const fn client(status: u16, grpc_code: GrpcCode, text: &'static str) -> Row {
     failure(Cause::Client, status, grpc_code, text)
 }

@@ -36,7 +36,6 @@ pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::TokenExpired]).text("Expired token received for JSON Web Token validation"),
     of(&[Reason::TokenSignature]).text("Invalid signature received for JSON Web Token validation"),
     of(&[Reason::TokenAudience]).text("Bad audience: {expected}"),
-    of(&[Reason::TokenInvalid]).text("Invalid token: {fault}"),
     of(&[Reason::Scope]).code("insufficient_scope").text("Insufficient scope, expected any of: {scope}"),
     of(&[Reason::UnexpectedBody, Reason::Malformed, Reason::Violations]).code("invalid_body"),
     of(&[Reason::LengthRequired, Reason::TooLarge, Reason::ContentType, Reason::ContentCoding, Reason::BodyTimeout])
@@ -44,9 +43,11 @@ pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::UnexpectedBody]).text("Payload validation error: this operation takes no body."),
     of(&[Reason::Malformed]).text("Payload validation error: malformed body: {what:.500}."),
     of(&[Reason::Violations]).text("Payload validation error: {violations}."),
+    of(&[Reason::TooManyWrites, Reason::SourceBusy]).code("too_many_requests"),
+    // Not Auth0's own: only the wording differs from the rows, and is kept.
+    of(&[Reason::TokenInvalid]).text("Invalid token: {fault}"),
     of(&[Reason::ContentType]).text("Expected exactly one Content-Type header: `application/json`, in UTF-8."),
     of(&[Reason::ContentCoding]).text("A Content-Encoding is not supported."),
-    of(&[Reason::TooManyWrites, Reason::SourceBusy]).code("too_many_requests"),
 ];
 
 /// The text of an operation that takes no query at all.

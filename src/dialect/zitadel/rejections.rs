@@ -37,6 +37,7 @@ pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::Deleted]).text("Session does not exist"),
     of(&[Reason::CredentialMissing]).text("auth header missing"),
     of(&[Reason::CredentialMalformed]).text("invalid auth header"),
+    // Not ZITADEL's own: only the wording differs from the rows, and is kept.
     of(&[Reason::Query]).text("the only allowed query parameter is one `sessionToken`"),
     of(&[Reason::SessionId]).text("invalid session ID; expected 1 to 200 letters, numbers, underscores and hyphens"),
     of(&[Reason::RefreshTokenId, Reason::UserId]).text("invalid ID"),

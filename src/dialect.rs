@@ -37,3 +37,6 @@ pub static DIALECTS: &[&Dialect] = &[&AUTH0, &ZITADEL];
 
 /// The dialect that renders the rejection of a request that no upstream matches.
 pub static UNMATCHED: &Dialect = &AUTH0;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -144,3 +144,73 @@ fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
     let one = method.filter(|_| wanted.next().is_none() && head.method == Method::OPTIONS);
     one.is_some_and(|method| upstream.dialect.governs(&method, path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Credential, Upstream};
+    use super::*;
+    use crate::config::{Environment, compile};
+    use crate::dialect::tests::REALMS;
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use std::path::Path;
+
+    struct Nothing;
+
+    impl Environment for Nothing {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+            Err(String::new())
+        }
+    }
+
+    /// A gateway before a provider with realms.
+    fn gateway() -> Gateway {
+        let text = "upstreams: { a: { url: https://a.example, dialect: zitadel, auth: forward, cache: {} } }";
+        let compiled = compile("c", text, &Nothing, [7; 32]).unwrap();
+        let upstream = Upstream { dialect: &REALMS, ..Upstream::clone(&compiled.config.gateway.upstreams()[0]) };
+        Gateway::new(vec![upstream], &[7; 32])
+    }
+
+    fn head<'a>(method: &'a Method, path: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
+        let (listener, query, host) = ("main", None, "a.example");
+        RequestHead { listener, method, path, query, host, headers, http2: false, trusted: false }
+    }
+
+    #[test]
+    fn sessions_of_two_tenants_with_the_same_id_are_apart() {
+        let (gateway, headers) = (gateway(), HeaderMap::new());
+        let tenant = |path: &str| match gateway.route(head(&Method::GET, path, &headers)) {
+            Ok(Routed::Governed(governed)) => governed.tenant,
+            other => panic!("{path}: {other:?}"),
+        };
+        let own = tenant("/realms/a/sessions/s1");
+        assert_eq!(own, tenant("/realms/%61/sessions/s2"));
+        assert_ne!(own, tenant("/realms/b/sessions/s1"));
+        assert_ne!(own, DEFAULT_TENANT);
+    }
+
+    #[test]
+    fn a_credential_in_a_cookie_is_part_of_the_cache_key() {
+        let gateway = gateway();
+        let key = |cookie: &'static str| {
+            let headers: HeaderMap =
+                [(http::header::COOKIE, http::HeaderValue::from_static(cookie))].into_iter().collect();
+            let Ok(Routed::Governed(governed)) = gateway.route(head(&Method::GET, "/realms/a/sessions/s1", &headers))
+            else {
+                panic!()
+            };
+            let shown = governed.upstream().dialect.shown_credentials(&headers).next().map(|(_, value)| value.to_vec());
+            let credential = shown.map_or(Credential::Anonymous, |value| Credential::Forwarded(Bytes::from(value)));
+            let decoded = governed.authorize(credential).and_then(|request| request.read_body(&gateway, Bytes::new()));
+            decoded.and_then(|decoded| decoded.read(&gateway)).map(|read| read.key().copied())
+        };
+        assert_eq!(key("sid=x; other=1"), key("other=2; sid=x"));
+        assert!(matches!(key("sid=x"), Ok(Some(_))));
+        assert_ne!(key("sid=x"), key("sid=y"));
+        assert_eq!(key("other=1"), Err(Rejection::CredentialMissing));
+    }
+}

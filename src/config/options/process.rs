@@ -111,7 +111,8 @@ pub static HASH_KEY: Opt<SecretOf> = Opt::new(
 .comment(
     "Key of the hashes that replace session IDs in logs and cache keys; by reference only. Processes with the same \
         key write the same hashes. `store.redis` requires it.",
-);
+)
+.off();
 
 pub static STORE: Plain = Opt::new("store", Structure::Map(&store::OPTIONS), "Where responses are cached.")
     .restart("secrets and certificates too")

@@ -75,13 +75,16 @@
 //!
 //! # How to change things
 //!
+//! `tests/run --write` renders the parts of the documentation that come from tables.
+//!
 //! - **An option**: its row in `config/options/*.rs`, in the list of its map; the reader in `config/*.rs`, which gets the
 //!   value by the row; the code that uses it; CHANGELOG. `tests/run --write` writes `config/schema.json`,
 //!   `config/example.yaml` and the tables of `docs/configuration.md`. See CONTRIBUTING.md.
-//! - **A metric**: `metrics/process_metrics.rs` (name, help, labels) and the call that counts; `docs/operations.md`.
-//!   Counts by upstream go through `metrics/meters.rs`. What a component counts by itself is read by
-//!   [`runtime::Runtime::reading`].
-//! - **A label value**: its enum in [`telemetry`].
+//! - **A metric**: its row in `metrics/table.rs` (name, type, labels, help), a field that registers it, and the call
+//!   that counts. A new label is declared in `metrics/labels.rs`. Counts by upstream go through `metrics/meters.rs`.
+//!   What a component counts by itself is read by [`runtime::Runtime::reading`].
+//! - **A label value, a policy rule, an operation**: its variant in [`telemetry`] or [`model`]. The documentation
+//!   comment is its meaning in the reference.
 //! - **A rejection reason**: its row in `model/rejection.rs`, and the code that rejects; a case in
 //!   `tests/suite/harness/rejections.rs`. `tests/run --write` adds it to `docs/operations.md` and to the responses in
 //!   `tests/cases/rejections`. A dialect overrides status or text only if its provider responds differently in the same

@@ -2,10 +2,10 @@
 
 use super::{Config, Listener, Log, Store};
 use std::path::Path;
-use strum::{IntoStaticStr, VariantArray};
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 /// An option that takes effect only after a restart: the `option` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray, EnumMessage)]
 #[strum(serialize_all = "snake_case")]
 pub enum RestartRequired {
     /// The listeners, except their certificates.

@@ -1,6 +1,7 @@
 //! Metrics of the configuration: reloads, their results, and the active configuration.
 
 use super::registrar::{Registrar, to_i64};
+use super::table;
 use crate::config::RestartRequired;
 use crate::telemetry::{Label, ReloadResult};
 use parking_lot::Mutex;
@@ -22,30 +23,12 @@ pub(super) struct ConfigMetrics {
 impl ConfigMetrics {
     pub fn new(registrar: &Registrar) -> Result<ConfigMetrics, prometheus::Error> {
         let metrics = ConfigMetrics {
-            reloads: registrar.counters(
-                "sessiongate_config_reloads_total",
-                "Configuration reloads, by result.",
-                &["result"],
-            )?,
-            successful: registrar.gauge(
-                "sessiongate_config_last_reload_successful",
-                "1 if the last configuration reload succeeded, 0 if it was rejected.",
-            )?,
-            success_time: registrar.gauge(
-                "sessiongate_config_last_reload_success_timestamp_seconds",
-                "Time of the last successful configuration reload.",
-            )?,
-            info: registrar.gauges(
-                "sessiongate_config_info",
-                "Current configuration, by the SHA-256 hash of its text.",
-                &["hash"],
-            )?,
+            reloads: registrar.add(&table::CONFIG_RELOADS)?,
+            successful: registrar.add(&table::CONFIG_RELOAD_SUCCESSFUL)?,
+            success_time: registrar.add(&table::CONFIG_RELOAD_TIME)?,
+            info: registrar.add(&table::CONFIG_INFO)?,
             shown: Mutex::default(),
-            waiting: registrar.gauges(
-                "sessiongate_config_restart_needed",
-                "1 if a change of this option needs a restart.",
-                &["option"],
-            )?,
+            waiting: registrar.add(&table::CONFIG_RESTART_NEEDED)?,
         };
         for result in ReloadResult::VARIANTS {
             metrics.reloads.with_label_values(&[result.name()]);

@@ -1,7 +1,7 @@
 //! The metrics of one upstream.
 
 use crate::model::Operation;
-use crate::telemetry::{CacheStatus, Decision, StatusClass};
+use crate::telemetry::{CacheStatus, Decision, Label, Reused, StatusClass};
 use enum_map::{Enum, EnumMap};
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 use std::sync::OnceLock;
@@ -29,11 +29,11 @@ pub(super) struct Meter {
 
 impl Meter {
     pub fn new(upstream_connections: &IntCounterVec, name: &str) -> Meter {
-        let connections = |reused| upstream_connections.with_label_values(&[name, reused]);
+        let connections = |reused: Reused| upstream_connections.with_label_values(&[name, reused.name()]);
         Meter {
             name: name.to_owned(),
             series: Box::default(),
-            connections: (name != NO_UPSTREAM).then(|| ["false", "true"].map(connections)),
+            connections: (name != NO_UPSTREAM).then(|| [Reused::False, Reused::True].map(connections)),
         }
     }
 }

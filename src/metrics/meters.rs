@@ -2,10 +2,11 @@
 //! name, and remain without it, since counters never decrease.
 
 use super::counted::Counted;
+use super::labels::FETCH_FAILED;
 use super::meter::{Meter, NO_UPSTREAM, Series};
 use super::process_metrics::Metrics;
 use crate::gateway::Outcome;
-use crate::telemetry::{Label, StatusClass};
+use crate::telemetry::{Label, Purged, StatusClass};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,14 +79,14 @@ impl Meters {
     /// Counts a governed request, or a pass-through request that invalidates, that was sent to the provider; `None` if
     /// it got no response.
     pub fn fetch(&self, upstream: usize, status: Option<u16>) {
-        let class = status.map_or("failed", |status| StatusClass::of(status).name());
+        let class = status.map_or(FETCH_FAILED, |status| StatusClass::of(status).name());
         self.fetches.with_label_values(&[self.meter(Some(upstream)).name.as_str(), class]).inc();
     }
 
     /// Counts a purge by an operator: of a session, or of all sessions of an upstream.
     pub fn purge(&self, upstream: usize, session: bool) {
-        let purged = if session { "session" } else { "upstream" };
-        self.purges.with_label_values(&[self.meter(Some(upstream)).name.as_str(), purged]).inc();
+        let purged = if session { Purged::Session } else { Purged::Upstream };
+        self.purges.with_label_values(&[self.meter(Some(upstream)).name.as_str(), purged.name()]).inc();
     }
 
     /// Counts a connection used by a pass-through request.

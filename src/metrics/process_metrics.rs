@@ -8,13 +8,11 @@ use super::request_metrics::RequestMetrics;
 use super::snapshot::MetricsSnapshot;
 use super::snapshot_metrics::SnapshotMetrics;
 use super::store::StoreMetrics;
+use super::table;
 use crate::config::RestartRequired;
-use crate::model::{Operation, Rule};
-use crate::telemetry::{
-    CacheEvent, CacheStatus, Decision, DisconnectReason, Label, MemoryKind, ReloadResult, Shed, StoreOperation,
-};
+use crate::telemetry::{DisconnectReason, Label, ReloadResult};
 use parking_lot::Mutex;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -52,35 +50,17 @@ impl Metrics {
             load: ConfigMetrics::new(&registrar)?,
             snapshot: SnapshotMetrics::new(&registrar)?,
             requests: RequestMetrics::new(&registrar)?,
-            connections: registrar.gauge("sessiongate_open_connections", "Open client connections.")?,
-            connections_accepted: registrar.counter("sessiongate_connections_total", "Client connections accepted.")?,
-            disconnects: registrar.counters(
-                "sessiongate_connections_cut_total",
-                "Client connections, and requests on them, that the gateway ended, by reason.",
-                &["reason"],
-            )?,
-            in_flight: registrar.gauge("sessiongate_requests_in_flight", "Requests in flight.")?,
-            fetches: registrar.counters(
-                "sessiongate_upstream_fetches_total",
-                "Governed requests, and pass-through requests that invalidate, that were sent to the provider.",
-                &["upstream", "status"],
-            )?,
-            upstream_connections: registrar.counters(
-                "sessiongate_upstream_connections_total",
-                "Provider connections used by pass-through requests, by upstream and whether they were reused.",
-                &["upstream", "reused"],
-            )?,
-            purges: registrar.counters(
-                "sessiongate_cache_purges_total",
-                "Manual cache purges, by upstream and what was purged.",
-                &["upstream", "purged"],
-            )?,
+            connections: registrar.add(&table::OPEN_CONNECTIONS)?,
+            connections_accepted: registrar.add(&table::CONNECTIONS)?,
+            disconnects: registrar.add(&table::DISCONNECTS)?,
+            in_flight: registrar.add(&table::REQUESTS_IN_FLIGHT)?,
+            fetches: registrar.add(&table::UPSTREAM_FETCHES)?,
+            upstream_connections: registrar.add(&table::UPSTREAM_CONNECTIONS)?,
+            purges: registrar.add(&table::CACHE_PURGES)?,
             registry: registry.clone(),
         };
-        registrar
-            .gauges("sessiongate_build_info", "Version of the running process.", &["version"])?
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        let build_info: IntGaugeVec = registrar.add(&table::BUILD_INFO)?;
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
     }
@@ -129,20 +109,22 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
 
-    /// Every value of the closed labels, for the documentation and its test.
-    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 10] {
-        [
-            ("cut", DisconnectReason::names()),
-            ("operation", Operation::names()),
-            ("decision", Decision::names()),
-            ("cache", CacheStatus::names()),
-            ("rule", Rule::names()),
-            ("event", CacheEvent::names()),
-            ("step", StoreOperation::names()),
-            ("kind", MemoryKind::names()),
-            ("shed", Shed::names()),
-            ("option", RestartRequired::names()),
-        ]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::METRICS;
+    use prometheus::Opts;
+
+    #[test]
+    fn every_declared_metric_is_registered() {
+        let metrics = Metrics::new().unwrap();
+        metrics.register_store(&StoreMetrics::new().unwrap()).unwrap();
+        for metric in METRICS {
+            let again = IntGaugeVec::new(Opts::new(metric.name, metric.help), &metric.label_names()).unwrap();
+            let registered = metrics.registry.register(Box::new(again));
+            assert!(matches!(registered, Err(prometheus::Error::AlreadyReg)), "{} is not registered", metric.name);
+        }
     }
 }

@@ -1,43 +1,70 @@
-//! Creates metrics and sets their values.
+//! Creates metrics as they are declared, and sets their values.
 
+use super::declaration::{Metric, MetricKind};
+use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// Buckets of request durations, in seconds: cached responses take microseconds, providers up to their timeout.
-const BUCKETS: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
+/// What a metric counts with. Without labels it is a single series, otherwise a vector of them.
+pub(super) trait Instrument: Collector + Clone + Sized + 'static {
+    /// Creates it as declared. Its type and whether it has labels must be those of the declaration.
+    fn declared(metric: &Metric) -> Result<Self, prometheus::Error>;
+}
+
+impl Instrument for IntCounter {
+    fn declared(metric: &Metric) -> Result<IntCounter, prometheus::Error> {
+        IntCounter::with_opts(options(metric, MetricKind::Counter)?)
+    }
+}
+
+impl Instrument for IntCounterVec {
+    fn declared(metric: &Metric) -> Result<IntCounterVec, prometheus::Error> {
+        IntCounterVec::new(options(metric, MetricKind::Counter)?, &metric.label_names())
+    }
+}
+
+impl Instrument for IntGauge {
+    fn declared(metric: &Metric) -> Result<IntGauge, prometheus::Error> {
+        IntGauge::with_opts(options(metric, MetricKind::Gauge)?)
+    }
+}
+
+impl Instrument for IntGaugeVec {
+    fn declared(metric: &Metric) -> Result<IntGaugeVec, prometheus::Error> {
+        IntGaugeVec::new(options(metric, MetricKind::Gauge)?, &metric.label_names())
+    }
+}
+
+impl Instrument for HistogramVec {
+    fn declared(metric: &Metric) -> Result<HistogramVec, prometheus::Error> {
+        let MetricKind::Histogram(buckets) = metric.kind else {
+            return Err(mismatch(metric));
+        };
+        let options = HistogramOpts::new(metric.name, metric.help).buckets(buckets.to_vec());
+        HistogramVec::new(options, &metric.label_names())
+    }
+}
+
+/// The labels are in the options too, so that a single series of a metric with labels is an error.
+fn options(metric: &Metric, kind: MetricKind) -> Result<Opts, prometheus::Error> {
+    if metric.kind != kind {
+        return Err(mismatch(metric));
+    }
+    let labels = metric.label_names().into_iter().map(str::to_owned).collect();
+    Ok(Opts::new(metric.name, metric.help).variable_labels(labels))
+}
+
+fn mismatch(metric: &Metric) -> prometheus::Error {
+    prometheus::Error::Msg(format!("{} is declared as a {}", metric.name, metric.kind.name()))
+}
 
 /// Creates metrics and registers them.
 pub(super) struct Registrar<'a>(pub &'a Registry);
 
 impl Registrar<'_> {
-    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        let metric = IntCounter::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        let metric = IntGauge::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    pub fn durations(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
-        let metric = HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
+    pub fn add<I: Instrument>(&self, metric: &Metric) -> Result<I, prometheus::Error> {
+        let instrument = I::declared(metric)?;
+        self.0.register(Box::new(instrument.clone()))?;
+        Ok(instrument)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::registrar::{Registrar, raise_to, to_i64};
 use super::snapshot::MetricsSnapshot;
+use super::table;
 use crate::memory::MemoryReading;
+use crate::telemetry::{KeyFetch, Label, TokenCheck};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Metrics that a scrape updates from a [`MetricsSnapshot`].
@@ -25,49 +27,17 @@ impl SnapshotMetrics {
     pub fn new(registrar: &Registrar) -> Result<SnapshotMetrics, prometheus::Error> {
         Ok(SnapshotMetrics {
             memory: MemoryMetrics::new(registrar)?,
-            upstream_in_flight: registrar.gauges(
-                "sessiongate_upstream_requests_in_flight",
-                "Requests in flight at the provider, including those whose client has left.",
-                &["upstream"],
-            )?,
-            upstream_waits: registrar.counters(
-                "sessiongate_upstream_waits_total",
-                "Requests that waited for a slot at the provider.",
-                &["upstream"],
-            )?,
-            cache_bytes: registrar.gauge("sessiongate_cache_bytes", "Memory used by the cache.")?,
-            cache_sessions: registrar.gauge("sessiongate_cache_sessions", "Sessions in the cache.")?,
-            cache_evictions: registrar
-                .counter("sessiongate_cache_evictions_total", "Sessions evicted to make room.")?,
-            cache_events: registrar.counters(
-                "sessiongate_cache_events_total",
-                "Cache events other than hits and misses, by event.",
-                &["event"],
-            )?,
-            jwks_keys: registrar.gauges(
-                "sessiongate_jwks_keys",
-                "Usable signing keys of the issuer.",
-                &["upstream"],
-            )?,
-            jwks_fetches: registrar.counters(
-                "sessiongate_jwks_fetches_total",
-                "Fetches of the issuer's signing keys, by upstream and result.",
-                &["upstream", "result"],
-            )?,
-            jwks_age: registrar.gauges(
-                "sessiongate_jwks_age_seconds",
-                "Time since the last successful fetch of the issuer's keys; -1 if there was none.",
-                &["upstream"],
-            )?,
-            token_checks: registrar.counters(
-                "sessiongate_token_checks_total",
-                "Valid tokens, by whether the signature was verified or the result was cached.",
-                &["upstream", "result"],
-            )?,
-            log_lines_dropped: registrar.counter(
-                "sessiongate_log_lines_dropped_total",
-                "Log lines dropped because the log was not read fast enough.",
-            )?,
+            upstream_in_flight: registrar.add(&table::UPSTREAM_IN_FLIGHT)?,
+            upstream_waits: registrar.add(&table::UPSTREAM_WAITS)?,
+            cache_bytes: registrar.add(&table::CACHE_BYTES)?,
+            cache_sessions: registrar.add(&table::CACHE_SESSIONS)?,
+            cache_evictions: registrar.add(&table::CACHE_EVICTIONS)?,
+            cache_events: registrar.add(&table::CACHE_EVENTS)?,
+            jwks_keys: registrar.add(&table::JWKS_KEYS)?,
+            jwks_fetches: registrar.add(&table::JWKS_FETCHES)?,
+            jwks_age: registrar.add(&table::JWKS_AGE)?,
+            token_checks: registrar.add(&table::TOKEN_CHECKS)?,
+            log_lines_dropped: registrar.add(&table::LOG_LINES_DROPPED)?,
         })
     }
 
@@ -94,10 +64,10 @@ impl SnapshotMetrics {
             let name = name.as_str();
             self.jwks_keys.with_label_values(&[name]).set(to_i64(issuer.keys as u64));
             self.jwks_age.with_label_values(&[name]).set(issuer.age.map_or(-1, to_i64));
-            raise_to(&self.jwks_fetches.with_label_values(&[name, "good"]), issuer.fetched);
-            raise_to(&self.jwks_fetches.with_label_values(&[name, "failed"]), issuer.failed);
-            raise_to(&self.token_checks.with_label_values(&[name, "verified"]), issuer.verified);
-            raise_to(&self.token_checks.with_label_values(&[name, "cached"]), issuer.cached);
+            raise_to(&self.jwks_fetches.with_label_values(&[name, KeyFetch::Good.name()]), issuer.fetched);
+            raise_to(&self.jwks_fetches.with_label_values(&[name, KeyFetch::Failed.name()]), issuer.failed);
+            raise_to(&self.token_checks.with_label_values(&[name, TokenCheck::Verified.name()]), issuer.verified);
+            raise_to(&self.token_checks.with_label_values(&[name, TokenCheck::Cached.name()]), issuer.cached);
         }
     }
 }
@@ -113,14 +83,10 @@ struct MemoryMetrics {
 impl MemoryMetrics {
     fn new(registrar: &Registrar) -> Result<MemoryMetrics, prometheus::Error> {
         Ok(MemoryMetrics {
-            limit: registrar.gauge("sessiongate_memory_limit_bytes", "Memory limit of the process.")?,
-            budget: registrar.gauge("sessiongate_memory_budget_bytes", "Memory budget for clients.")?,
-            held: registrar.gauges("sessiongate_memory_held_bytes", "Memory held for clients, by kind.", &["kind"])?,
-            shed: registrar.counters(
-                "sessiongate_memory_shed_total",
-                "Work shed because memory was low, by kind.",
-                &["shed"],
-            )?,
+            limit: registrar.add(&table::MEMORY_LIMIT)?,
+            budget: registrar.add(&table::MEMORY_BUDGET)?,
+            held: registrar.add(&table::MEMORY_HELD)?,
+            shed: registrar.add(&table::MEMORY_SHED)?,
         })
     }
 

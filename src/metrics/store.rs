@@ -1,13 +1,12 @@
 //! Metrics of the shared store.
 
-use crate::telemetry::{Label, StoreFailure, StoreObserver, StoreOperation};
+use super::registrar::Instrument;
+use super::table;
+use crate::telemetry::{Direction, Label, StoreFailure, StoreObserver, StoreOperation};
 use enum_map::EnumMap;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 use std::time::Duration;
-
-/// Buckets of the store's response times, in seconds: a nearby server takes a tenth of a millisecond.
-const BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
 
 /// The metrics of a shared store.
 #[derive(Debug, Clone)]
@@ -26,32 +25,16 @@ pub struct StoreMetrics {
 impl StoreMetrics {
     /// The metrics of a store. They are exported once [`super::Metrics::register_store`] has them.
     pub fn new() -> Result<StoreMetrics, prometheus::Error> {
-        let bytes = IntCounterVec::new(
-            Opts::new("sessiongate_store_bytes_total", "Bytes of cache entries read from and written to the store."),
-            &["direction"],
-        )?;
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "sessiongate_store_duration_seconds",
-                "Duration of store operations, including failed ones.",
-            )
-            .buckets(BUCKETS.to_vec()),
-            &["step"],
-        )?;
+        let bytes = IntCounterVec::declared(&table::STORE_BYTES)?;
+        let durations = HistogramVec::declared(&table::STORE_DURATION)?;
         Ok(StoreMetrics {
             by_operation: EnumMap::from_fn(|step: StoreOperation| durations.with_label_values(&[step.name()])),
             durations,
-            errors: IntCounterVec::new(
-                Opts::new("sessiongate_store_errors_total", "Failed store operations, by operation and reason."),
-                &["step", "reason"],
-            )?,
-            connections: IntGauge::new("sessiongate_store_connections", "Open connections to the store's servers.")?,
-            disconnects: IntCounter::new(
-                "sessiongate_store_disconnects_total",
-                "Connections to the store's servers that were closed or lost.",
-            )?,
-            read: bytes.with_label_values(&["read"]),
-            written: bytes.with_label_values(&["written"]),
+            errors: Instrument::declared(&table::STORE_ERRORS)?,
+            connections: Instrument::declared(&table::STORE_CONNECTIONS)?,
+            disconnects: Instrument::declared(&table::STORE_DISCONNECTS)?,
+            read: bytes.with_label_values(&[Direction::Read.name()]),
+            written: bytes.with_label_values(&[Direction::Written.name()]),
             bytes,
         })
     }

@@ -1,10 +1,10 @@
 //! What a request does to sessions and refresh tokens.
 
 use enum_map::Enum;
-use strum::{IntoStaticStr, VariantArray};
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 /// What a request does to sessions and refresh tokens: the `operation` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray, EnumMessage)]
 #[strum(serialize_all = "snake_case")]
 pub enum Operation {
     /// Reads one session.

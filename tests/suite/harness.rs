@@ -30,7 +30,7 @@ pub use dns::{DnsServer, Said, addresses};
 pub use fleet::{Fleet, Known, LoadReport, SESSIONS};
 pub use fronts::{Front, Kind};
 pub use gate::Gate;
-pub use generated::{generated_file, generated_part};
+pub use generated::{generated_file, generated_part, markdown_table};
 pub use http::{Connection, Request, Response, address, nobody, raw};
 pub use http2_client::Http2Client;
 pub use path_readers::{decoded, path_readers};

@@ -2,6 +2,8 @@
 
 mod dialects;
 mod example;
+mod metrics;
 mod options;
 mod rejections;
+mod rules;
 mod schema;

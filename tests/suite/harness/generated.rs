@@ -40,6 +40,17 @@ pub fn generated_file(path: &str, rendered: &str) {
     compare(path, rendered);
 }
 
+/// A Markdown table. A cell may be a comment of several lines.
+pub fn markdown_table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let line = |cells: [String; N]| {
+        let cell = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+        let cells = cells.map(|text| format!("| {} ", cell(text)).replace("|  ", "| "));
+        cells.concat() + "|\n"
+    };
+    let rows: String = rows.into_iter().map(line).collect();
+    format!("{}{}|\n{rows}", line(head.map(str::to_owned)), "|---".repeat(N))
+}
+
 fn compare(path: &str, rendered: &str) {
     let whole = project().join(path);
     let found = fs::read_to_string(&whole).unwrap_or_default();

@@ -85,6 +85,9 @@
 //!   What a component counts by itself is read by [`runtime::Runtime::reading`].
 //! - **A label value, a policy rule, an operation**: its variant in [`telemetry`] or [`model`]. The documentation
 //!   comment is its meaning in the reference.
+//! - **A field of the access log**: its row in `proxy/access_log_fields.rs`, and the line in `proxy/access_log.rs` that
+//!   writes it.
+//! - **A line of the log for a state change**: the call of `tracing`, and its row in `docs/operations.md`.
 //! - **A rejection reason**: its row in `model/rejection.rs`, and the code that rejects; a case in
 //!   `tests/suite/harness/rejections.rs`. `tests/run --write` adds it to `docs/operations.md` and to the responses in
 //!   `tests/cases/rejections`. A dialect overrides status or text only if its provider responds differently in the same

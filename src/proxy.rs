@@ -3,6 +3,7 @@
 
 mod aborted;
 mod access_log;
+mod access_log_fields;
 mod body;
 mod buffered_http2;
 mod caller;
@@ -27,6 +28,8 @@ mod upgrade_offers;
 mod upstream_error;
 mod upstream_request;
 mod upstream_response;
+
+pub use access_log_fields::{ACCESS_LOG, LogField, LogFieldKind};
 
 use crate::client::Attempts;
 use crate::config::{Clients, Listener};

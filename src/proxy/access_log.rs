@@ -1,5 +1,6 @@
 //! The end of a request: its metrics and its access log line.
 
+use super::access_log_fields::{self as fields, LogField};
 use super::context::Context;
 use crate::gateway::Outcome;
 use crate::runtime::LineFormat;
@@ -19,23 +20,6 @@ pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
     }
 }
 
-/// The name of a field as both formats write it, in one piece: most of a line is names, and each request has a line.
-struct Key {
-    word: &'static str,
-    number: &'static str,
-    text: &'static str,
-}
-
-macro_rules! key {
-    ($name:literal) => {
-        Key {
-            word: concat!(",\"", $name, "\":\""),
-            number: concat!(",\"", $name, "\":"),
-            text: concat!(" ", $name, "="),
-        }
-    };
-}
-
 /// Formats the line. It has no path, since paths contain identifiers, and nothing that could forge another line:
 /// methods and addresses have no quotes or line feeds.
 fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format: LineFormat) -> String {
@@ -44,29 +28,29 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format
     let upstreams = context.runtime.gateway.upstreams();
     // A client that leaves needs no operator's attention.
     line.begin(*decision == Decision::ClientGone);
-    line.word(key!("request_id"), context.id.to_str().unwrap_or_default());
-    line.word(key!("trace_id"), context.trace.id());
+    line.word(&fields::REQUEST_ID, context.id.to_str().unwrap_or_default());
+    line.word(&fields::TRACE_ID, context.trace.id());
     if let Some(address) = context.client {
-        line.address(key!("client.address"), address);
+        line.address(&fields::CLIENT_ADDRESS, address);
     }
-    line.word(key!("method"), context.method.as_str());
-    line.number(key!("status"), u64::from(status));
-    line.word(key!("upstream"), upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
-    line.word(key!("operation"), operation.name());
-    line.word(key!("decision"), decision.name());
-    line.word(key!("cache"), cache.name());
+    line.word(&fields::METHOD, context.method.as_str());
+    line.number(&fields::STATUS, u64::from(status));
+    line.word(&fields::UPSTREAM, upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
+    line.word(&fields::OPERATION, operation.name());
+    line.word(&fields::DECISION, decision.name());
+    line.word(&fields::CACHE, cache.name());
     if let Some(rejection) = rejection {
-        line.word(key!("reason"), rejection);
+        line.word(&fields::REASON, rejection);
     }
     if !rules.is_empty() {
         let rules: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
-        line.word(key!("rules"), &rules.join(","));
+        line.word(&fields::RULES, &rules.join(","));
     }
     if let Some(hash) = hash {
-        line.word(key!("session_hash"), &hex::text(hash));
+        line.word(&fields::SESSION_HASH, &hex::text(hash));
     }
-    line.number(key!("bytes"), bytes as u64);
-    line.number(key!("duration_us"), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    line.number(&fields::BYTES, bytes as u64);
+    line.number(&fields::DURATION_US, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     line.end()
 }
 
@@ -76,6 +60,7 @@ struct Line {
 }
 
 impl Line {
+    /// Writes the fields that every line of the log has: `TIMESTAMP`, `LEVEL` and `MESSAGE`.
     fn begin(&mut self, minor: bool) {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let (before, after) = match (self.format, minor) {
@@ -90,14 +75,14 @@ impl Line {
         self.text.push_str(after);
     }
 
-    fn word(&mut self, key: Key, value: &str) {
-        self.open(key);
+    fn word(&mut self, field: &LogField, value: &str) {
+        self.open(field);
         self.text.push_str(value);
         self.close();
     }
 
-    fn address(&mut self, key: Key, address: IpAddr) {
-        self.open(key);
+    fn address(&mut self, field: &LogField, address: IpAddr) {
+        self.open(field);
         match address {
             IpAddr::V4(address) => {
                 for (at, octet) in address.octets().into_iter().enumerate() {
@@ -112,18 +97,15 @@ impl Line {
         self.close();
     }
 
-    fn number(&mut self, key: Key, value: u64) {
-        self.text.push_str(match self.format {
-            LineFormat::Json => key.number,
-            LineFormat::Text => key.text,
-        });
+    fn number(&mut self, field: &LogField, value: u64) {
+        self.open(field);
         self.digits(value);
     }
 
-    fn open(&mut self, key: Key) {
+    fn open(&mut self, field: &LogField) {
         self.text.push_str(match self.format {
-            LineFormat::Json => key.word,
-            LineFormat::Text => key.text,
+            LineFormat::Json => field.json,
+            LineFormat::Text => field.text,
         });
     }
 

@@ -2,6 +2,7 @@
 
 mod dialects;
 mod example;
+mod log;
 mod metrics;
 mod options;
 mod rejections;

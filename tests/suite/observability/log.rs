@@ -2,6 +2,7 @@
 
 use crate::harness::{Gateway, Request, Response, Tenant, raw, wait_for};
 use serde_json::{Value, json};
+use sessiongate::proxy::{ACCESS_LOG, LogFieldKind};
 use std::collections::BTreeSet;
 
 /// What must not turn up anywhere: it stands in metadata.
@@ -131,6 +132,37 @@ fn each_request_has_one_access_log_line() {
         assert!(line["duration_us"].as_u64().unwrap() > 0, "{line}");
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// The fields of the reference, which is rendered from the declaration, are those of the log.
+#[test]
+fn access_log_lines_have_the_declared_fields() {
+    let tenant = Tenant::start();
+    let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + POLICY));
+    exercise(&gateway, &steps(&tenant));
+    let mut optional = BTreeSet::new();
+    for line in requests(&gateway.log()) {
+        let value: Value = serde_json::from_str(line).unwrap();
+        let mut found = value.as_object().unwrap().clone();
+        let mut end = 0;
+        for field in ACCESS_LOG {
+            match (found.remove(field.name), field.kind) {
+                (Some(Value::String(_)), LogFieldKind::String) | (Some(Value::Number(_)), LogFieldKind::Number) => {
+                    let at = line.find(&format!("\"{}\":", field.name)).unwrap();
+                    assert!(at >= end, "{} has another place: {line}", field.name);
+                    end = at;
+                }
+                (None, _) => assert!(field.presence != "all", "no {}: {line}", field.name),
+                (Some(other), kind) => panic!("{}: {other} is no {kind:?}", field.name),
+            }
+            if value.get(field.name).is_some() && field.presence != "all" {
+                optional.insert(field.name);
+            }
+        }
+        assert!(found.is_empty(), "not declared: {found:?}");
+    }
+    let declared = ACCESS_LOG.iter().filter(|field| field.presence != "all").map(|field| field.name);
+    assert_eq!(optional, declared.collect(), "fields that some line has");
 }
 
 #[test]

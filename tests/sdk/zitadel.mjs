@@ -71,7 +71,7 @@ async function run(carrier, transport, { service, make, showsToken }) {
     attempt(name, "setSession", { sessionId, ...(showsToken ? { sessionToken } : {}), ...change });
 
   const made = await attempt("create", "createSession", { metadata: tier("free"), lifetime: seconds(3600n) });
-  await attempt("refused create", "createSession", { metadata: tier("gold"), lifetime: seconds(3600n) });
+  await attempt("rejected create", "createSession", { metadata: tier("gold"), lifetime: seconds(3600n) });
   sessionId = made?.sessionId ?? sessionId;
   await get("get", { sessionToken });
   await set("set", { metadata: tier("pro") });
@@ -80,11 +80,11 @@ async function run(carrier, transport, { service, make, showsToken }) {
   await get("get everything");
   await set("clamped", { lifetime: seconds(99999999n) });
   await get("get clamped");
-  await set("refused key", { metadata: tier("gold") });
-  await set("refused code", { challenges: { otpEmail: { deliveryType: { case: "returnCode", value: {} } } } });
-  await set("refused link", { challenges: { otpEmail: sendCode(evil) } });
-  await set("refused everything", everything("gold", evil));
-  await set("refused by the provider's rules", { checks: { totp: { code: "12" } } });
+  await set("rejected key", { metadata: tier("gold") });
+  await set("rejected code", { challenges: { otpEmail: { deliveryType: { case: "returnCode", value: {} } } } });
+  await set("rejected link", { challenges: { otpEmail: sendCode(evil) } });
+  await set("rejected everything", everything("gold", evil));
+  await set("rejected by the provider's rules", { checks: { totp: { code: "12" } } });
   await set("wrong password", { checks: checks("wrong") });
   await set("nothing", {});
   if (showsToken) {

@@ -121,7 +121,7 @@ macro_rules! cases {
                     json!({ "details": { "sequence": sequence }, "sessionId": id, "sessionToken": token })
                 };
                 let made = results.add("create", client.create_session(wanted("free")).await, created);
-                results.add("refused create", client.create_session(wanted("gold")).await, created);
+                results.add("rejected create", client.create_session(wanted("gold")).await, created);
                 let id = made["sessionId"].as_str().unwrap_or("none").to_owned();
 
                 let get = |id: &str, token: Option<&str>| GetSessionRequest {
@@ -186,12 +186,12 @@ macro_rules! cases {
                 get!("get everything", &id, None);
                 set!("clamped", SetSessionRequest { lifetime: seconds(99_999_999), ..Default::default() });
                 get!("get clamped", &id, None);
-                set!("refused key", SetSessionRequest { metadata: tier("gold"), ..Default::default() });
-                set!("refused code", only_challenges(challenges(DeliveryType::ReturnCode(ReturnCode {}), None)));
-                set!("refused link", only_challenges(challenges(send(EVIL), None)));
-                set!("refused everything", everything("gold", EVIL));
+                set!("rejected key", SetSessionRequest { metadata: tier("gold"), ..Default::default() });
+                set!("rejected code", only_challenges(challenges(DeliveryType::ReturnCode(ReturnCode {}), None)));
+                set!("rejected link", only_challenges(challenges(send(EVIL), None)));
+                set!("rejected everything", everything("gold", EVIL));
                 let short = Checks { totp: Some(CheckTotp { code: "12".to_owned() }), ..Default::default() };
-                set!("refused by the provider's rules", only_checks(short));
+                set!("rejected by the provider's rules", only_checks(short));
                 set!("wrong password", only_checks(checks("wrong")));
                 set!("nothing", SetSessionRequest::default());
                 if $shows_token {

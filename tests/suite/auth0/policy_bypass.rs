@@ -61,7 +61,7 @@ impl Guarded {
     /// The status of the response to these bytes; 0 where the connection is closed without any.
     fn ask(&self, bytes: &[u8]) -> u16 {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
-        // Who rejects may close before it has read everything.
+        // A gateway that rejects may close before it has read everything.
         let _ = connection.write(bytes);
         connection.response(bytes.starts_with(b"HEAD")).map_or(0, |response| response.status)
     }
@@ -76,10 +76,10 @@ impl Guarded {
             let reached = &self.recorder.seen()[before..];
             if !(status == 0 || (400..500).contains(&status)) || !reached.is_empty() {
                 let seen: Vec<String> = reached.iter().map(brief).collect();
-                let _ = writeln!(faults, "{name}: answered {status}, the provider got {seen:?}");
+                let _ = writeln!(faults, "{name}: status {status}, the provider got {seen:?}");
             }
         }
-        assert!(faults.is_empty(), "not refused:\n{faults}");
+        assert!(faults.is_empty(), "not rejected:\n{faults}");
         self.assert_no_evil();
     }
 
@@ -97,7 +97,7 @@ impl Guarded {
                 }
                 other => {
                     let seen: Vec<String> = other.iter().map(brief).collect();
-                    let _ = writeln!(faults, "{name}: answered {status}, the provider got {seen:?}");
+                    let _ = writeln!(faults, "{name}: status {status}, the provider got {seen:?}");
                 }
             }
         }
@@ -619,7 +619,7 @@ fn harmless_spellings_are_forwarded_in_canonical_form() {
         let reached: Vec<String> =
             guarded.recorder.seen()[before..].iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
         if status >= 400 || reached != [format!("DELETE {expected}")] {
-            let _ = writeln!(faults, "{sent}: answered {status}, the provider got {reached:?}");
+            let _ = writeln!(faults, "{sent}: status {status}, the provider got {reached:?}");
         }
     }
     assert!(faults.is_empty(), "{faults}");

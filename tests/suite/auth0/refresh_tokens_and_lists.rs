@@ -239,7 +239,7 @@ fn protected_keys_are_read_from_the_refresh_token() {
     assert_eq!(rejected.status, 400);
     assert!(rejected.text().contains("refresh_token_metadata.tenant: is protected"), "{}", rejected.text());
     let gone = patch("t2", "acme");
-    assert_eq!((gone.status, &gone.json()["message"]), (404, &json!("gone")), "the provider's answer to the read");
+    assert_eq!((gone.status, &gone.json()["message"]), (404, &json!("gone")), "the provider's response to the read");
     assert_eq!(recorder.count_of("PATCH"), 1);
 }
 
@@ -294,6 +294,6 @@ fn list_omits_sessions_deleted_through_another_replica() {
         assert!(!left.contains(&made[0]) && !left.contains(&made[35]) && !left.contains(&made[69]));
     }
     server.kill();
-    assert_eq!(ids(&send(&two, "GET", &list)).len(), 71, "as for single reads: the provider's answer");
+    assert_eq!(ids(&send(&two, "GET", &list)).len(), 71, "as for single reads: the provider's response");
     assert_eq!(two.event("bypass_failed"), 1);
 }

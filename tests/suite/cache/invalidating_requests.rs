@@ -30,7 +30,7 @@ fn filled(template: &str) -> String {
 
 /// Reads a table and decides each row; a procedure and its resource have to agree.
 fn check(dialect: &'static Dialect) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cases/surface/{}.txt", dialect.name));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cases/invalidation/{}.txt", dialect.name));
     let table = std::fs::read_to_string(&path).unwrap();
     let (mut found, mut disagreements) = (String::new(), String::new());
     for row in table.lines() {
@@ -211,11 +211,7 @@ fn failed_checks_invalidate() {
     let (status, text) = check(&named);
     assert!(status == 400 && text.contains("COMMAND-3M0fs"), "{text}");
     assert_eq!(guarded.read(token, &named), ("fwd=miss".to_owned(), 404), "the second one has locked the user");
-    assert_eq!(
-        guarded.read(token, &other),
-        ("hit".to_owned(), 200),
-        "of which the answer says nothing: `ttl` bounds it"
-    );
+    assert_eq!(guarded.read(token, &other), ("hit".to_owned(), 200), "the response does not say so: `ttl` bounds it");
     let (status, text) = check(&named);
     assert!(status == 400 && text.contains("COMMAND-JLK35"), "{text}");
     assert_eq!(guarded.read(token, &other), ("fwd=miss".to_owned(), 404), "this one has said so");

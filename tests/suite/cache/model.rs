@@ -141,7 +141,7 @@ fn protocol_has_no_stale_reads() {
         ("2 reads, 1 write, 1 repeat, 1 loss", Setting { repeats: 1, losses: 1, ..PLAIN }),
         ("2 reads, 1 write, marks run out, no end", Setting { without_end: true, expiries: 1, ..PLAIN }),
         ("2 reads, 2 writes, marks run out, no end", Setting { without_end: true, expiries: 2, ..TWO_WRITES }),
-        ("2 reads, 2 writes, refused ones", Setting { rejections: 2, ..TWO_WRITES }),
+        ("2 reads, 2 writes, rejected ones", Setting { rejections: 2, ..TWO_WRITES }),
         ("3 reads, 1 write, 1 failed read", Setting { failures: 1, ..THREE }),
         ("3 reads, 1 write, compared fills", Setting { comparing: true, ..THREE }),
     ] {
@@ -157,7 +157,7 @@ fn upstream_wide_writes_cause_no_stale_reads() {
         ("3 reads, 1 write of the upstream", Setting { reads: 3, ..wide }),
         ("2 reads, 1 write of the upstream, 1 loss", Setting { losses: 1, ..wide }),
         ("2 reads, 1 write of the upstream, 1 crash", Setting { crashes: 1, expiries: 1, ..wide }),
-        ("2 reads, 1 write of the upstream, refused", Setting { rejections: 1, ..wide }),
+        ("2 reads, 1 write of the upstream, rejected", Setting { rejections: 1, ..wide }),
         ("2 reads, 1 write of the upstream, keys evicted", Setting { evictions: 1, ..wide }),
         ("2 reads, 2 writes, one of the upstream", Setting { writes: 2, ..wide }),
     ] {
@@ -180,7 +180,7 @@ fn tenants_of_one_session_see_no_stale_reads() {
         ("2 reads by 2 names, 1 write, 1 loss", Setting { losses: 1, expiries: 1, ..NAMED }),
         ("2 reads of 2 tenants, 1 deletion", TENANTS),
         ("3 reads of 2 tenants, 1 deletion", Setting { reads: 3, ..TENANTS }),
-        ("2 reads of 2 tenants, 2 deletions, refused", Setting { writes: 2, rejections: 1, ..TENANTS }),
+        ("2 reads of 2 tenants, 2 deletions, rejected", Setting { writes: 2, rejections: 1, ..TENANTS }),
         ("2 reads of 2 tenants, 1 deletion, 1 write of the upstream", wide),
     ] {
         check(name, setting, Expected::Holds);
@@ -201,9 +201,9 @@ fn shared_mark_of_unverified_writes_causes_no_stale_reads() {
     let one = Setting { reads: 1, ..SHARING };
     for (name, setting) in [
         ("2 reads, 2 writes that share", SHARING),
-        ("2 reads, 2 writes that share, refused ones", Setting { rejections: 2, ..SHARING }),
-        ("2 reads, 2 writes, 1 of the unverified, refused", Setting { sharing: 1, rejections: 1, ..SHARING }),
-        ("1 read, 2 writes that share, refused or lost", Setting { rejections: 1, losses: 1, expiries: 1, ..one }),
+        ("2 reads, 2 writes that share, rejected ones", Setting { rejections: 2, ..SHARING }),
+        ("2 reads, 2 writes, 1 of the unverified, rejected", Setting { sharing: 1, rejections: 1, ..SHARING }),
+        ("1 read, 2 writes that share, rejected or lost", Setting { rejections: 1, losses: 1, expiries: 1, ..one }),
         ("1 read, 2 writes that share, 1 crash", Setting { crashes: 1, expiries: 1, ..one }),
         ("1 read, 2 writes that share, one of the upstream", Setting { wide: true, rejections: 1, ..one }),
     ] {
@@ -368,20 +368,23 @@ fn protocol_has_no_stale_reads_in_large_configurations() {
         ("2 reads, 2 writes, slowly", Setting { slowly: true, ..TWO_WRITES }),
         ("3 reads, 1 write, 1 crash", Setting { crashes: 1, expiries: 1, ..THREE }),
         ("3 reads, 1 write, 1 repeat", Setting { repeats: 1, ..THREE }),
-        ("3 reads, 1 write, refused or not, 1 loss", Setting { rejections: 1, losses: 1, ..THREE }),
+        ("3 reads, 1 write, rejected or not, 1 loss", Setting { rejections: 1, losses: 1, ..THREE }),
         ("2 reads, 2 writes, 1 loss", Setting { losses: 1, expiries: 1, ..TWO_WRITES }),
-        ("2 reads, 2 writes, refused ones, 1 repeat", Setting { rejections: 2, repeats: 1, ..TWO_WRITES }),
+        ("2 reads, 2 writes, rejected ones, 1 repeat", Setting { rejections: 2, repeats: 1, ..TWO_WRITES }),
         ("2 reads, 2 writes, set back", Setting { setbacks: 1, ..TWO_WRITES }),
         ("3 reads, 2 writes", Setting { writes: 2, ..THREE }),
         ("3 reads, 2 writes, one of the upstream", Setting { writes: 2, wide: true, ..THREE }),
         ("2 reads, 1 write of the upstream, set back", Setting { wide: true, setbacks: 1, ..PLAIN }),
-        ("2 reads, 2 writes that share, refused or lost", Setting { rejections: 1, losses: 1, expiries: 1, ..SHARING }),
+        (
+            "2 reads, 2 writes that share, rejected or lost",
+            Setting { rejections: 1, losses: 1, expiries: 1, ..SHARING },
+        ),
         ("2 reads, 2 writes that share, 1 crash", Setting { crashes: 1, expiries: 1, ..SHARING }),
         ("2 reads, 2 writes that share, 1 repeat", Setting { repeats: 1, ..SHARING }),
         ("2 reads, 2 writes that share, keys evicted", Setting { evictions: 1, rejections: 1, ..SHARING }),
-        ("2 reads, 3 writes, 2 that share, refused ones", Setting { writes: 3, rejections: 1, ..SHARING }),
+        ("2 reads, 3 writes, 2 that share, rejected ones", Setting { writes: 3, rejections: 1, ..SHARING }),
         ("2 reads, 2 writes that share, set back", Setting { setbacks: 1, ..SHARING }),
-        ("3 reads, 2 writes that share, refused", Setting { reads: 3, rejections: 1, ..SHARING }),
+        ("3 reads, 2 writes that share, rejected", Setting { reads: 3, rejections: 1, ..SHARING }),
         ("3 reads beside a rejected write", BESIDE),
         ("3 reads beside a rejected write, 1 of them fresh", Setting { fresh: 1, comparing: true, ..BESIDE }),
         ("3 reads beside a rejected write, 1 not stored", Setting { no_store: 1, comparing: true, ..BESIDE }),

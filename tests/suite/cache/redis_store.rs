@@ -235,7 +235,7 @@ fn sealed_entries_cannot_be_moved_to_another_key() {
         assert_eq!(
             provider.reads(),
             before + 1,
-            "the provider answers in the place of what was spoilt {spoil} before its end"
+            "the provider responds instead of an entry that is damaged {spoil} bytes before its end"
         );
     }
     assert!(replica.event("unreadable") >= 4);

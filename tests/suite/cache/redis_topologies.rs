@@ -61,7 +61,7 @@ fn server_hangs_under_load() {
             wait_hits(found, 50);
             let before = found.rejected.load(Ordering::Relaxed);
             server.hold();
-            wait_for("writes to be refused", || (found.rejected.load(Ordering::Relaxed) > before + 2).then_some(()));
+            wait_for("writes to be rejected", || (found.rejected.load(Ordering::Relaxed) > before + 2).then_some(()));
             server.go_on();
             fleet.replicas.iter().for_each(|replica| replica.wait_connected());
         }
@@ -352,7 +352,7 @@ fn idle_connections_are_probed() {
         let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
     }
     // A connection that was given up is made again, and tried again.
-    wait_for("every server to refuse", || {
+    wait_for("every server to reject", || {
         let rejected = cluster.primaries.iter().all(|server| {
             let stats: String = server.ask(&["INFO", "errorstats"]);
             stats.contains("errorstat_OOM")
@@ -572,7 +572,7 @@ impl Breaking {
     }
 
     fn wait_cut(&self) {
-        wait_for("an answer to break off", || (self.cut.load(Ordering::SeqCst) == WHOLE).then_some(()));
+        wait_for("a truncated reply", || (self.cut.load(Ordering::SeqCst) == WHOLE).then_some(()));
     }
 }
 
@@ -614,7 +614,7 @@ fn truncated_redis_replies_under_load() {
         let _: () = server.ask(&["DEBUG", "SLEEP", "0.5"]);
         wait_hits(found, 50);
     });
-    assert_good("answers break off", found);
+    assert_good("truncated replies", found);
 }
 
 /// The response to a hit is cut in the text before it, in the entry's head, in the sealed part, and in the last bytes.

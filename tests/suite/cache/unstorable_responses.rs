@@ -102,7 +102,7 @@ fn responses() -> Vec<(u16, String, String)> {
     all
 }
 
-fn answering(turn: &Turn) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + use<> {
+fn responding(turn: &Turn) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + use<> {
     let (turn, responses) = (turn.clone(), responses());
     move |call: &mut Call| {
         call.body()?;
@@ -119,7 +119,7 @@ fn answering(turn: &Turn) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Syn
 #[test]
 fn unstorable_response_drops_the_entry() {
     let turn = Turn::default();
-    each("{ ttl: 5m }", answering(&turn), |cached| {
+    each("{ ttl: 5m }", responding(&turn), |cached| {
         for at in 1..responses().len() as u64 {
             let what = &responses()[at as usize];
             let what = format!("{} {}{}", what.0, what.1, &what.2[..what.2.len().min(30)]);
@@ -140,7 +140,7 @@ fn unstorable_response_drops_the_entry() {
 #[test]
 fn provider_errors_do_not_drop_the_entry() {
     let turn = Turn::default();
-    each("{ ttl: 5m }", answering(&turn), |cached| {
+    each("{ ttl: 5m }", responding(&turn), |cached| {
         for failed in [429, 500, 502, 503, 504] {
             turn.set(0);
             cached.fresh();
@@ -155,12 +155,12 @@ fn provider_errors_do_not_drop_the_entry() {
 fn stale_entry_is_not_served_after_a_contradicting_response() {
     for speaks in [2, 3, 4, 10] {
         let turn = Turn::default();
-        each("{ ttl: 1s, stale_while_revalidate: 5m, stale_if_error: 5m }", answering(&turn), |cached| {
+        each("{ ttl: 1s, stale_while_revalidate: 5m, stale_if_error: 5m }", responding(&turn), |cached| {
             turn.set(0);
             assert_eq!(cached.get().status, 200);
             turn.set(speaks);
             // The first that find it stale are still shown it, and one of them asks again.
-            wait_for("the answer to be fetched again", || (!is_hit(&cached.get())).then_some(()));
+            wait_for("the response to be fetched again", || (!is_hit(&cached.get())).then_some(()));
             let before = cached.recorder.count();
             for _ in 0..3 {
                 assert!(!is_hit(&cached.get()));
@@ -176,7 +176,7 @@ fn stale_entry_is_not_served_after_a_contradicting_response() {
 fn entry_is_not_served_after_a_404() {
     for speaks in [4, 6] {
         let turn = Turn::default();
-        each("{ ttl: 5m, stale_if_error: 5m }", answering(&turn), |cached| {
+        each("{ ttl: 5m, stale_if_error: 5m }", responding(&turn), |cached| {
             turn.set(0);
             cached.get();
             assert!(is_hit(&cached.get()));
@@ -234,7 +234,7 @@ fn denial_is_recorded_without_an_entry() {
 #[test]
 fn stored_404_is_per_credential() {
     let turn = Turn::default();
-    each("{ ttl: 5m, negative_ttl: 2s }", answering(&turn), |cached| {
+    each("{ ttl: 5m, negative_ttl: 2s }", responding(&turn), |cached| {
         let other = cached.recorder.token_of("other@clients");
         turn.set(4);
         wait_for("a hit before it is forgotten", || {
@@ -565,7 +565,7 @@ fn newer_unstorable_response_drops_the_entry() {
 #[test]
 fn unstored_404_drops_the_entry() {
     let turn = Turn::default();
-    each("{ ttl: 5m, stale_if_error: 5m, negative_ttl: 2s }", answering(&turn), |cached| {
+    each("{ ttl: 5m, stale_if_error: 5m, negative_ttl: 2s }", responding(&turn), |cached| {
         turn.set(0);
         cached.fresh();
         assert!(is_hit(&cached.get()));

@@ -213,7 +213,7 @@ fn disconnect_during_a_shared_fetch_is_client_gone() {
         second.leave(how, &place);
         place.open_door_for_those_who_stay();
         place.check(&format!("{how:?}"), 2);
-        wait_for("the third to be answered", || (place.count("responded") == 1).then_some(()));
+        wait_for("the third response", || (place.count("responded") == 1).then_some(()));
         assert_eq!(place.recorder.count(), 2, "the fetch, and what was asked to know the order");
     }
 }

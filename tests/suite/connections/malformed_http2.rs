@@ -66,7 +66,7 @@ impl Client {
     fn request(&mut self, frames: impl Fn(u32) -> Vec<u8>) -> End {
         let stream = self.next;
         self.next += 2;
-        // Who rejects may close before it has read everything.
+        // A gateway that rejects may close before it has read everything.
         let _ = self.stream.write_all(&frames(stream));
         self.end(stream)
     }

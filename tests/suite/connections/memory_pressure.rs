@@ -215,7 +215,7 @@ fn client_that_does_not_read_gets_no_streams_when_memory_is_short() {
     let recorder = small_or_large();
     let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
     let mut clients = Vec::new();
-    wait_for("a stream to be refused", || {
+    wait_for("a stream to be rejected", || {
         let mut client = Client::open(gateway.address(), 65_535);
         client.get("/large", 8);
         for client in clients.iter_mut() {

@@ -88,7 +88,7 @@ fn modes() -> Vec<Mode> {
             call.body()?;
             call.send("HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}").map(|()| Then::Close)
         }),
-        mode("never answers", LATE, LATE, |call| {
+        mode("never responds", LATE, LATE, |call| {
             call.body()?;
             // Until the gateway gives up.
             let _ = call.take(1);

@@ -427,7 +427,7 @@ fn writes_are_sent_at_most_once_over_http2() {
                 let (_, before) = provider.counts();
                 let response = request.try_send(&gateway.url());
                 let taken = provider.counts().1 - before;
-                let what = format!("{mode:?}, {method}, judged {checked}, kept {kept}");
+                let what = format!("{mode:?}, {method}, governed {checked}, kept {kept}");
                 let expected = if checked { of_checked } else { of_passed };
                 if !expected.contains(&status(&response)) {
                     let _ = writeln!(faults, "{what}: {response:?}");
@@ -593,7 +593,7 @@ fn unprocessed_requests_are_retried_once() {
                     let (came, taken) = provider.counts();
                     let response = request.try_send(&gateway.url());
                     let counts = (provider.counts().0 - came, provider.counts().1 - taken);
-                    let what = format!("{rejection:?} {times} times, {method}, judged {checked}, kept {kept}");
+                    let what = format!("{rejection:?} {times} times, {method}, governed {checked}, kept {kept}");
                     if status(&response) != expected {
                         let _ = writeln!(faults, "{what}: {response:?}");
                     }

@@ -91,7 +91,7 @@ impl Guarded {
         let mut stream = TcpStream::connect(self.gateway.address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_write_timeout(Some(TIMEOUT)).unwrap();
-        // Who rejects may close before it has read everything.
+        // A gateway that rejects may close before it has read everything.
         let _ = stream.write_all(bytes);
         let mut responses = Vec::new();
         if let Err(error) = stream.read_to_end(&mut responses) {

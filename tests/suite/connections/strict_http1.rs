@@ -41,7 +41,7 @@ impl Place {
     /// All responses on a connection that these bytes are sent on, until the gateway ends it.
     fn responses(&self, bytes: &[u8]) -> Vec<Response> {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
-        // Who rejects may close before it has read everything.
+        // A gateway that rejects may close before it has read everything.
         let _ = connection.write(bytes);
         std::iter::from_fn(|| connection.response(false).ok()).collect()
     }
@@ -213,7 +213,7 @@ fn malformed_requests_are_rejected_on_every_route_and_end_the_connection() {
         let responses = place.responses(format!("{text}{behind}").as_bytes());
         let fault = match responses.as_slice() {
             [response] => response_fault(response, row.status),
-            other => Some(format!("{} answers", other.len())),
+            other => Some(format!("{} responses", other.len())),
         };
         if let Some(fault) = fault {
             let _ = writeln!(faults, "{}: {:?}: {fault}", row.name, row.text);
@@ -388,7 +388,7 @@ fn pipelined_requests_are_served_in_order() {
         assert_eq!(
             place.recorder.count() - before - others,
             requests.len() - 2,
-            "{size}: the refused one and the last stay here"
+            "{size}: the rejected one and the last stay here"
         );
     }
 }
@@ -423,7 +423,7 @@ fn early_request_waits_for_its_turn() {
 #[test]
 fn bytes_behind_an_upgrade_wait_for_its_response() {
     let recorder = Recorder::start(|call: &mut Call| {
-        if call.seen.target == "/refused" {
+        if call.seen.target == "/rejected" {
             return call.response(404, "", "{}");
         }
         call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
@@ -444,7 +444,7 @@ fn bytes_behind_an_upgrade_wait_for_its_response() {
     assert_eq!(connection.body(&[]).unwrap(), b"bye");
     assert_eq!(place.recorder.seen()[0].body, b"\0\n\r\x01");
     // Where the provider rejects, they are the next request, which is judged.
-    let responses = place.responses(format!("{}\0\n\r\x01", upgrade("/refused")).as_bytes());
+    let responses = place.responses(format!("{}\0\n\r\x01", upgrade("/rejected")).as_bytes());
     assert_eq!(responses.iter().map(|response| response.status).collect::<Vec<_>>(), [404, 400]);
 }
 

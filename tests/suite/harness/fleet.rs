@@ -58,7 +58,7 @@ impl LoadReport {
     pub fn print(&self, what: &str) {
         let LoadReport { hits, others, writes, rejected, stale, backwards, undeleted, others_deleted } = self;
         println!(
-            "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, refused {rejected:?}, stale {stale:?}, \
+            "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, rejected {rejected:?}, stale {stale:?}, \
              backwards {backwards:?}, undeleted {undeleted:?}, deleted for others {others_deleted:?}"
         );
     }
@@ -207,7 +207,7 @@ impl Fleet {
             None => read,
         };
         let response = connection.exchange(&read).unwrap();
-        assert_eq!(response.json()["id"], format!("fleet_{number}"), "the answer to another question");
+        assert_eq!(response.json()["id"], format!("fleet_{number}"), "the response to another request");
         session.check(bounds, version(&response), status(&response).contains("; hit"), found);
     }
 }

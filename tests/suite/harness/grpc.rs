@@ -83,7 +83,7 @@ impl Grpc {
             let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
             let connection = tokio::spawn(connection);
             let (response, mut sender) = client.send_request(request, false).unwrap();
-            // Who is rejected for its head may have its response, and no stream any more, before the body is sent.
+            // A call that is rejected for its head may have its response, and no stream, before the body is sent.
             let _ = sender.send_data(body, true);
             let response = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap();
             let (head, mut incoming) = response.into_parts();

@@ -147,7 +147,7 @@ impl Connection {
     /// Sends a request and reads its response.
     pub fn exchange(&mut self, request: &Request) -> io::Result<Response> {
         let bytes = request.bytes(self.peer);
-        // Who rejects a body early may close before it was sent as a whole; the response is there all the same.
+        // A server that rejects a body early may close before the body is complete; the response is there anyway.
         let sent = self.write(&bytes);
         match self.response(request.method == "HEAD") {
             Ok(response) => Ok(response),
@@ -179,7 +179,7 @@ impl Connection {
     pub fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
         let first = self.line()?;
         let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-        let status = status.ok_or_else(|| io::Error::other(format!("no answer of HTTP/1.1: {first:?}")))?;
+        let status = status.ok_or_else(|| io::Error::other(format!("no HTTP/1.1 response: {first:?}")))?;
         Ok((status, self.fields()?))
     }
 
@@ -245,7 +245,7 @@ fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
 /// Writes bytes exactly, keeps the own side open, and reads until the other side closes, or has nothing more to say.
 pub fn raw(peer: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(peer).unwrap();
-    // Who rejects may close before it has read everything.
+    // A gateway that rejects may close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut response = Vec::new();
     let mut part = [0; 4096];

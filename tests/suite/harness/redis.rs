@@ -48,7 +48,7 @@ impl RedisServer {
             server.port = free_port();
             server.run();
             let responses = || server.try_connection().is_some();
-            wait_for("an answer or an end", || Some(responses()).filter(|responses| *responses || server.has_ended()))
+            wait_for("a response or an end", || Some(responses()).filter(|responses| *responses || server.has_ended()))
                 .then_some(())
         });
         server
@@ -148,7 +148,7 @@ impl RedisServer {
         self.connection();
     }
 
-    /// Holds it: it takes connections and responses nothing.
+    /// Stops it: it accepts connections and does not respond.
     pub fn hold(&self) {
         self.process.as_ref().unwrap().signal("STOP");
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub const HASH_KEY: &str = "a-hash-key-of-all-replicas";
-pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-answers";
+pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-entries";
 /// Long enough for a busy machine: a request that misses one bypasses the cache, and the counts would differ.
 pub const STORE_TIMEOUTS: &str = "{ connect: 2s, read: 400ms, write: 400ms }";
-pub const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-answers";
+pub const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-entries";
 
 /// A provider of one session, whose metadata say how often it was changed.
 pub struct Provider {

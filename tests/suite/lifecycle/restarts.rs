@@ -142,7 +142,7 @@ impl Load {
         let before = self.answered.load(Ordering::SeqCst);
         let enough =
             || self.answered.load(Ordering::SeqCst) >= before + more || !self.failed.lock().unwrap().is_empty();
-        wait_for("answers", || enough().then_some(()));
+        wait_for("responses", || enough().then_some(()));
     }
 
     fn stop(self) -> usize {
@@ -281,7 +281,7 @@ fn no_request_fails_during_upgrades() {
         gateway = next;
     }
     load.go_on(100);
-    println!("{} requests answered over {} upgrades", load.stop(), rounds());
+    println!("{} requests served over {} upgrades", load.stop(), rounds());
     assert!(!socket.exists());
     gateway.end("TERM");
     drop(calls.runtime);
@@ -316,7 +316,7 @@ fn no_request_fails_during_rolling_restarts() {
         ready.lock().unwrap().push(replicas[at].address);
     }
     load.go_on(100);
-    println!("{} requests answered over {} restarts", load.stop(), rounds());
+    println!("{} requests served over {} restarts", load.stop(), rounds());
     replicas.iter_mut().for_each(|gateway| gateway.end("TERM"));
 }
 

@@ -160,7 +160,7 @@ fn grace_limits_shutdown() {
     gateway.terminate();
     assert_eq!(gateway.wait().code(), Some(0));
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-    assert!(held.join().unwrap().is_err(), "there was nothing to answer with");
+    assert!(held.join().unwrap().is_err(), "there was no response");
     gateway.wait_for_log(|line| line.contains(r#""requests_cut_off":1"#));
 }
 

@@ -105,7 +105,7 @@ impl Place {
         }
         let before = self.recorder.count();
         let mut connection = Connection::open(address).unwrap();
-        // Who rejects may close before it has read everything.
+        // A gateway that rejects may close before it has read everything.
         let _ = connection.write(&call.bytes());
         let response = connection.response(call.method == "HEAD");
         let status = response.as_ref().map_or(0, |response| response.status);
@@ -214,7 +214,7 @@ fn faults(place: &Place, row: &Row, column: Column, beta: bool) -> Vec<String> {
     let outcome = place.send(&evil);
     if !row.is_harmless && (!outcome.reached.is_empty() || !outcome.is_error) {
         faults.push(format!(
-            "the forbidden change: answered {}, {} reached the provider",
+            "the forbidden change: status {}, {} reached the provider",
             outcome.status,
             outcome.reached.len()
         ));
@@ -230,7 +230,7 @@ fn faults(place: &Place, row: &Row, column: Column, beta: bool) -> Vec<String> {
         Good::Forwarded => reached == 1,
     };
     if !as_expected {
-        faults.push(format!("the allowed change: answered {}, {reached} reached the provider", outcome.status));
+        faults.push(format!("the allowed change: status {}, {reached} reached the provider", outcome.status));
     }
     faults.extend(outcome.reached.iter().filter_map(|reached| reached.fault(&good)));
     faults
@@ -264,7 +264,7 @@ fn no_bypass_of_the_policy_on_any_carrier() {
     }
     let cells = rows.len() * Column::ALL.len();
     println!(
-        "matrix: {} rows x {} carriers = {cells} cells: {rejected} refused for their form, {forwarded} forwarded once and only \
+        "matrix: {} rows x {} carriers = {cells} cells: {rejected} rejected for their form, {forwarded} forwarded once and only \
          with what is allowed, {harmless} no write of a session, {without} that the carrier cannot say",
         rows.len(),
         Column::ALL.len()

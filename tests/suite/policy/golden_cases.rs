@@ -1,23 +1,22 @@
-//! Golden cases of the pure core: what a reader of `tests/cases/{auth0,zitadel}/*.txt` sees is what the gateway
-//! decides.
+//! Golden cases of the pure core. Each case in `tests/cases/{auth0,zitadel}/*.txt` is a request and the gateway's
+//! decision.
 //!
-//! A file begins with a part of a configuration (`policy:`, `upstream:` or a whole `config:`), and holds any number of
-//! cases: a request, and what becomes of it. `UPDATE_CASES=1` writes the expectations anew; then look at the
-//! difference.
+//! A file begins with a part of a configuration (`policy:`, `upstream:` or a whole `config:`) and contains any number of
+//! cases. `UPDATE_CASES=1` rewrites the expectations; review the difference.
 //!
-//! What stands in a request:
+//! The format of a request:
 //!
-//! * `=== what happens` begins a case; lines with `#` before the request are remarks.
-//! * `> scopes …` says what the token may do (all of sessions and refresh tokens where there is no such line); `> token
-//!   expired`, `> token other-audience`, … take another token; `> token none` sends none.
-//! * `> current {…}` is the session's metadata that the provider would show.
-//! * `> rejected …` rejects the request for a reason that lies outside of it, once it is known where it belongs.
-//! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL); `Host:
-//!   gateway.test`, a fitting `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type:
-//!   application/json` are added; `Name: -` leaves one of them out. With a `Content-Type` of gRPC the body is put into
-//!   a frame.
-//! * The body, behind an empty line. In all of it `⟦ff fe⟧` are bytes, `⟦a*255⟧` is an `a` 255 times, and `⟦25
-//!   "k#":"v"⟧` are 25 copies with numbers, with commas between them.
+//! * `=== title` begins a case; lines with `#` before the request are comments.
+//! * `> scopes …` sets the scopes of the token (by default all of sessions and refresh tokens); `> token expired`, `>
+//!   token other-audience`, … use another token; `> token none` sends none.
+//! * `> current {…}` is the session's metadata that the provider would return.
+//! * `> rejected …` rejects the request, once it is routed, for a reason that does not depend on it.
+//! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL). `Host:
+//!   gateway.test`, a matching `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type:
+//!   application/json` are added; `Name: -` omits one of them. With a `Content-Type` of gRPC, the body is put into a
+//!   frame.
+//! * The body, after an empty line. Anywhere, `⟦ff fe⟧` are bytes, `⟦a*255⟧` is an `a` 255 times, and `⟦25 "k#":"v"⟧`
+//!   are 25 numbered copies, separated by commas.
 
 use crate::harness::recorder::key_set;
 use bytes::Bytes;
@@ -451,9 +450,9 @@ fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, path: Opt
     let governed = operation == Operation::ListSessions || request.method == Method::OPTIONS;
     assert!(
         upstream.unmatched == Unmatched::Forward || governed,
-        "an unmatched request is passed although it is to be refused"
+        "an unmatched request passes although it must be rejected"
     );
-    format!("pass{name} {} {path}{query}{what}", request.method)
+    format!("pass-through{name} {} {path}{query}{what}", request.method)
 }
 
 /// The carrier of a request, also where it is rejected.
@@ -464,7 +463,7 @@ fn carrier(path: &str, content_type: &str) -> Carrier {
 fn rejection(upstream: Option<&Upstream>, why: &Rejection, carrier: Carrier) -> String {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
     let reply = dialect.rejections.response(why, carrier);
-    let mut text = format!("refuse {}", reply.status.as_u16());
+    let mut text = format!("reject {}", reply.status.as_u16());
     let headers = reply.headers.iter().map(|(name, value)| (name, value));
     for (name, value) in headers.chain(reply.trailers.iter().flatten()) {
         let value = value.to_str().unwrap();

@@ -263,7 +263,7 @@ proptest! {
             // Outside the metadata nothing changes at all.
             let (before, _) = text.split_once(&parts.metadata).unwrap();
             prop_assert!(out.starts_with(before.as_bytes()));
-            prop_assert_eq!(forwarded(&gateway, &out), Ok(out), "judged again");
+            prop_assert_eq!(forwarded(&gateway, &out), Ok(out), "evaluated again");
         }
     }
 
@@ -315,7 +315,7 @@ proptest! {
         let gateway = gateway(policy.clone());
         if let Ok(out) = forwarded(&gateway, &body) {
             prop_assert_eq!(fault(&policy, &out), None);
-            prop_assert_eq!(forwarded(&gateway, &out), Ok(out), "judged again");
+            prop_assert_eq!(forwarded(&gateway, &out), Ok(out), "evaluated again");
         }
     }
 }

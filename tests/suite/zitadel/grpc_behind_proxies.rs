@@ -39,7 +39,7 @@ fn call(runtime: &Runtime, address: SocketAddr, path: &str, more: &[(&str, &str)
         let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
         let connection = tokio::spawn(connection);
         let (response, mut sending) = client.send_request(request, false).unwrap();
-        // Who is rejected for its head may have its response before that.
+        // A call that is rejected for its head may have its response before that.
         let _ = sending.send_data(body, true);
         let (head, mut incoming) = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().into_parts();
         let only_head = incoming.is_end_stream();

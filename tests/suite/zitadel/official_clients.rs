@@ -80,12 +80,12 @@ fn does_well(run: &Run, class: &str, version: &str) {
     assert_eq!(run.results.len(), CALLS + usize::from(version == "v2beta"), "{carrier}");
     gets_what_it_asks_for(run);
     let policy = [
-        ("refused create", vec![("metadata.tier", "one_of")]),
-        ("refused key", vec![("metadata.tier", "one_of")]),
-        ("refused code", vec![("challenges.otp_email.return_code", "return_code")]),
-        ("refused link", vec![("challenges.otp_email.send_code.url_template", "evil.example")]),
+        ("rejected create", vec![("metadata.tier", "one_of")]),
+        ("rejected key", vec![("metadata.tier", "one_of")]),
+        ("rejected code", vec![("challenges.otp_email.return_code", "return_code")]),
+        ("rejected link", vec![("challenges.otp_email.send_code.url_template", "evil.example")]),
         (
-            "refused everything",
+            "rejected everything",
             vec![("metadata.tier", "one_of"), ("challenges.otp_email.send_code.url_template", "evil.example")],
         ),
     ];
@@ -103,7 +103,7 @@ fn does_well(run: &Run, class: &str, version: &str) {
         }
         assert!(!named.contains("gold"), "{carrier}, {case} repeats a value: {named}");
     }
-    let case = "refused by the provider's rules";
+    let case = "rejected by the provider's rules";
     let details = run.rejected(case, class, 3);
     assert!(details.iter().any(|(kind, _)| kind == "google.rpc.BadRequest"), "{carrier}: {details:?}");
     assert!(run.message(case).contains("invalid CheckTOTP.Code: value length must be 6 runes"), "{carrier}");
@@ -322,7 +322,7 @@ fn curls_the_rest_api(version: &'static str) {
     };
     curl.call("create", "POST", "", Some(json!({ "metadata": tier("free"), "lifetime": "3600s" })));
     curl.session_id = curl.results[0]["result"]["ok"]["sessionId"].as_str().unwrap().to_owned();
-    curl.call("refused create", "POST", "", Some(json!({ "metadata": tier("gold"), "lifetime": "3600s" })));
+    curl.call("rejected create", "POST", "", Some(json!({ "metadata": tier("gold"), "lifetime": "3600s" })));
     curl.get("get", &format!("?sessionToken={}", curl.session_token));
     curl.set("set", json!({ "metadata": tier("pro") }));
     curl.get("get after", "");
@@ -330,11 +330,11 @@ fn curls_the_rest_api(version: &'static str) {
     curl.get("get everything", "");
     curl.set("clamped", json!({ "lifetime": "99999999s" }));
     curl.get("get clamped", "");
-    curl.set("refused key", json!({ "metadata": tier("gold") }));
-    curl.set("refused code", json!({ "challenges": { "otpEmail": { "returnCode": {} } } }));
-    curl.set("refused link", json!({ "challenges": { "otpEmail": evil } }));
-    curl.set("refused everything", everything("gold", &evil));
-    curl.set("refused by the provider's rules", json!({ "checks": { "totp": { "code": "12" } } }));
+    curl.set("rejected key", json!({ "metadata": tier("gold") }));
+    curl.set("rejected code", json!({ "challenges": { "otpEmail": { "returnCode": {} } } }));
+    curl.set("rejected link", json!({ "challenges": { "otpEmail": evil } }));
+    curl.set("rejected everything", everything("gold", &evil));
+    curl.set("rejected by the provider's rules", json!({ "checks": { "totp": { "code": "12" } } }));
     curl.set("wrong password", json!({ "checks": checks("wrong") }));
     curl.set("nothing", json!({}));
     if version == "v2beta" {

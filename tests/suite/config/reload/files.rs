@@ -63,7 +63,7 @@ fn kubernetes_volume_swap_is_loaded() {
     std::fs::remove_dir_all(root.join("..2026_01")).unwrap();
     wait_for_team(&gateway, &recorder, GREEN, BLUE);
     publish(&root, "..2026_03", "upstreams: []\n");
-    wait_for("the wrong version to be refused", || (reloads(&gateway)[1] > 0.0).then_some(()));
+    wait_for("the wrong version to be rejected", || (reloads(&gateway)[1] > 0.0).then_some(()));
     assert!(details(&gateway)[0].contains("gateway.yaml:3:1: upstreams: "), "{:?}", details(&gateway));
     publish(&root, "..2026_04", &watched(&recorder, "blue", "100ms"));
     wait_for_team(&gateway, &recorder, BLUE, GREEN);
@@ -75,7 +75,7 @@ fn invalid_file_is_rejected_once() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&watched(&recorder, "blue", "100ms"));
     gateway.rewrite("nonsense: [");
-    wait_for("it to be refused", || (reloads(&gateway)[1] > 0.0).then_some(()));
+    wait_for("it to be rejected", || (reloads(&gateway)[1] > 0.0).then_some(()));
     // Ten looks later: the good one is found by them.
     gateway.rewrite(&watched(&recorder, "blue", "100ms"));
     wait_for("it to be found that what holds is there again", || (reloads(&gateway)[2] > 0.0).then_some(()));
@@ -165,7 +165,7 @@ upstreams:
         wait_for("it to be trusted again", || (statuses() == [200, 200]).then_some(()));
     }
     std::fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAA").unwrap();
-    wait_for("a damaged file to be refused", || (reloads(&gateway)[1] > 0.0).then_some(()));
+    wait_for("a damaged file to be rejected", || (reloads(&gateway)[1] > 0.0).then_some(()));
     assert_eq!(statuses(), [200, 200]);
     assert!(details(&gateway)[0].contains("upstreams.a.tls.ca_file: "), "{:?}", details(&gateway));
 }
@@ -209,7 +209,7 @@ listeners:
     let [applied, rejected, _] = reloads(&gateway);
     // A key that is another certificate's, as between two steps of whoever renews both.
     std::fs::copy(&one.1, &key).unwrap();
-    wait_for("the wrong key to be refused", || (reloads(&gateway)[1] > rejected).then_some(()));
+    wait_for("the wrong key to be rejected", || (reloads(&gateway)[1] > rejected).then_some(()));
     assert!(details(&gateway)[0].contains("listeners.public.tls.certificates[0]"), "{:?}", details(&gateway));
     assert!(good("two.test"));
     std::fs::copy(&one.0, &certificate).unwrap();
@@ -234,7 +234,7 @@ fn changed_secret_is_reported_as_restart_required() {
     assert_eq!(metric(&gateway, "sessiongate_config_restart_needed{option=\"hash_key\"}"), Some(1.0));
     assert_eq!(super::cache_status(&read(&token).send(&gateway.url())), "hit", "sessions have the names that they had");
     std::fs::remove_file(&key).unwrap();
-    wait_for("a secret that is gone to be refused", || (reloads(&gateway)[1] > 0.0).then_some(()));
+    wait_for("a secret that is gone to be rejected", || (reloads(&gateway)[1] > 0.0).then_some(()));
     std::fs::write(&key, "the-first-of-the-keys").unwrap();
     wait_for("the first to be taken", || details(&gateway).is_empty().then_some(()));
 }

@@ -81,7 +81,7 @@ fn related_changes_drop_cached_responses() {
         ("callers whom the provider checks", &one.token(), first.replace(&auth(&one), "    auth: none\n")),
     ] {
         assert_ne!(rewritten(&gateway, &first), "rejected");
-        wait_for("an answer from the cache", || {
+        wait_for("a response from the cache", || {
             (cache_status(&read(&one.token()).send(&gateway.url())) == "hit").then_some(())
         });
         assert_eq!(rewritten(&gateway, &yaml), "applied", "{what}");
@@ -140,7 +140,7 @@ fn provider_connections_are_kept() {
     };
     exchange();
     let connections = recorder.connections();
-    assert_eq!(connections, 2, "one of passed requests, one of judged ones");
+    assert_eq!(connections, 2, "one for pass-through requests, one for governed ones");
     for round in 1..10 {
         assert_eq!(rewritten(&gateway, &text(round)), "applied");
         exchange();

@@ -60,7 +60,7 @@ fn watched_configuration_is_retried_until_it_can_be_activated() {
     let gateway = Gateway::start(&watched(first));
     gateway.ready();
     gateway.rewrite(&watched(second));
-    wait_for("it to be refused", || (!details(&gateway).is_empty()).then_some(()));
+    wait_for("it to be rejected", || (!details(&gateway).is_empty()).then_some(()));
     let keys = document(&[&new]);
     let _second = Scripted::start_at(second, move |_| keys.clone());
     wait_for("it to hold", || details(&gateway).is_empty().then_some(()));
@@ -85,7 +85,7 @@ fn keys_of_the_same_source_are_kept_while_the_issuer_is_unreachable() {
     assert_eq!(status(&gateway, &key), 200);
     let other = checked(&provider.url(), address, "").replace(&format!("audience: {AUDIENCE}"), "audience: other");
     assert_eq!(rewritten(&gateway, &other), "applied");
-    assert_eq!(status(&gateway, &key), 401, "what was believed before is judged anew");
+    assert_eq!(status(&gateway, &key), 401, "cached tokens are verified again");
     assert_eq!(metric(&gateway, "sessiongate_jwks_keys{upstream=\"auth0\"}"), Some(1.0));
 }
 

@@ -23,7 +23,7 @@ fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
     let mut stream = TcpStream::connect(guarded.gateway.address()).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(PREFACE).unwrap();
-    // Who rejects may close before it has read everything.
+    // A gateway that rejects may close before it has read everything.
     let _ = stream.write_all(&[frame, PING].concat());
     let mut reset = false;
     let mut head = [0; 9];

@@ -82,13 +82,13 @@ fn check(attacks: &[Attack]) -> (usize, usize) {
                 .map(|seen| format!("{} {}", String::from_utf8_lossy(&seen.head), seen.text()))
                 .collect();
             Err(format!(
-                "{} ({}): {what}: answered {:?}, the provider got {seen:?}",
+                "{} ({}): {what}: status {:?}, the provider got {seen:?}",
                 attack.name, attack.line, ran.statuses
             ))
         };
         match ran.seen.as_slice() {
             [] if is_rejection(&ran.statuses) => Ok(false),
-            [] => fault("answered by nobody"),
+            [] => fault("no response"),
             // Behind a plain length it is a request like any other, and its host shows that it was read as one.
             [one, more @ ..]
                 if one.target == own && more.iter().all(|seen| seen.target == "/smuggled") && more.len() < 2 =>
@@ -109,7 +109,7 @@ fn no_obfuscated_transfer_encoding_hides_a_request() {
     let mutations = json_lines("smuggling/te_mutations.jsonl");
     assert_eq!(mutations.len(), 388, "another corpus than this test expects");
     let (count, forwarded) = check(&codings(&mutations));
-    println!("codings: {count} requests, {} refused, {forwarded} forwarded in canonical form", count - forwarded);
+    println!("codings: {count} requests, {} rejected, {forwarded} forwarded in canonical form", count - forwarded);
     assert!(count - forwarded > count / 2, "{forwarded} of {count}");
 }
 
@@ -118,6 +118,6 @@ fn no_obfuscated_content_length_hides_a_request() {
     let mutations = json_lines("smuggling/cl_mutations.jsonl");
     assert_eq!(mutations.len(), 11, "another corpus than this test expects");
     let (count, forwarded) = check(&lengths(&mutations));
-    println!("lengths: {count} requests, {} refused, {forwarded} forwarded in canonical form", count - forwarded);
+    println!("lengths: {count} requests, {} rejected, {forwarded} forwarded in canonical form", count - forwarded);
     assert!(count - forwarded > count / 2, "{forwarded} of {count}");
 }

@@ -35,23 +35,23 @@ fn llhttp_requests_are_rejected_or_forwarded_in_canonical_form() {
                 let seen: Vec<_> =
                     ran.seen.iter().map(|seen| String::from_utf8_lossy(&seen.head).into_owned()).collect();
                 let (name, text) = (&sample.name, String::from_utf8_lossy(&bytes));
-                Err(format!("{name}: {what}: answered {:?}, the provider got {seen:?} of {text:?}", ran.statuses))
+                Err(format!("{name}: {what}: status {:?}, the provider got {seen:?} of {text:?}", ran.statuses))
             };
             if ran.seen.len() > sample.messages().max(1) {
                 return fault("more requests than there were");
             }
             if ran.seen.is_empty() && !is_rejection(&ran.statuses) {
-                return fault("answered by nobody");
+                return fault("no response");
             }
             let good = ran.statuses.iter().filter(|status| (200..300).contains(*status)).count();
             if good > ran.seen.len() {
-                return fault("more answers than requests");
+                return fault("more responses than requests");
             }
             forwarded += usize::from(!ran.seen.is_empty());
         }
         Ok((count, forwarded))
     });
     let (count, forwarded) = all.iter().fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
-    println!("llhttp: {count} requests, {} refused, {forwarded} forwarded in canonical form", count - forwarded);
+    println!("llhttp: {count} requests, {} rejected, {forwarded} forwarded in canonical form", count - forwarded);
     assert!(forwarded > 40 && count - forwarded > 100, "{forwarded} of {count}");
 }

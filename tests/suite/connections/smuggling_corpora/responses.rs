@@ -87,7 +87,7 @@ fn llhttp_responses_pass_or_fail_and_do_not_affect_the_next_request() {
         }
     }
     println!(
-        "answers: {} passed, {} failures, {} broken off; {number} honest ones behind them",
+        "responses: {} passed, {} failures, {} broken off; {number} honest ones behind them",
         counts[0], counts[1], counts[2]
     );
     assert!(faults.is_empty(), "{faults}");
@@ -97,7 +97,7 @@ fn llhttp_responses_pass_or_fail_and_do_not_affect_the_next_request() {
 /// cost a failure, but nothing may come from another request.
 fn honest_faults(recorder: &Recorder, gateway: &Gateway, number: usize) -> Vec<String> {
     let mut faults = Vec::new();
-    wait_for("an honest answer", || {
+    wait_for("an honest response", || {
         let response = Request::new("GET", &format!("/honest/{number}")).try_send(&gateway.url()).ok()?;
         let own = json!({ "honest": number.to_string() });
         if response.status < 500 && response.json() != own {

@@ -48,7 +48,7 @@ fn fault(guarded: &Guarded, target: &str, before: usize, statuses: &[u16]) -> Op
     let seen = guarded.recorder.seen().split_off(before);
     match seen.as_slice() {
         [] if is_rejection(statuses) => None,
-        [] => Some(format!("{target:?}: answered {statuses:?} by nobody")),
+        [] => Some(format!("{target:?}: no response, but {statuses:?}")),
         [one] => {
             let host = format!("http://{}", guarded.host);
             let path = target.strip_prefix(&host).unwrap_or(target);
@@ -56,7 +56,7 @@ fn fault(guarded: &Guarded, target: &str, before: usize, statuses: &[u16]) -> Op
             let canonical = path.split('#').next() == Some(one.target.as_str());
             let plain = one.target.split('?').next().unwrap_or_default();
             let session = path_readers().any(|server| server.finds_something(plain));
-            (!canonical || session).then(|| format!("{target:?}: forwarded as {:?}, answered {statuses:?}", one.target))
+            (!canonical || session).then(|| format!("{target:?}: forwarded as {:?}, status {statuses:?}", one.target))
         }
         more => Some(format!("{target:?}: forwarded {} times", more.len())),
     }
@@ -84,7 +84,7 @@ fn no_target_hides_a_session() {
     });
     let count = forwarded.iter().filter(|forwarded| **forwarded).count();
     println!(
-        "targets: {} spellings, {} refused, {count} forwarded to the letter",
+        "targets: {} spellings, {} rejected, {count} forwarded to the letter",
         forwarded.len(),
         forwarded.len() - count
     );

@@ -327,7 +327,7 @@ impl Call {
         };
         push(1, 4, &head);
         push(0, 1, &self.body);
-        // Who rejects may close before it has read everything.
+        // A gateway that rejects may close before it has read everything.
         let _ = stream.write_all(&bytes);
         let mut prefix = [0; 9];
         while stream.read_exact(&mut prefix).is_ok() {

@@ -49,17 +49,19 @@ impl World {
             }),
             Reads::Told(found, connection_id, began) => self.is_told(reader, found, *connection_id, *began, all),
             Reads::Bypasses(_) if !self.is_ordered() => {
-                self.then(all, "the provider answers past the cache: read", reader, |world| {
+                self.then(all, "the provider responds, bypassing the cache: read", reader, |world| {
                     world.response(reader, world.version_for(reader), false);
                 });
             }
             Reads::Bypasses(began) => self.then(all, "the provider reads past the cache for read", reader, |world| {
                 world.reads(reader, Reads::Bypassed(*began, world.version_for(reader)));
             }),
-            Reads::Bypassed(began, version) => self.then(all, "it is answered past the cache: read", reader, |world| {
-                world.observe(reader, *began, *version);
-                world.response(reader, *version, false);
-            }),
+            Reads::Bypassed(began, version) => {
+                self.then(all, "it gets a response that bypasses the cache: read", reader, |world| {
+                    world.observe(reader, *began, *version);
+                    world.response(reader, *version, false);
+                })
+            }
             // Until it is handed over.
             Reads::Waits(..) => {}
         }
@@ -95,9 +97,9 @@ impl World {
                 let found = world.acquire_whole(reader, steal);
                 world.tell(reader, found, era);
             };
-            self.then(all, "the store answers read", reader, told);
+            self.then(all, "the store responds to read", reader, told);
             if self.now.left.repeats > 0 {
-                self.then(all, "the store answers, and is asked again later by read", reader, |world| {
+                self.then(all, "the store responds, and is asked again later by read", reader, |world| {
                     told(world);
                     world.now.left.repeats -= 1;
                     world.stray(Stray::Acquire(reader, era));
@@ -113,7 +115,7 @@ impl World {
                 world.reads(reader, Reads::Bypasses(UNKNOWN));
             });
             if !self.setting.wide {
-                self.then(all, "the store's answer is lost: read", reader, |world| {
+                self.then(all, "the store's response is lost: read", reader, |world| {
                     world.now.left.losses -= 1;
                     world.acquire_whole(reader, steal);
                     world.reads(reader, Reads::Bypasses(UNKNOWN));
@@ -328,21 +330,21 @@ impl World {
             world.hand_over(process, fetch.leader, shown, instead.is_some());
             world.now.processes[process].fetches.remove(at);
         };
-        self.then(all, "the answer is stored of read", fetch.leader, |world| {
+        self.then(all, "the response is stored of read", fetch.leader, |world| {
             let connected = world.now.processes[process].era == Some(world.now.era);
             let instead = if connected { world.keep(fetch) } else { None };
             lands(world, instead);
         });
         let Some(era) = self.now.processes[process].era.filter(|era| *era == self.now.era) else { return };
         if self.now.left.losses > 0 {
-            self.then(all, "the answer is stored late or never of read", fetch.leader, |world| {
+            self.then(all, "the response is stored late or never of read", fetch.leader, |world| {
                 lands(world, None);
                 world.now.left.losses -= 1;
                 world.fill_later(fetch, era);
             });
         }
         if self.now.left.repeats > 0 {
-            self.then(all, "the answer is stored, and again later, of read", fetch.leader, |world| {
+            self.then(all, "the response is stored, and again later, of read", fetch.leader, |world| {
                 world.now.left.repeats -= 1;
                 let instead = world.keep(fetch);
                 lands(world, instead);

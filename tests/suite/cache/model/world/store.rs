@@ -201,7 +201,7 @@ impl World {
             Stray::Acquire(reader, _) => ("a late question arrives of read", reader),
             Stray::Begin(writer, ..) => ("a late mark arrives of write", writer),
             Stray::End(writer, ..) => ("a late end arrives of write", writer),
-            Stray::Fill(reader, _) => ("a late answer is stored of read", reader),
+            Stray::Fill(reader, _) => ("a late response is stored of read", reader),
             Stray::Release(reader, _) => ("a lease ends of read", reader),
         };
         if self.now.strays[stray].era() != self.now.era {

@@ -94,7 +94,7 @@ impl World {
                 let mut begun = self.clone();
                 begins(&mut begun);
                 if first == Writes::Over {
-                    all.push((("without the store it is refused: write", writer), begun));
+                    all.push((("without the store it is rejected: write", writer), begun));
                 } else if begun.now.shares[writer].is_some_and(|(_, unconfirmed)| unconfirmed) {
                     all.push((("it relies on the mark of another: write", writer), begun));
                 } else {
@@ -262,13 +262,13 @@ impl World {
             world.writes(writer, Writes::Settles(mark, Some(version)));
         });
         if self.now.left.rejections > 0 {
-            self.then(all, "the provider refuses write", writer, |world| {
+            self.then(all, "the provider rejects write", writer, |world| {
                 world.now.left.rejections -= 1;
                 world.writes(writer, Writes::Settles(mark, None));
             });
         }
         if self.now.left.losses > 0 {
-            self.then(all, "the provider does not answer in time: write", writer, |world| {
+            self.then(all, "the provider does not respond in time: write", writer, |world| {
                 world.now.left.losses -= 1;
                 let shares = world.now.shares[writer].is_some();
                 world.writes(writer, if shares { Writes::HandsOver(mark, false) } else { Writes::Late });

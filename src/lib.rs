@@ -77,8 +77,8 @@
 //!
 //! `tests/run --write` renders the parts of the documentation that come from tables.
 //!
-//! - **An option**: its row in `config/options/*.rs`, in the list of its map; the reader in `config/*.rs`, which gets the
-//!   value by the row; the code that uses it; CHANGELOG. `tests/run --write` writes `config/schema.json`,
+//! - **An option**: its row in `config/options/*.rs`, in the list of its map; the reader in `config/*.rs`, which gets
+//!   the value by the row; the code that uses it; CHANGELOG. `tests/run --write` writes `config/schema.json`,
 //!   `config/example.yaml` and the tables of `docs/configuration.md`. See CONTRIBUTING.md.
 //! - **A metric**: its row in `metrics/table.rs` (name, type, labels, help), a field that registers it, and the call
 //!   that counts. A new label is declared in `metrics/labels.rs`. Counts by upstream go through `metrics/meters.rs`.

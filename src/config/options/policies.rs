@@ -158,20 +158,14 @@ pub static FIELD_OPTIONS: Options = Options {
     rows: &[&REGEX, &ONE_OF, &MIN_LENGTH, &MAX_LENGTH, &DEFAULT],
 };
 
-pub static PROPERTIES: Opt<CountIn> = Opt::new("properties", LIMIT, "Maximum number of keys.")
-    .default("the provider's")
-    .allowed("with `auth0` at most 25")
-    .shown("20");
+pub static PROPERTIES: Opt<CountIn> =
+    Opt::new("properties", LIMIT, "Maximum number of keys.").default("the provider's").shown("20");
 
-pub static KEY_LENGTH: Opt<CountIn> = Opt::new("key_length", LIMIT, "Maximum length of a key, in characters.")
-    .default("the provider's")
-    .allowed("with `auth0` at most 255")
-    .shown("64");
+pub static KEY_LENGTH: Opt<CountIn> =
+    Opt::new("key_length", LIMIT, "Maximum length of a key, in characters.").default("the provider's").shown("64");
 
-pub static VALUE_LENGTH: Opt<CountIn> = Opt::new("value_length", LIMIT, "Maximum length of a value, in characters.")
-    .default("the provider's")
-    .allowed("with `auth0` at most 255")
-    .shown("200");
+pub static VALUE_LENGTH: Opt<CountIn> =
+    Opt::new("value_length", LIMIT, "Maximum length of a value, in characters.").default("the provider's").shown("200");
 
 /// The options in `limits` of a policy.
 pub static LIMITS_OPTIONS: Options =

@@ -65,7 +65,8 @@ pub static RETURN_CODE: Chosen<ReturnCode> = Opt::new(
 
 pub static URL_TEMPLATE: Plain =
     Opt::new("url_template", Structure::Map(&URL_TEMPLATE_OPTIONS), "Allowed targets of links in mails.")
-        .default("any");
+        .default("any")
+        .allowed("with `schemes` and `hosts`");
 
 /// The options in `challenges`.
 pub static CHALLENGES_OPTIONS: Options =

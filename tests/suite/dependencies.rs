@@ -33,7 +33,7 @@ const ALLOWED: [&str; 12] = [
 struct Hit {
     /// The crate, its version and the advisory's id.
     text: String,
-    /// What it says of the crate; none for a vulnerability.
+    /// Its kind; `None` for a vulnerability.
     kind: Option<String>,
 }
 
@@ -140,7 +140,7 @@ fn described(manifest: &str) -> Option<Value> {
     let output = command.arg("--manifest-path").arg(project().join(manifest)).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        // Cargo says what it would have fetched, and why it does not.
+        // Cargo reports what it would have fetched, and why it does not.
         assert!(error.contains("offline"), "{manifest}: {error}");
         let how = format!("cargo fetch --locked --manifest-path {manifest}");
         skipped(&format!("licences of the crates of {manifest} (not all are here: run `{how}`)"));

@@ -31,7 +31,7 @@ pub use fleet::{Fleet, Known, LoadReport, SESSIONS};
 pub use fronts::{Front, Kind};
 pub use gate::Gate;
 pub use generated::{generated_file, generated_part, markdown_table};
-pub use http::{Connection, Request, Response, address, nobody, raw};
+pub use http::{Connection, Request, Response, address, raw, unused_address};
 pub use http2_client::Http2Client;
 pub use path_readers::{decoded, path_readers};
 pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, write_config};
@@ -81,7 +81,7 @@ pub fn long() -> bool {
     std::env::var("SESSIONGATE_LONG").is_ok_and(|value| value == "1")
 }
 
-/// Looks again and again until there is something; `what` is what the test fails with where there is none in time.
+/// Polls until there is a result. After [`TIMEOUT`] the test fails, and the message names `what`.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + TIMEOUT;
     loop {

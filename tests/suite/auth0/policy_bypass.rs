@@ -454,7 +454,7 @@ fn other_methods_and_method_overrides_do_not_change_a_session() {
             .with("HTTP2-Settings", "AA"),
     ));
     guarded.all_rejected(rows);
-    // Nobody has to take an offer up.
+    // A server may ignore the offer.
     let offer = |connection: &str, upgrade: &str| {
         guarded
             .good()
@@ -1178,7 +1178,7 @@ fn unread_body_of_a_rejected_request_is_not_a_request() {
                 let _ = connection.write(&row.bytes());
                 let status = connection.response(false).map_or(0, |response| response.status);
                 assert!((400..500).contains(&status), "{}: {status}", row.line);
-                // Either the connection ends here, or it answers one honest request next, and nothing before it.
+                // Either the connection ends here, or the next response is that of the honest request.
                 let _ = connection.write(&guarded.raw("GET", "/api/v2/sessions/x?").bytes());
                 if let Ok(response) = connection.response(false) {
                     assert_eq!(response.status, 200, "{}", row.line);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const LIST: &str = "/api/v2/users/auth0%7Cx/sessions";
 
-/// A tenant that goes on showing what was deleted for as long as a test may take.
+/// A tenant that still returns deleted sessions for as long as a test may take.
 fn slow_tenant() -> Tenant {
     Tenant::start_with(Options { rate: None, delete_delay: Duration::from_secs(3600), ..Options::default() })
 }

@@ -33,7 +33,7 @@ fn three_replicas_serve_no_stale_read_after_a_write() {
     }
     let operations: u64 = if long() { 2_000_000 } else { 200_000 };
     let server = RedisServer::start();
-    // Where a machine is so busy that a mark takes longer than this, its write goes on without it.
+    // On a very busy machine, a mark may take longer than this, and its write proceeds without it.
     let timeouts = "{ connect: 2s, read: 5s, write: 5s }";
     let fleet = Fleet::start(&format!("url: \"{}\", timeouts: {timeouts}", server.url()), 3);
     let found = fleet.under_load(|found| {
@@ -52,7 +52,7 @@ fn three_replicas_serve_no_stale_read_after_a_write() {
     assert_eq!(found.stale.into_inner(), 0);
     assert_eq!((found.backwards.into_inner(), unmarked), (0, 0));
     assert_eq!(found.others_deleted.into_inner(), 0);
-    // A read that the store does not answer is answered by the provider.
+    // If the store does not respond, the read goes to the provider.
     assert!(found.undeleted.into_inner() <= fleet.event("bypass_failed"), "a session came back");
     assert!(found.hits.into_inner() > operations / 3, "the cache did little");
 }

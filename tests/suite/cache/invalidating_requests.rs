@@ -87,14 +87,14 @@ impl Guarded {
         Guarded { _runtime: runtime, zitadel, gateway }
     }
 
-    /// Where a read of a session is answered from, and its status.
+    /// Where the response to a read of a session comes from, and its status.
     fn read(&self, token: &str, id: &str) -> (String, u16) {
         let response = Request::new("GET", &format!("/v2/sessions/{id}")).bearer(token).send(&self.gateway.url());
         let from = response.header("cache-status").unwrap_or_default().split(';').nth(1).unwrap_or_default();
         (from.trim().to_owned(), response.status)
     }
 
-    /// A session that the cache answers for.
+    /// A cached session.
     fn cached(&self, token: &str) -> String {
         let made = self.zitadel.instance().create_session();
         assert_eq!(self.read(token, &made.id), ("fwd=miss".to_owned(), 200));
@@ -185,7 +185,7 @@ fn searches_and_denied_writes_do_not_invalidate() {
         assert_eq!(request.send(&guarded.gateway.url()).status, status, "{name}");
         assert_eq!(guarded.read(&tokens.jwt, &session), ("hit".to_owned(), 200), "{name}");
     }
-    // Verified, but with no scopes that say what it may do.
+    // Verified, but without scopes.
     let missing = Request::new("DELETE", "/v2/users/none").bearer(&tokens.jwt).send(&guarded.gateway.url());
     assert_eq!(missing.status, 404);
     assert_eq!(guarded.read(&tokens.jwt, &session), ("hit".to_owned(), 200), "who names what is not there");
@@ -280,7 +280,7 @@ fn logout_invalidates_the_session_in_its_id_token() {
         assert_eq!(guarded.read(token, &named), ("fwd=miss".to_owned(), 404), "{name}");
         assert_eq!(guarded.read(token, &other), ("hit".to_owned(), 200), "{name}: nothing else");
     }
-    // Which of several the provider takes nobody knows from without.
+    // The gateway cannot know which of several values the provider uses.
     let named: Vec<(String, String)> =
         (0..4).map(|_| guarded.cached(token)).map(|id| (instance.id_token(&id), id)).collect();
     let [(a, _), (b, _), (c, _), (d, _)] = named.as_slice() else { unreachable!() };

@@ -11,7 +11,7 @@ use std::thread;
 const END: &str =
     concat!(include_str!("../../../src/cache/redis/tenants.lua"), include_str!("../../../src/cache/redis/end.lua"));
 
-/// What is done before the first end of a write is carried out.
+/// Runs before the first END of a write is executed.
 type Before = Box<dyn Fn() + Send>;
 
 /// Hands bytes on to a server and back; once it is armed, it lets one end of a write pass and loses every later one,

@@ -26,7 +26,7 @@ struct Version {
     end: String,
     open: &'static str,
     deleted: String,
-    /// Where it keeps answers.
+    /// The prefix of its entries.
     place: &'static str,
 }
 
@@ -60,7 +60,7 @@ fn run(connection: &mut Connection, script: &str, keys: &[&str], arguments: &[&s
 }
 
 impl Version {
-    /// The letter and the rest of what a reader is told.
+    /// The letter and the rest of the script's result.
     fn acquire(&self, connection: &mut Connection, reader: &str) -> (String, String) {
         self.acquire_for(connection, reader, OWN, NEVER)
     }
@@ -75,7 +75,7 @@ impl Version {
         (text[..1].to_owned(), text[1..].to_owned())
     }
 
-    /// The generation that a reader would fill under: it stands at the end.
+    /// The generation that a reader would fill under: the end of the result.
     fn generation(&self, connection: &mut Connection) -> String {
         let (letter, rest) = self.acquire(connection, "00000000000000aa");
         assert_eq!(letter, "G", "{}", self.name);
@@ -189,7 +189,7 @@ fn deletion_by_the_previous_version_applies_to_the_own_tenant() {
     assert_eq!([OWN, OTHER].map(|tenant| reads(&mut connection, tenant, NEVER)), ["X", "W"]);
     assert_eq!([OWN, OTHER].map(|tenant| this.is_deleted(&mut connection, tenant)), [true, false]);
     assert_eq!(reads(&mut connection, OWN, "1764300000000"), "X", "nobody knows whether it was before the purge");
-    // What this version deletes says for whom.
+    // Deletions of this version name their tenant.
     this.end(&mut connection, "{a}:s", WRITER, "", "lifted");
     this.end(&mut connection, "{a}:s", WRITER, "", "60000");
     assert_eq!([OWN, OTHER].map(|tenant| reads(&mut connection, tenant, NEVER)), ["X", "G"]);
@@ -243,7 +243,7 @@ fn recorded_states_of_the_previous_version_are_understood() {
         (format!("{generation}{floor}{never}00000000000000ee{never}"), "G"),
     ] {
         redis::cmd("SET").arg("{a}:s").arg(&state).exec(&mut connection).unwrap();
-        // What it stored stands elsewhere.
+        // Its entry is under another key.
         redis::cmd("SET").arg("{a}:v:x").arg(format!("D{generation}{EPOCH}")).exec(&mut connection).unwrap();
         let (letter, rest) = this.acquire(&mut connection, "00000000000000aa");
         assert_eq!(letter, expected, "{state}");
@@ -299,7 +299,7 @@ fn recorded_store_of_the_previous_version_is_understood() {
     assert_eq!(opened, Value::BulkString(b"W".to_vec()));
 }
 
-/// The entry stands under the state that it belongs to.
+/// The entry is under the state that it belongs to.
 #[test]
 fn sealed_entry_of_the_previous_version_is_not_a_hit() {
     if !redis_installed() {

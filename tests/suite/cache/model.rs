@@ -254,7 +254,7 @@ fn older_responses_do_not_reappear() {
     }
 }
 
-/// The same where responses have no versions: of two fetches at the same time nobody knows which saw the session last.
+/// The same without versions: of two concurrent fetches, either may have seen the session last.
 const UNVERSIONED: Setting = Setting { versioned: false, ..REVALIDATED };
 
 #[test]

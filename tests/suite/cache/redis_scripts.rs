@@ -47,7 +47,7 @@ struct Both {
     epoch: CoherenceState,
     variant: VariantState<u64>,
     now: u64,
-    /// How many steps there were: what orders them by the rules, where time stands still.
+    /// How many steps there were: the rules order steps by it while the clock stands still.
     step: u64,
     minted: u128,
     /// The rules' generations by the server's.
@@ -211,7 +211,7 @@ impl Both {
         seconds * 1000 + micros / 1000
     }
 
-    /// When a fetch began by the server's clock, had it been set back by all that has passed since.
+    /// When a fetch began by the server's clock, less the time that the test has skipped since.
     fn servers_began(&self, led: &Led) -> u64 {
         led.servers - (self.now - led.passed) * 1_000
     }
@@ -410,7 +410,7 @@ fn tenant(number: u64) -> TenantId {
     tenant
 }
 
-/// What came of a sequence, so that nobody has to believe that it came to something.
+/// What a sequence did: the test asserts that sequences reach every outcome.
 #[derive(Default)]
 struct Came {
     deleted: u64,

@@ -200,7 +200,7 @@ fn stored_data_is_encrypted() {
     replica.patch();
     replica.get();
     replica.wait_hit();
-    // Which versions are there is no secret; it takes a moment to be said.
+    // The set of key versions is not secret. It takes a moment to be published.
     let own = |key: &String| key.ends_with(":protocol:2");
     wait_for("the version to be announced", || server.keys().iter().any(own).then_some(()));
     let keys: Vec<String> = server.keys().into_iter().filter(|key| !own(key)).collect();
@@ -318,7 +318,7 @@ fn hanging_store_delays_reads_but_fails_none() {
     let after = one.metric(r#"sessiongate_store_errors_total{reason="timeout",step="acquire"}"#);
     assert_eq!(before, after, "nobody waits for a store that is given up");
     server.go_on();
-    // What was sent while it hung is carried out now, the marks before anything that is sent from now on.
+    // Commands that were sent while it hung are executed now, marks before anything that is sent from now on.
     assert_eq!(version(&other.get()), 1);
     one.wait_connected();
     assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (1, 1));
@@ -631,7 +631,7 @@ fn stale_if_error_serves_stale_while_the_provider_fails() {
 #[test]
 fn negative_ttl_caches_404() {
     let Some((_server, provider, [one, mut other])) = fleet("{ negative_ttl: 2s }") else { return };
-    // It is remembered for the credential that was told.
+    // The 404 is stored for this credential.
     other.token.clone_from(&one.token);
     provider.fault.store(404, Ordering::SeqCst);
     assert_eq!(one.get().status, 404);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Waits until the cache has answered that often again.
+/// Waits for that many more hits.
 fn wait_hits(found: &LoadReport, count: u64) {
     let before = found.hits.load(Ordering::Relaxed);
     wait_for("hits", || (found.hits.load(Ordering::Relaxed) > before + count).then_some(()));
@@ -317,7 +317,7 @@ fn deletion_is_recorded_while_the_server_of_the_epoch_hangs() {
         let deleted = scope.spawn(|| delete(&replica));
         provider.recorder.wait(before + 1);
         hanging.hold();
-        // The session's own server answers, but not at once.
+        // The session's own server responds, but not at once.
         let _: () = own.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]);
         provider.gate.set(true);
         wait_for("the end of the write to arrive", || {
@@ -485,7 +485,7 @@ fn cluster_over_tls() {
     let fleet = Fleet::start(&store, 2);
     let found = fleet.under_load(|found| {
         wait_hits(found, 200);
-        // Also one that no session's keys are on, as chance has it: connections that nobody uses are tried.
+        // Also the server that holds no key of the session: idle connections are probed.
         wait_for("all servers to be asked", || {
             cluster.primaries.iter().all(|server| server.calls("evalsha") > 0).then_some(())
         });
@@ -610,7 +610,7 @@ fn truncated_redis_replies_under_load() {
             breaking.cut(400);
             breaking.wait_cut();
         }
-        // And a server that stands still for longer than anybody waits.
+        // And a server that hangs for longer than all timeouts.
         let _: () = server.ask(&["DEBUG", "SLEEP", "0.5"]);
         wait_hits(found, 50);
     });

@@ -41,7 +41,7 @@ impl Cached {
         request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&self.gateway.url())
     }
 
-    /// A read that is sent, and whose answer is read later.
+    /// Sends a read; its response is read later.
     fn asked(&self) -> Connection {
         self.asked_by(&self.token)
     }
@@ -372,7 +372,7 @@ fn deleted_session_is_gone_while_the_provider_still_returns_it() {
         assert_eq!(cached.send(method, &target).status, 202);
         let before = cached.recorder.count();
         let gone = cached.get();
-        // The second may be over on a slow machine; then this says nothing.
+        // On a slow machine the second may have passed; then this proves nothing.
         if cached.recorder.count() == before {
             assert_eq!(gone.status, 404);
             let body = gone.json();
@@ -390,7 +390,7 @@ fn deleted_session_stays_gone_for_all_callers_and_after_other_writes() {
     let other = cached.recorder.token_of("other@clients");
     let response = Request::new("GET", &path()).bearer(&other).send(&cached.gateway.url());
     assert_eq!(response.status, 404);
-    // Writes are the provider's to answer.
+    // The provider responds to writes.
     assert_eq!(cached.patch().status, 200);
     assert_eq!(cached.get().status, 404);
     assert_eq!(cached.send("DELETE", &path()).status, 202);

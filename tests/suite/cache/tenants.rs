@@ -345,7 +345,7 @@ type Headers = &'static [(&'static str, &'static str)];
 const INSTANCE: (&str, &str) = ("x-zitadel-instance-host", "one.example");
 const PUBLIC: (&str, &str) = ("x-zitadel-public-host", "login.example");
 
-/// What tells tenants apart, and another way to say the same.
+/// Headers that distinguish tenants, and an equivalent spelling of each.
 const NAMES: [(Headers, Headers); 7] = [
     (&[], &[("x-forwarded-for", "192.0.2.7"), ("x-forwarded-proto", "https")]),
     (&[INSTANCE], &[("x-zitadel-instance-host", "One.Example:443"), ("x-forwarded-for", "192.0.2.8")]),
@@ -409,7 +409,7 @@ fn instance_headers_of_untrusted_peers_are_ignored() {
                 assert_eq!(world.send("GET", &session, same).status, 404, "{same:?}, deleted as {deleted:?}");
             }
         }
-        // It may, but says that the header is not to be forwarded.
+        // It is trusted, but `Connection` names the header as hop-by-hop.
         let world = Instances::start(redis, "[127.0.0.0/8]");
         let connection_options = [("Connection", "X-Zitadel-Instance-Host"), INSTANCE];
         assert_eq!(world.send("DELETE", "t1", &connection_options).status, 200);
@@ -439,7 +439,7 @@ fn write_in_one_organization_invalidates_all() {
             assert_eq!(world.send("PATCH", "s", writer).status, 200);
         }
         assert!(!is_hit(&world.send("GET", "s", &[])));
-        // An organization that is not forwarded is none.
+        // An organization header that is not forwarded does not count.
         let connection_options = [("Connection", "x-zitadel-orgid"), ("x-zitadel-orgid", "1")];
         assert!(is_hit(&world.send("GET", "s", &connection_options)));
     });

@@ -71,7 +71,7 @@ fn is_hit(response: &Response) -> bool {
     status(response).starts_with("sessiongate; hit")
 }
 
-/// What the provider answers with: the place in a list.
+/// Which response the provider gives: an index in a list.
 #[derive(Clone, Default)]
 struct Turn(Arc<AtomicU64>);
 
@@ -529,7 +529,7 @@ fn newer_unstorable_response_drops_the_entry() {
     each("{ ttl: 5m, stale_if_error: 5m }", shows.act(), |cached| {
         let cases = [
             (Some(NEW), "second", true),
-            // Where versions say nothing the later start counts, unless it is the same once more.
+            // Without versions, the later start counts, unless the response is the same.
             (Some(STORED), "second", true),
             (Some(STORED), "first", false),
             (None, "second", true),

@@ -57,7 +57,7 @@ impl Place {
         Place { recorder, gateway, _server: server }
     }
 
-    /// One whose provider takes nothing from opaque tokens, and answers these once the gate is open.
+    /// One whose provider rejects opaque tokens, once the gate is open.
     fn checking(status: u16, gate: &Gate) -> Place {
         Place::checking_on(None, status, gate)
     }
@@ -90,7 +90,7 @@ impl Place {
         self.cache().starts_with("sessiongate; hit; ttl=")
     }
 
-    /// Reads until the response comes from the cache: a server is told of it behind the first response.
+    /// Reads until the response comes from the cache: entries are stored after the first response was sent.
     fn prime(&self) {
         wait_for("a hit", || self.is_hit().then_some(()));
     }
@@ -187,7 +187,7 @@ fn rejected_leaves_every_hit(store: Option<RedisServer>, status: u16) {
     place.prime();
     let before = place.recorder.count();
     let requests = match status {
-        // Of a session that is not there the provider has said something.
+        // The provider has responded that the session does not exist.
         404 | 405 | 501 => {
             vec![block(), Request::new("DELETE", USER), Request::new("POST", "/api/v2/users/1/identities")]
         }
@@ -266,7 +266,7 @@ fn writes_of_users_without_permission_neither_invalidate_nor_block() {
     };
     read();
     assert!(read().starts_with("sessiongate; hit; ttl="));
-    // More of each than are told apart of callers with rights.
+    // More of each than the gateway tracks for callers with permissions.
     let locks: Vec<Connection> = (0..270).map(|_| begin(Request::new("POST", "/v2/users/x/lock").json("{}"))).collect();
     recorder.wait(271);
     end(locks);
@@ -436,7 +436,7 @@ const GET: &str = "/zitadel.session.v2.SessionService/GetSession";
 const GRPC: &str = "application/grpc";
 const WEB: &str = "application/grpc-web+proto";
 
-/// A ZITADEL that answers reads, and every change with these parts and trailers behind a head with these headers.
+/// A ZITADEL that responds to reads, and to every write with this head, these parts and these trailers.
 struct Calls {
     provider: H2Provider,
     gateway: Gateway,

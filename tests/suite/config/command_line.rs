@@ -362,7 +362,7 @@ fn schema_command_prints_config_schema_json() {
     assert_eq!(finished.stdout, fs::read_to_string(project().join("config/schema.json")).unwrap());
 }
 
-/// Whether a program is there; says so where it is not.
+/// Whether a program exists; reports the skipped test if not.
 fn installed(program: &str, what: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok();
     if !there {

@@ -29,7 +29,7 @@ fn reloads(gateway: &Gateway) -> [f64; 3] {
     RESULTS.map(|result| metric(gateway, &format!("sessiongate_config_reloads_total{{result=\"{result}\"}}")).unwrap())
 }
 
-/// Sends SIGHUP and says what became of it.
+/// Sends SIGHUP and returns the result.
 fn hang_up(gateway: &Gateway) -> &'static str {
     let before = reloads(gateway);
     gateway.signal("HUP");
@@ -43,13 +43,13 @@ fn hang_up(gateway: &Gateway) -> &'static str {
     })
 }
 
-/// Writes another configuration, sends SIGHUP, and says what became of it.
+/// Writes another configuration, sends SIGHUP, and returns the result.
 fn rewritten(gateway: &Gateway, yaml: &str) -> &'static str {
     gateway.rewrite(yaml);
     hang_up(gateway)
 }
 
-/// What `/readyz` says beside that the gateway is ready.
+/// The content of `/readyz` besides the readiness.
 fn details(gateway: &Gateway) -> Vec<String> {
     let response = Request::new("GET", "/readyz").send(&gateway.admin_url());
     let said = response.json();
@@ -143,7 +143,7 @@ fn invalid_configuration_keeps_the_current_one() {
     let file = gateway.folder().join("gateway.yaml");
     let shown = file.display().to_string();
     let secured = good.replace("http://", "https://");
-    // Two lines stand before what is written here: the addresses.
+    // The harness writes two lines before this text: the addresses.
     for (wrong, place, found) in [
         ("upstreams: [", ":4:1", "did not find expected node"),
         (&*format!("lisen: 127.0.0.1:0\n{good}"), ":3:1", "unknown key"),

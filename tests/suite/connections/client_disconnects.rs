@@ -39,7 +39,7 @@ impl Client {
                 if how == How::Reset {
                     sending.send_reset(h2::Reason::CANCEL);
                     drop(response);
-                    // What came before it has been read when it is answered. The connection goes on.
+                    // Earlier bytes have been read when its response arrives. The connection stays open.
                     runtime.block_on(pings.ping(h2::Ping::opaque())).unwrap();
                     std::mem::forget(connection);
                 } else {
@@ -192,7 +192,7 @@ fn disconnect_while_waiting_for_the_provider_is_client_gone() {
             place.recorder.wait(1);
             client.leave(how, &place);
             if *method == "PATCH" {
-                // It is carried out whoever waits for it.
+                // It is executed even if no client waits for it.
                 place.open_door_for_those_who_stay();
             }
             place.check(&format!("{name}, {how:?}"), 1);

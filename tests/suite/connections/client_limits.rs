@@ -29,7 +29,7 @@ impl Place {
         stream
     }
 
-    /// Whether a request is answered, over a connection of its own that stays open.
+    /// Whether a request is served, over a connection of its own that stays open.
     fn is_served(&self) -> Option<TcpStream> {
         let mut stream = self.open();
         stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
@@ -154,7 +154,7 @@ fn write_timeout_ends_a_client_that_does_not_read() {
     wait_for(line, || gateway.metrics().contains(line).then_some(()));
 }
 
-/// A client of HTTP/2 that says what it likes.
+/// A client of HTTP/2 that sends any frames.
 struct Raw(TcpStream);
 
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -168,7 +168,7 @@ impl Raw {
         Raw(stream)
     }
 
-    /// Sends frames, and says how the gateway ends the connection: the code of its GOAWAY, or none.
+    /// Sends frames, and returns the code of the gateway's GOAWAY, or `None`.
     fn end(mut self, frames: &[u8]) -> Option<u8> {
         let _ = self.0.write_all(frames);
         let bytes = rest(&mut self.0);
@@ -258,7 +258,7 @@ fn max_age_ends_http2_connections_gracefully() {
     let place = place("{ max_age: 1s }");
     let statuses = with_http2(&place, async |mut requests| {
         let mut statuses = Vec::new();
-        // Until the gateway says that it takes no more.
+        // Until the gateway announces the end of the connection.
         while let Ok(ready) = requests.ready().await {
             requests = ready;
             let Ok((response, _)) = requests.send_request(get(), true) else { break };
@@ -346,7 +346,7 @@ fn min_body_rate_ignores_time_blocked_by_the_provider() {
     place.wait_for_cut("min_body_rate", 1);
 }
 
-/// The frames of a request on a stream, in whose head these fields stand; each index is one of HPACK's static table.
+/// The frames of a request on a stream with these fields; each index is one of HPACK's static table.
 fn head(stream: u32, flags: u8, method: u8, fields: &[(u8, &str)]) -> Vec<u8> {
     // The method, http, the authority `a`, the path `/x`.
     let mut block = vec![method, 0x86, 0x01, 1, b'a', 0x04, 2, b'/', b'x'];
@@ -387,7 +387,7 @@ fn streams_reset_by_the_client_are_limited() {
 #[test]
 fn streams_reset_by_the_gateway_are_limited() {
     let place = place("{ limits: { streams: 1000 } }");
-    // More of a body than its head says.
+    // A longer body than the head declares.
     let faulty = |stream| [head(stream, 0, POST, &[(CONTENT_LENGTH, "1")]), frame(0, 1, stream, b"ab")].concat();
     assert_eq!(Raw::open(&place).end(&[streams(100, faulty), goodbye()].concat()), Some(0));
     assert_eq!(Raw::open(&place).end(&streams(101, faulty)), Some(ENHANCE_YOUR_CALM));
@@ -545,7 +545,7 @@ struct Files {
 }
 
 impl Files {
-    /// None where a process cannot say it of another.
+    /// `None` if one process cannot read it of another.
     fn of(gateway: &Gateway) -> Option<Files> {
         if !cfg!(target_os = "linux") {
             skipped("a process without open files (limits of others are set where Linux lets one)");

@@ -39,7 +39,7 @@ fn body() -> String {
     json!({ "id": SESSION, "user_id": "auth0|507f1f77bcf86cd799439020", "session_metadata": {} }).to_string()
 }
 
-/// A gateway in front of a provider that answers everything with this coding.
+/// A gateway in front of a provider that responds with this coding.
 fn world(coding: &'static str) -> (Scripted, Gateway) {
     let provider = Scripted::start(move |request| {
         let body = if request.path.starts_with("/api/v2/users/") { LIST.to_owned() } else { body() };
@@ -128,7 +128,7 @@ fn one_time_codes_are_stripped_from_compressed_responses() {
 fn grpc_responses_with_unknown_compression_pass_unchanged() {
     const READ: &str = "/zitadel.session.v2.SessionService/GetSession";
     const WRITE: &str = "/zitadel.session.v2.SessionService/SetSession";
-    // Whatever it means: nobody reads it.
+    // Its content does not matter: it cannot be decoded.
     let unread = b"(\xb5\x2f\xfd \x00\x01";
     let framed = [&[1, 0, 0, 0, 7][..], unread].concat();
     for coding in ["zstd", "br"] {

@@ -16,7 +16,7 @@ fn zitadel() -> Recorder {
     })
 }
 
-/// A ZITADEL that is told the host that the client asked for.
+/// A ZITADEL that gets the host of the client's request.
 fn upstream(recorder: &Recorder, more: &str) -> String {
     recorder.upstream_as("forward", more).replace("dialect: auth0", "dialect: zitadel")
 }
@@ -58,7 +58,7 @@ fn host_with_a_trailing_dot_is_the_same_host() {
                 );
             }
         }
-        // One name, one entry: what differs is the port and the case that the provider is told.
+        // One name, one entry: only the port and the case that the provider sees differ.
         let read = |host: &str| Request::new("GET", READ).bearer("pat").header("Host", host).send(&gateway.url());
         let hit = read("gate.example.");
         assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"), "{declared}");

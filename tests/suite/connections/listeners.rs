@@ -61,7 +61,7 @@ fn alpn_selects_http2_or_http1() {
     let client = TlsClient { alpn: &["http/1.1"], ..TlsClient::new(&authority) };
     assert!(client.ask(&gateway, "one.example").is_some());
     assert_eq!(recorder.seen().len(), 2);
-    // What agrees on nothing speaks HTTP/1.1, and a protocol that nobody speaks is rejected.
+    // Without ALPN the protocol is HTTP/1.1; unknown protocols are rejected.
     assert!(TlsClient::new(&authority).ask(&gateway, "one.example").is_some());
     for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
         let other = TlsClient { alpn: &["spdy/3", "h3"], versions, ..TlsClient::new(&authority) };

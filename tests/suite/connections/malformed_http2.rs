@@ -37,7 +37,7 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| field(name, value)).collect()
 }
 
-/// A client of HTTP/2 that says what it likes.
+/// A client of HTTP/2 that sends any frames.
 struct Client {
     stream: TcpStream,
     next: u32,
@@ -156,7 +156,7 @@ impl Place {
 /// What is odd about a request.
 struct Case {
     name: &'static str,
-    /// What stands in place of the method.
+    /// The value of the method.
     method: Option<String>,
     fields: Vec<(&'static str, &'static str)>,
     /// The parts of the body; the last ends the stream. None where the head does.

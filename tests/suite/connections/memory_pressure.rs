@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 /// So much that clients who do not read would soon have the gateway hold more than it may.
 const LARGE: usize = 3_000_000;
 const MEMORY: u64 = 256 << 20;
-/// Clients are given up for want of memory, not for the time that a test takes.
+/// Clients are closed for lack of memory, and not for the duration of a test.
 const LIMITS: &str = "clients: { write_timeout: 1h, idle_timeout: 1h, min_body_rate: 0B, \
     limits: { per_source: 10000, memory: 256MiB } }
 threads: 2
@@ -36,7 +36,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const REFUSED_STREAM: u32 = 7;
 
-/// A client of HTTP/2 that says how much it reads, and when.
+/// A client of HTTP/2 that controls its flow-control windows.
 struct Client {
     stream: TcpStream,
     next: u32,
@@ -91,7 +91,7 @@ impl Client {
         Some(Came { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload })
     }
 
-    /// Reads what is here, and says whether the gateway has ended the connection.
+    /// Reads what has arrived, and returns whether the gateway has ended the connection.
     fn has_ended(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let read = std::io::copy(&mut self.stream, &mut std::io::sink());
@@ -277,7 +277,7 @@ fn streams_waiting_for_the_provider_do_not_block_each_other() {
     let (send, all_are_here) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Arc::new(std::sync::Barrier::new(60));
     let recorder = Recorder::start(move |call| {
-        // None is answered before all are here.
+        // No response is sent before all have arrived.
         gate.wait();
         let _ = send.send(());
         call.response(200, "", "here")

@@ -16,9 +16,9 @@ type Act = fn(&mut Call) -> io::Result<Then>;
 struct Mode {
     name: &'static str,
     act: Act,
-    /// What a governed request is answered with.
+    /// The status of a governed request.
     governed: &'static [u16],
-    /// What a pass-through request is answered with; 0 stands for a response that breaks off.
+    /// The status of a pass-through request; 0 for a truncated response.
     passed: &'static [u16],
 }
 
@@ -118,7 +118,7 @@ fn modes() -> Vec<Mode> {
     ]
 }
 
-/// What is sent: the method, the path, and whether it is judged.
+/// What is sent: the request, its method, and whether it is governed.
 pub fn requests() -> Vec<(Request, &'static str, bool)> {
     let session = format!("/api/v2/sessions/{SESSION}");
     let body = r#"{"session_metadata":{"team":"blue"}}"#;
@@ -183,7 +183,7 @@ fn check(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
     for mode in modes {
         for reused in [false, true] {
             for (request, method, governed) in requests.clone() {
-                // A session read primes the pool of governed requests, another path that of passed ones.
+                // A read of a session primes the pool of governed requests, another path that of pass-through requests.
                 let (prime, path) = match (governed, reused) {
                     (_, false) => ("/prime-and-close", "/prime-and-close".to_owned()),
                     (true, true) => ("", format!("/api/v2/sessions/{SESSION}")),

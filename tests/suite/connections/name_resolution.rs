@@ -39,7 +39,7 @@ fn configuration(dns: &DnsServer, url: &str) -> String {
     format!("dns: {{ servers: ['{servers}'] }}\nupstreams:\n  a: {{ dialect: auth0, url: {url}, auth: none }}\n")
 }
 
-/// A governed read, a governed write and a pass-through request: their statuses.
+/// The statuses of a governed read, a governed write and a pass-through request.
 fn ask(gateway: &Gateway) -> Vec<u16> {
     let session = format!("/api/v2/sessions/{SESSION}");
     let requests = [
@@ -257,7 +257,8 @@ fn failing_name_server_ends_the_search() {
     assert!(matches!(resolver.look_up("idp"), Err(LookupError::Failed(_))));
     dns.say("idp.right.test", Said::Silence);
     assert!(matches!(resolver.look_up("idp"), Err(LookupError::Failed(_))));
-    // SERVFAIL is also what servers say that are not responsible, so it does not end it, as with the system.
+    // Servers that are not responsible respond with SERVFAIL, too, so it does not end the search, as in the system
+    // resolver.
     dns.say("idp.right.test", Said::Code(2));
     assert_eq!(resolver.look_up("idp").unwrap(), ips(&["10.6.6.6"]));
     dns.say("idp", Said::Code(3));
@@ -335,7 +336,7 @@ fn system_resolver_is_used_without_a_usable_resolv_conf() {
 #[test]
 fn addresses_without_a_route_are_skipped() {
     let recorder = Recorder::auth0();
-    // Nobody can be connected to all at once, on any machine.
+    // A broadcast address cannot be connected to, on any machine.
     let dns = DnsServer::start(&[("some.test", addresses(&["127.0.0.1", "255.255.255.255"], 60))]);
     let gateway = Gateway::start(&configuration(&dns, &format!("http://some.test:{}", recorder.address().port())));
     wait_for("the name", || (ask(&gateway) == [200; 3]).then_some(()));

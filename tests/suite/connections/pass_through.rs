@@ -51,7 +51,7 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Reads until this stands in what was read.
+    /// Reads until the text contains this.
     fn until(&mut self, needle: &str) -> String {
         let mut part = [0; 4096];
         loop {
@@ -489,7 +489,7 @@ fn early_101_opens_a_tunnel() {
     });
     let upstream = format!("upstreams:\n  auth0:\n    dialect: auth0\n    url: http://{address}\n    auth: none\n");
     let gateway = Gateway::start(&upstream);
-    // In which order the two are looked at is a matter of luck.
+    // The two may be processed in either order.
     for _ in 0..20 {
         let mut client = Client::open(&gateway);
         client.write(SOCKET);

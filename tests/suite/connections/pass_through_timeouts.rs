@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 /// Good responses have to begin within `first_byte` too, which has to be enough on a machine that is busy.
 const TIMEOUTS: &str = "timeouts: { first_byte: 6s, idle: 1m }";
 
-/// A path of calls of gRPC that are passed.
+/// A path of pass-through gRPC calls.
 const CALL: &str = "/zitadel.auth.v1.AuthService/ListMyUserChanges";
 
 /// A door that a test opens, for tasks and for threads.

@@ -62,7 +62,7 @@ fn host_option_sets_the_certificate_name() {
     let received = good.received();
     assert!(received.iter().all(|seen| seen.header("Host") == Some("id.example:8443")), "{received:?}");
 
-    // The name by which it is reached is none of its own any more.
+    // The certificate no longer has the name that is connected to.
     let other = start(&["localhost"]);
     let url = format!("https://localhost:{}", other.port());
     let keys = format!(", ca_file: {file}, host: localhost");

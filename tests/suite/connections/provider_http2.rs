@@ -372,7 +372,7 @@ fn status(response: &std::io::Result<Response>) -> u16 {
     response.as_ref().map_or(0, |response| response.status)
 }
 
-/// A way to misbehave, and what a client meets then: of a judged and of a pass-through request.
+/// A kind of misbehavior, and the status that a client gets for a governed and a pass-through request.
 const MODES: [(Frames, &[u16], &[u16]); 20] = [
     (Frames::Reset(0), &[502], &[502]),
     (Frames::Reset(2), &[502], &[502]),

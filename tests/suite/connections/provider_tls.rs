@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 /// The requests that came: the path, and the certificate that was shown for it.
 type Shown = Vec<(String, Option<CertificateDer<'static>>)>;
 
-/// A provider that answers every request over TLS with `200`.
+/// A provider that responds to every request over TLS with `200`.
 struct Provider {
     _runtime: Runtime,
     address: SocketAddr,
@@ -78,7 +78,7 @@ impl Provider {
         *self.config.lock().unwrap() = Arc::new(config);
     }
 
-    /// The part of an upstream that says where it is.
+    /// The part of an upstream with its URL and TLS options.
     fn target(&self, host: &str, authority: Option<&Authority>) -> String {
         let port = self.address.port();
         let trust =

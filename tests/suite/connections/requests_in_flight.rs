@@ -10,14 +10,14 @@ use std::os::unix::net::UnixStream;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-/// A provider that answers what is asked for once its gate is open, and a gateway before it.
+/// A provider that responds once its gate is open, and a gateway in front of it.
 struct Place {
     recorder: Recorder,
     gateway: Gateway,
     gate: Gate,
 }
 
-/// Requests from this machine come from wherever they say.
+/// Requests from this machine name their own source.
 const TRUSTING: &str = "clients: { trusted_peers: [127.0.0.0/8] }\n";
 const TIGHT: &str = "limits: { in_flight: 3, per_source: 2, wait: 0s }\n";
 
@@ -93,7 +93,7 @@ fn limits_per_source_and_per_upstream_apply_to_every_kind_of_request() {
             let mut begun = vec![begin(one, 1), begin(one, 2)];
             let over = place.send(&request, "other", one);
             assert_eq!((over.status, over.header("Retry-After")), (429, Some("1")), "{what}: {over:?}");
-            // What stands before the address that the trusted peer has seen, anybody may have written.
+            // Entries before the address that the trusted peer has added may be forged.
             assert_eq!(place.send(&request, "other", &format!("203.0.113.9, {one}, 127.0.0.9")).status, 429, "{what}");
             begun.push(begin(other, 3));
             for from in ["2001:db8::2", "192.0.2.3", ""] {
@@ -157,7 +157,7 @@ fn verified_callers_are_limited_per_upstream_only() {
             joined(begun, what);
         });
     }
-    // Nobody has to show a good token for what passes; but those who do not have a share.
+    // Pass-through requests need no valid token, but callers without one are limited per source.
     place.gate.set(false);
     let before = place.recorder.count();
     let (_, request) = &ways()[2];

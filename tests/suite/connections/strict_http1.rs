@@ -32,7 +32,7 @@ impl Place {
         self.gateway.address().to_string()
     }
 
-    /// A request line and headers with what stands in `{host}` and `{auth}`.
+    /// A request line and headers, with `{host}` and `{auth}` filled in.
     fn text(&self, text: &str) -> String {
         let auth = format!("Authorization: Bearer {}", self.recorder.token());
         text.replace("{host}", &self.host()).replace("{auth}", &auth).replace("{id}", SESSION)
@@ -54,7 +54,7 @@ struct Row {
     status: u16,
 }
 
-/// What is wrong with requests to both paths, a passed and a governed one.
+/// What is wrong with requests to both paths, a pass-through and a governed one.
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for line in ["POST /x", "PATCH /api/v2/sessions/{id}"] {
@@ -443,7 +443,7 @@ fn bytes_behind_an_upgrade_wait_for_its_response() {
     assert_eq!(connection.head().unwrap().0, 101);
     assert_eq!(connection.body(&[]).unwrap(), b"bye");
     assert_eq!(place.recorder.seen()[0].body, b"\0\n\r\x01");
-    // Where the provider rejects, they are the next request, which is judged.
+    // If the provider declines the upgrade, they are the next request, which is validated.
     let responses = place.responses(format!("{}\0\n\r\x01", upgrade("/rejected")).as_bytes());
     assert_eq!(responses.iter().map(|response| response.status).collect::<Vec<_>>(), [404, 400]);
 }

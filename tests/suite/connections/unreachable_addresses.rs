@@ -19,7 +19,7 @@ struct Dead {
 }
 
 impl Dead {
-    /// `mark_hung` says whether connections are held open without a word, or closed at once.
+    /// `mark_hung`: whether connections stay open without data, or are closed at once.
     fn start(address: SocketAddr, mark_hung: bool) -> Option<Dead> {
         let listener = TcpListener::bind(address).ok()?;
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -56,7 +56,7 @@ fn passed(gateway: &Gateway) -> u16 {
     Request::new("GET", "/x").send(&gateway.url()).status
 }
 
-/// Requests of all kinds, governed and passed, with bodies and without.
+/// Requests of all kinds, governed and pass-through, with bodies and without.
 fn all(gateway: &Gateway) -> Vec<u16> {
     let session = format!("/api/v2/sessions/{SESSION}");
     let requests = [

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 
 const CHANGE: &str = r#"{"session_metadata":{"team":"blue"}}"#;
 
-/// A method, a path and a body each: a read and a change of a session, and requests that are passed.
+/// A method, a path and a body each: a read and a write of a session, and pass-through requests.
 fn requests() -> Vec<[String; 3]> {
     let session = format!("/api/v2/sessions/{SESSION}");
     let row = |method: &str, path: &str, body: &str| [method.into(), path.into(), body.into()];

@@ -1,4 +1,4 @@
-//! A server of DNS: it answers with what the test says, over UDP and TCP, and keeps what it was asked.
+//! A DNS server: it responds as the test says, over UDP and TCP, and records the queries.
 
 use super::TIMEOUT;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ pub enum Said {
     Truncated(Vec<IpAddr>, u32),
     /// Nothing, with this code: 2 for SERVFAIL, 3 for NXDOMAIN, 5 for REFUSED.
     Code(u8),
-    /// No answer at all.
+    /// No response.
     Silence,
 }
 
@@ -48,7 +48,7 @@ const CNAME: u16 = 5;
 const AAAA: u16 = 28;
 
 impl DnsServer {
-    /// One that knows these names; of all others it says that there are none.
+    /// One that knows these names; all others do not exist.
     pub fn start(names: &[(&str, Said)]) -> DnsServer {
         let (udp, tcp) = sockets();
         let state = Arc::new(Mutex::new(State::default()));
@@ -83,7 +83,7 @@ impl DnsServer {
         self.address
     }
 
-    /// What it says of a name from now on.
+    /// Sets the response for a name from now on.
     pub fn say(&self, name: &str, said: Said) {
         self.lock().names.insert(name.to_owned(), said);
     }
@@ -144,7 +144,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     }
 }
 
-/// The response to a question; none where it is not to be answered, or is none.
+/// The response to a query; `None` if the query is invalid or must not get one.
 fn response(state: &Mutex<State>, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let (name, end) = name(question, 12)?;
     let kind = u16::from_be_bytes([*question.get(end)?, *question.get(end + 1)?]);

@@ -68,13 +68,13 @@ impl LoadReport {
 pub const SESSIONS: usize = 12;
 /// The hosts that the tenants are known by.
 const TENANTS: [&str; 2] = ["one.example", "two.example"];
-/// Of this session the first tenant's is deleted again and again, and the provider goes on showing it.
+/// The first tenant's session with this number is deleted repeatedly, and the provider still returns it.
 const GONE: usize = SESSIONS;
 /// What the provider takes from callers whom the gateway has not verified, and what it does not.
 const OPAQUE: &str = "Bearer opaque";
 const JUNK: &str = "Bearer junk";
 
-/// What some of the readers say in `Cache-Control`.
+/// `Cache-Control` of some readers.
 const LIKES: [&str; 4] = ["no-store", "no-cache", "no-cache, no-store", "max-age=0, no-store"];
 
 fn session_path(session: usize) -> String {

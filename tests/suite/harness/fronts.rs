@@ -1,6 +1,6 @@
 //! Proxies of others in front of the gateway: nginx and HAProxy, as clients of gRPC reach it through them.
 
-use super::{Process, nobody, skipped, wait_for};
+use super::{Process, skipped, unused_address, wait_for};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ impl Front {
     pub fn start(kind: Kind, host: [u8; 4], gateway: SocketAddr) -> Option<Front> {
         let program = kind.program()?;
         let folder = tempfile::tempdir().unwrap();
-        let address = nobody(host);
+        let address = unused_address(host);
         let config = folder.path().join("front.conf");
         std::fs::write(&config, kind.config(folder.path(), address, gateway)).unwrap();
         let mut command = Command::new(program);

@@ -106,7 +106,7 @@ pub struct GrpcResponse {
 }
 
 impl GrpcResponse {
-    /// What stands behind a body, or in the head where that is all.
+    /// A trailer, or a header if the response has only a head.
     pub fn trailer(&self, name: &str) -> &str {
         let said = self.trailers.get(name).or(self.headers.get(name));
         said.unwrap_or_else(|| panic!("no {name} in {:?}", self.trailers)).to_str().unwrap()
@@ -117,7 +117,7 @@ impl GrpcResponse {
     }
 }
 
-/// Answers each call as its path wants it; `sequence` grows with each.
+/// Responds to each call by its path; `sequence` grows with each.
 async fn serve(stream: TcpStream, seen: Seen) {
     let Ok(mut connection) = h2::server::handshake(stream).await else {
         return;

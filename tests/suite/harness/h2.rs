@@ -41,7 +41,7 @@ pub struct Reply {
 /// A part of a response.
 pub enum Part {
     Bytes(Bytes),
-    /// Until the test says so.
+    /// Until the test releases it.
     Wait(Arc<Notify>),
     /// For ever.
     Hang,
@@ -220,19 +220,19 @@ impl Shared {
 /// What a provider of frames does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frames {
-    /// It answers with a session.
+    /// It responds with a session.
     Respond,
-    /// It answers, says that this was the last one, and closes when it was heard.
+    /// It responds, announces that this was the last stream, and closes when the client has read it.
     ResponseLast,
     /// RST_STREAM with this code, before it looks at the request where that is REFUSED_STREAM (7).
     Reset(u32),
     /// GOAWAY with this code, before it looks at the request: the last stream is one before it.
     GoAwayBefore(u32),
-    /// GOAWAY with this code, when it has looked at it.
+    /// GOAWAY with this code, after it has processed the request.
     GoAwayAfter(u32),
     /// It closes.
     Close,
-    /// It answers in HTTP/1.1.
+    /// It responds in HTTP/1.1.
     OtherVersion,
     /// Headers that cannot be decoded.
     BadHeaders,
@@ -242,7 +242,7 @@ pub enum Frames {
     HintThenGoAway,
     /// The same, and the end of the connection.
     HintThenClose,
-    /// The head of an answer, a part of its body where this is set, and RST_STREAM with REFUSED_STREAM.
+    /// The head of a response, a part of its body if this is set, and RST_STREAM with REFUSED_STREAM.
     BeginThenReject(bool),
     /// The same with GOAWAY, whose last stream is one before it.
     BeginThenGoAway(bool),
@@ -312,7 +312,7 @@ impl FrameProvider {
         *self.state.acts.lock().unwrap_or_else(PoisonError::into_inner) = (first, Some(then));
     }
 
-    /// How many requests came, and how many of them it looked at.
+    /// How many requests arrived, and how many of them it processed.
     pub fn counts(&self) -> (usize, usize) {
         (self.state.came.load(Ordering::SeqCst), self.state.taken.load(Ordering::SeqCst))
     }
@@ -377,7 +377,7 @@ impl FrameState {
                 HEADERS | DATA if flags & END_STREAM != 0 => {
                     self.came.fetch_add(1, Ordering::SeqCst);
                     if !self.request(&mut stream, id)? {
-                        // Until the other side has heard it, and has closed too.
+                        // Until the other side has read it, and has closed too.
                         let _ = stream.shutdown(std::net::Shutdown::Write);
                         let _ = stream.read_to_end(&mut Vec::new());
                         return Ok(());
@@ -388,7 +388,7 @@ impl FrameState {
         }
     }
 
-    /// Does something with a request; says whether the connection goes on.
+    /// Handles a request; returns whether the connection stays open.
     fn request(&self, stream: &mut TcpStream, id: u32) -> io::Result<bool> {
         let act = self.next();
         if act.takes() {

@@ -19,7 +19,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// `path` goes on the wire to the letter.
+    /// `path` is sent unchanged.
     pub fn new(method: &str, path: &str) -> Request {
         Request { method: method.into(), path: path.into(), headers: Vec::new(), body: Vec::new() }
     }
@@ -87,9 +87,8 @@ pub fn address(url: &str) -> SocketAddr {
     text.trim_end_matches('/').parse().unwrap()
 }
 
-/// An address at which nobody listens. Nobody else takes it either where each test names a host of its own:
-/// `127.0.9.x`.
-pub fn nobody(host: [u8; 4]) -> SocketAddr {
+/// An address without a listener. It stays unused if each test names a host of its own: `127.0.9.x`.
+pub fn unused_address(host: [u8; 4]) -> SocketAddr {
     TcpListener::bind(SocketAddr::from((host, 0))).unwrap().local_addr().unwrap()
 }
 
@@ -242,7 +241,7 @@ fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Writes bytes exactly, keeps the own side open, and reads until the other side closes, or has nothing more to say.
+/// Writes the bytes, keeps its own side open, and reads until the other side closes or stops sending.
 pub fn raw(peer: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(peer).unwrap();
     // A gateway that rejects may close before it has read everything.

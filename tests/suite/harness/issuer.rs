@@ -138,7 +138,7 @@ pub fn read(gateway: &Gateway, token: &str) -> Response {
     Request::new("GET", SESSION).bearer(token).send(&gateway.url())
 }
 
-/// Rejected, in Auth0's shape, without a word on what stands in the token.
+/// Whether it is a rejection in Auth0's shape that contains nothing of the token.
 pub fn is_rejected(response: &Response, status: u16, why: &str) {
     assert_eq!(response.status, status, "{why}: {}", response.text());
     let body = response.json();

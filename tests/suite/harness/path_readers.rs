@@ -11,7 +11,7 @@ pub struct PathReader {
     parameters: bool,
     /// Whether several slashes are one.
     merges: bool,
-    /// Whether what stands behind an encoded `?` or `#` is cut off.
+    /// Whether an encoded `?` or `#` ends the path.
     cuts: bool,
     /// Whether it resolves dot segments at all.
     dots: bool,

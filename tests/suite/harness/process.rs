@@ -24,7 +24,7 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// How a process ended, and what it said.
+/// How a process ended, and its output.
 #[derive(Debug)]
 pub struct Finished {
     pub code: Option<i32>,
@@ -228,7 +228,7 @@ impl Gateway {
         &self.listen
     }
 
-    /// Where probes and metrics are answered.
+    /// The URL of the admin listener.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin.unwrap())
     }
@@ -302,7 +302,7 @@ pub struct Sandbox {
     process: Process,
     /// The gateway: `http://127.0.0.1:1234`.
     pub gateway: String,
-    /// Where probes and metrics are answered.
+    /// The URL of the admin listener.
     pub admin: String,
     /// The tenant itself.
     pub upstream: String,
@@ -311,9 +311,9 @@ pub struct Sandbox {
     pub expired_token: String,
     pub session_id: String,
     pub user_id: String,
-    /// What was said of ZITADEL.
+    /// The part of the sandbox's output about ZITADEL.
     pub zitadel: Value,
-    /// What was said of the ZITADEL whose JWTs the gateway verifies.
+    /// The part about the ZITADEL whose JWTs the gateway verifies.
     pub verified: Value,
 }
 

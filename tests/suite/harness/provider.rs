@@ -1,4 +1,4 @@
-//! Providers: a simulated tenant in the test's process, and servers whose answers a test writes.
+//! Providers: a simulated tenant in the test's process, and servers whose responses a test determines.
 
 use super::http::{Connection, Response, Stream, value_of};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -111,7 +111,7 @@ pub fn json_response(status: u16, body: &str) -> Response {
     }
 }
 
-/// A provider whose answers the test writes. A thread for each connection, so a response may wait for the test.
+/// A provider whose responses the test determines. Each connection has a thread, so a response may wait for the test.
 pub struct Scripted {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The session that the tests speak of.
 pub const SESSION: &str = "375UIp_ID5mCTClIeBEHpXfGwq51tF_L";
 
-/// Something to answer with that is a session of Auth0's.
+/// A session of Auth0's as response.
 pub fn session(metadata: &Value) -> Value {
     json!({
         "id": SESSION,
@@ -168,12 +168,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// One that answers as Auth0 does.
+    /// One that responds like Auth0.
     pub fn auth0() -> Recorder {
         Recorder::start(|call: &mut Call| call.as_auth0())
     }
 
-    /// One that answers as the test says. Requests for keys are answered, and neither kept nor counted.
+    /// One that responds as the test says. Requests for keys are neither recorded nor counted.
     pub fn start(act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static) -> Recorder {
         Recorder::start_at(([127, 0, 0, 1], 0).into(), act).unwrap()
     }

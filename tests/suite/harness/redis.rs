@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Whether a server can be started; fails where there is none, unless that may be left out.
+/// Whether Redis is installed. Fails if not, unless it may be skipped.
 pub fn redis_installed() -> bool {
     if std::env::var("SESSIONGATE_SKIP_REDIS").is_ok_and(|value| value == "1") {
         skipped("the store in Redis (SESSIONGATE_SKIP_REDIS=1)");
@@ -29,7 +29,7 @@ pub struct RedisServer {
     folder: TempDir,
 }
 
-/// A port that nobody has, as far as can be known.
+/// A port that is unused, as far as can be known.
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
@@ -100,7 +100,7 @@ impl RedisServer {
         let mut connection = client.unwrap().get_connection().ok()?;
         match redis::cmd("PING").query::<String>(&mut connection) {
             Ok(_) => Some(connection),
-            // It works, although it would not say so.
+            // It works, although it does not report it.
             Err(error) => Some(connection).filter(|_| matches!(error.code(), Some("NOAUTH" | "NOPERM" | "LOADING"))),
         }
     }
@@ -126,7 +126,7 @@ impl RedisServer {
         self.ask(&["KEYS", "*"])
     }
 
-    /// How often a command was carried out, by clients and by scripts.
+    /// How often a command was executed, by clients and by scripts.
     pub fn calls(&self, command: &str) -> u64 {
         let stats: String = self.ask(&["INFO", "commandstats"]);
         let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -141,7 +141,7 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again on the same port: empty, or with what it was told to save.
+    /// Starts it again on the same port: empty, or with the saved data.
     pub fn restart(&mut self) {
         self.kill();
         self.run();

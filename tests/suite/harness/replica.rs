@@ -13,11 +13,11 @@ pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-entries";
 pub const STORE_TIMEOUTS: &str = "{ connect: 2s, read: 400ms, write: 400ms }";
 pub const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-entries";
 
-/// A provider of one session, whose metadata say how often it was changed.
+/// A provider of one session, whose metadata contain the number of writes.
 pub struct Provider {
     pub recorder: Recorder,
     pub version: Arc<AtomicU64>,
-    /// What every request for the session is answered with instead; 0 for nothing.
+    /// The status of every response instead; 0 for none.
     pub fault: Arc<AtomicU64>,
     pub gate: Gate,
 }

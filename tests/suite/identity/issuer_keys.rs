@@ -1,7 +1,9 @@
 //! Keys of issuers: rotation, failed fetches, and keys that cannot be used.
 
 use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
-use crate::harness::{Authority, Gateway, Request, Response, Scripted, json_response, long, nobody, skipped, wait_for};
+use crate::harness::{
+    Authority, Gateway, Request, Response, Scripted, json_response, long, skipped, unused_address, wait_for,
+};
 use rustls::ServerConfig;
 use serde_json::json;
 use std::net::TcpListener;
@@ -121,7 +123,7 @@ fn previous_keys_stay_in_use_while_the_issuer_fails() {
 fn gateway_waits_at_start_for_an_unreachable_issuer() {
     let key = Signer::new("one");
     let provider = Scripted::start(|_| json_response(200, "{}"));
-    let away = nobody([127, 0, 9, 2]);
+    let away = unused_address([127, 0, 9, 2]);
     let text = config(&provider.url(), &format!("http://{away}"), "min_interval: 1s");
     let gateway = Gateway::start(&text);
     let admin = gateway.admin_url();
@@ -146,7 +148,7 @@ fn gateway_waits_at_start_for_an_unreachable_issuer() {
 fn hanging_issuer_does_not_block_the_gateway() {
     let key = Signer::new("one");
     let provider = Scripted::start(|_| json_response(200, "{}"));
-    // Accepts connections, since the system does so, and never answers.
+    // The system accepts connections; no response follows.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let issuer = format!("http://{}", silent.local_addr().unwrap());
     let mut gateway = Gateway::start(&config(&provider.url(), &issuer, "fetch_timeout: 3s"));

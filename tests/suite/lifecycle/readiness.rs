@@ -2,11 +2,11 @@
 
 use crate::harness::recorder::SESSION;
 use crate::harness::{
-    DnsServer, Gateway, Request, Scripted, addresses, finish, json_response, nobody, sessiongate, wait_for,
+    DnsServer, Gateway, Request, Scripted, addresses, finish, json_response, sessiongate, unused_address, wait_for,
 };
 use serde_json::Value;
 
-/// Two upstreams, of which one has a name that nobody knows.
+/// Two upstreams, one of them with a name that does not resolve.
 fn config(dns: &DnsServer, provider: &Scripted, timeout: &str) -> String {
     let port = provider.port();
     format!(
@@ -66,7 +66,7 @@ fn start_waits_for_unresolved_names_up_to_a_timeout() {
 
 #[test]
 fn later_failures_are_reported_and_do_not_end_readiness() {
-    let away = nobody([127, 0, 9, 3]);
+    let away = unused_address([127, 0, 9, 3]);
     let text = format!("upstreams:\n  a: {{ dialect: auth0, url: http://{away}, auth: none, cache: {{}} }}\n");
     let gateway = Gateway::start_with(&text, &[("HTTPS_PROXY", "http://user:secret@proxy.example:3128")]);
     gateway.ready();

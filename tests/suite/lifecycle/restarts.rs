@@ -64,7 +64,7 @@ impl Gateway {
     }
 }
 
-/// A provider that answers every call of gRPC.
+/// A provider that responds to every gRPC call.
 struct Calls {
     runtime: Runtime,
     address: SocketAddr,
@@ -137,7 +137,7 @@ impl Load {
         }
     }
 
-    /// Waits until so many more requests were answered.
+    /// Waits until so many more requests were served.
     fn go_on(&self, more: usize) {
         let before = self.answered.load(Ordering::SeqCst);
         let enough =
@@ -206,7 +206,7 @@ impl Client {
         }
     }
 
-    /// Reads or calls over a connection that is opened anew when the gateway says so.
+    /// Reads or calls over a connection that is reopened when the gateway closes it.
     async fn over_http2(&self, grpc: bool, token: &str) {
         let mut turn = 0;
         while self.goes_on() {
@@ -221,7 +221,7 @@ impl Client {
                 let Ok(ready) = requests.ready().await else { break };
                 requests = ready;
                 match ask(&mut requests, grpc, token).await {
-                    // The gateway has told that it did not look at it: it is sent again over another connection.
+                    // The gateway did not process it, so it is sent again over another connection.
                     Err(error) if error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM) => break,
                     outcome => self.note(outcome.map_err(|error| format!("HTTP/2, gRPC {grpc}: {error}"))),
                 }
@@ -384,7 +384,7 @@ fn in_memory_cache_is_off_while_two_processes_run() {
     let status = |read: &Request| read.send(&url).header("cache-status").unwrap().to_owned();
     assert!(status(&read).contains("fwd=miss"));
     assert!(status(&read).contains("hit"));
-    // Something is left for the old process to answer.
+    // The old process still has a request in flight.
     let slow = thread::spawn({
         let url = url.clone();
         move || Request::new("GET", "/slow").header("Host", "auth0.example").send(&url).status

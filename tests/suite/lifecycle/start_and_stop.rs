@@ -1,8 +1,8 @@
 //! Start and shutdown, and requests while a provider or log reader is unavailable.
 
 use crate::harness::{
-    Connection, Gateway, Request, Response, Scripted, TIMEOUT, address, json_response, nobody, sessiongate, wait_for,
-    write_config,
+    Connection, Gateway, Request, Response, Scripted, TIMEOUT, address, json_response, sessiongate, unused_address,
+    wait_for, write_config,
 };
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -29,7 +29,7 @@ upstreams:
     )
 }
 
-/// A provider that answers when it is told to.
+/// A provider that responds when the test says so.
 struct Slow {
     provider: Scripted,
     arrived: Receiver<()>,
@@ -193,7 +193,7 @@ fn idle_connections_do_not_delay_shutdown() {
 
 #[test]
 fn unreachable_provider_fails_only_its_own_requests() {
-    let away = nobody([127, 0, 9, 1]);
+    let away = unused_address([127, 0, 9, 1]);
     let gateway = Gateway::start(&before(&format!("http://{away}"), ""));
     let admin = gateway.admin_url();
     assert_eq!(Request::new("GET", "/livez").send(&admin).status, 200);
@@ -212,7 +212,7 @@ fn unreachable_provider_fails_only_its_own_requests() {
 /// Each request has its access log line. Other lines report changes of state, and not each failure.
 #[test]
 fn provider_outage_does_not_flood_the_log() {
-    let away = nobody([127, 0, 9, 3]);
+    let away = unused_address([127, 0, 9, 3]);
     let mut gateway = Gateway::start(&before(&format!("http://{away}"), ""));
     for _ in 0..10 {
         for request in requests() {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sessiongate::proxy::{ACCESS_LOG, LogFieldKind};
 use std::collections::BTreeSet;
 
-/// What must not turn up anywhere: it stands in metadata.
+/// Metadata that must not appear in the log.
 const CONFIDENTIAL: [&str; 4] = ["marigold", "larkspur", "foxglove", "hyacinth"];
 
 const POLICY: &str = "
@@ -15,7 +15,7 @@ policies:
     wipe: reject
 ";
 
-/// One request of a kind, and what its line says of it.
+/// A request, and its expected access log line.
 struct Step {
     request: Request,
     line: Value,

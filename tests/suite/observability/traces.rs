@@ -11,7 +11,7 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const STATE: &str = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7";
 
-/// What the log says of the last request.
+/// The access log line of the last request.
 fn last_line(gateway: &Gateway, count: usize) -> Value {
     let lines = wait_for("a request's line", || {
         let log = gateway.log();
@@ -31,7 +31,7 @@ struct ReadResult {
 /// Sends a request with these headers more; the status of its response.
 type Send<'a> = Box<dyn Fn(&[(&str, &str)]) -> u16 + 'a>;
 
-/// A way to say a request: a route on a carrier.
+/// A kind of request: a route on a carrier.
 struct Way<'a> {
     name: &'static str,
     gateway: &'a Gateway,
@@ -39,7 +39,7 @@ struct Way<'a> {
     got: Box<dyn Fn() -> ReadResult + 'a>,
 }
 
-/// Every carrier, on a governed and on a passed route.
+/// Every carrier, on a governed and on a pass-through route.
 fn ways<'a>(
     recorder: &'a Recorder,
     grpc: &'a Grpc,
@@ -136,7 +136,7 @@ fn valid_trace_context_passes_and_invalid_is_replaced() {
             ((way.got)(), trace)
         };
         let one = |value: &str| vec![value.to_owned()];
-        // What can be read goes on to the letter, also of a later version.
+        // A valid value passes unchanged, also of a later version.
         for parent in [
             PARENT,
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
@@ -151,7 +151,7 @@ fn valid_trace_context_passes_and_invalid_is_replaced() {
         // A state alone can be wrong.
         let (got, trace) = asked(&[("traceparent", PARENT), ("tracestate", "a=1,a=2")]);
         assert_eq!((got, trace.as_str()), (ReadResult { parents: one(PARENT), states: vec![] }, ID), "{}", way.name);
-        // Without a parent that can be read a trace begins, and a state says nothing.
+        // Without a valid parent, a new trace begins, and the state is dropped.
         let upper = PARENT.to_uppercase();
         for headers in [
             &[][..],

@@ -95,7 +95,7 @@ fn files() -> Vec<PathBuf> {
 
 /// A file of cases.
 struct File {
-    /// What stands before the first case, to the letter.
+    /// The text before the first case.
     head: String,
     dialect: String,
     cases: Vec<Case>,
@@ -104,7 +104,7 @@ struct File {
 /// A request and what becomes of it.
 struct Case {
     name: String,
-    /// What stands before the `---`, to the letter.
+    /// The text before the `---`.
     request: String,
     expected: String,
 }

@@ -119,7 +119,7 @@ fn any_json() -> impl Strategy<Value = String> {
     })
 }
 
-/// A document in parts: the members that nobody knows, and the metadata between them.
+/// A document in parts: unknown members, and the metadata between them.
 #[derive(Debug, Clone)]
 struct Parts {
     before: Vec<String>,

@@ -138,7 +138,7 @@ fn memory_use_is_a_small_multiple_of_the_body_size() {
         return skipped("the memory of bodies (it is read where Linux tells it)");
     }
     let unknown = [&b"\x0a\x02s1"[..], &b"\x78\x01".repeat(LARGE / 2 - 8)].concat();
-    // An unknown field of a message within, and entries of metadata that say nothing.
+    // An unknown field of a nested message, and empty metadata entries.
     let inner = b"\x78\x01".repeat(LARGE / 2 - 16);
     let mut length = Vec::new();
     let mut left = inner.len();

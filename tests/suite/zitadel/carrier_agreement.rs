@@ -31,7 +31,7 @@ impl Environment for Nothing {
     }
 }
 
-/// The policies that every call is judged by.
+/// The policies that every call is evaluated with.
 static POLICIES: LazyLock<Vec<Arc<Gateway>>> = LazyLock::new(|| {
     let policies = [
         "{}",
@@ -226,7 +226,7 @@ impl Asked {
             }
         };
         checked().map(|bytes| Forwarded::read(carrier, self.creates, &bytes)).map_err(|rejection| {
-            // Why it cannot be read is told in the terms of the encoding.
+            // The reason is in the terms of the encoding.
             if matches!(rejection, Rejection::Malformed(_)) {
                 return json!("malformed");
             }

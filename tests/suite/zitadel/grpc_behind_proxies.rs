@@ -1,7 +1,7 @@
 //! gRPC calls through proxies in front of the gateway: status and message reach the client unchanged.
 
 use crate::harness::grpc::{field, frame};
-use crate::harness::{Front, Gateway, H2Provider, Kind, Part, Reply, TIMEOUT, nobody};
+use crate::harness::{Front, Gateway, H2Provider, Kind, Part, Reply, TIMEOUT, unused_address};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::net::SocketAddr;
@@ -61,7 +61,7 @@ fn map(all: &[(&str, &str)]) -> HeaderMap {
     all.iter().map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap())).collect()
 }
 
-/// Answers as the session, or the path, that a call names wants it.
+/// Responds as the session or the path of a call says.
 fn provider(late: Arc<Notify>) -> H2Provider {
     H2Provider::start(None, move |arrived| {
         let body = String::from_utf8_lossy(&arrived.body).into_owned();
@@ -175,8 +175,8 @@ fn ends(kind: Option<Kind>, host: [u8; 4]) {
         late.notify_one();
         check(&runtime, address, &through, false, &("late trailers", path, vec![], named("late"), "0", ""));
     }
-    // No provider: the gateway answers in its place.
-    let away = Gateway::start(&upstream(nobody(host)));
+    // No provider: the gateway responds by itself.
+    let away = Gateway::start(&upstream(unused_address(host)));
     let before = front.and_then(|_| Front::start(kind?, host, away.address()));
     let address = before.as_ref().map_or(away.address(), Front::address);
     for path in [GET, SET, OTHER, LOCK] {

@@ -34,7 +34,7 @@ impl Run {
         &result["ok"]
     }
 
-    /// An error of the client's own kind, with this code; what its details say, by their type.
+    /// An error of the client's own type, with this code; its details by their type.
     fn rejected(&self, case: &str, class: &str, code: u64) -> Vec<(String, String)> {
         let error = &self.result(case)["error"];
         let name = match code {
@@ -63,7 +63,7 @@ impl Run {
     }
 }
 
-/// What a detail says: its bytes as text, or its JSON.
+/// The content of a detail: its bytes as text, or its JSON.
 fn said(detail: &Value) -> String {
     match detail["value"].as_str() {
         Some(encoded) => {
@@ -107,7 +107,7 @@ fn does_well(run: &Run, class: &str, version: &str) {
     let details = run.rejected(case, class, 3);
     assert!(details.iter().any(|(kind, _)| kind == "google.rpc.BadRequest"), "{carrier}: {details:?}");
     assert!(run.message(case).contains("invalid CheckTOTP.Code: value length must be 6 runes"), "{carrier}");
-    // These are the provider's own rejections, passed on.
+    // These are the provider's own rejections, forwarded.
     for (case, code, kind, word) in [
         ("wrong password", 3, "zitadel.v1.CredentialsCheckError", "COMMAND-3M0fs"),
         ("get missing", 5, "zitadel.v1.ErrorDetail", "Session does not exist"),

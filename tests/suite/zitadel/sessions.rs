@@ -24,7 +24,7 @@ fn set_json(key: &str) -> String {
 fn grpc_writes_are_validated_and_forwarded_unchanged() {
     let provider = Grpc::start();
     let gateway = provider.gateway("");
-    // A field that nobody knows stays.
+    // An unknown field is kept.
     let good = frame(&[set("team"), field(15, b"unknown")].concat());
     let response = provider.call(&gateway, SET, &good);
     assert_eq!((response.status, response.trailer("grpc-status")), (200, "0"));
@@ -100,7 +100,7 @@ fn other_grpc_calls_pass_through_with_trailers() {
     }
 }
 
-/// What a client says of others: for whom it asks, as what, and from where.
+/// Headers of a client about others: the instance, the protocol, the source.
 const FOR_OTHERS: [(&str, &str); 8] = [
     ("content-type", "application/grpc"),
     ("te", "trailers"),
@@ -572,7 +572,7 @@ fn cors_headers_are_on_hits_and_rejections() {
         all.map(|name| response.header(name).unwrap_or("").to_owned())
     };
     let read = |origin: &str| Request::new("GET", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
-    // As ZITADEL does: it names the origin, and allows credentials. Each page is told its own.
+    // As ZITADEL does: the headers name the origin of each page, and allow credentials.
     for (turn, origin) in
         ["https://a.example", "https://b.example", "null", "https://a.example"].into_iter().enumerate()
     {
@@ -634,7 +634,7 @@ fn one_time_codes_are_stripped_from_responses() {
     assert_eq!(response.text(), r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{}}"#);
 }
 
-/// If the configuration says so.
+/// If `opaque` says so.
 #[test]
 fn instance_jwts_are_verified_and_opaque_tokens_forwarded() {
     let sandbox = Sandbox::start(&[]);

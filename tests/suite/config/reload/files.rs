@@ -207,7 +207,7 @@ listeners:
     });
     assert!(response.ends_with("here"), "who is connected stays so: {response}");
     let [applied, rejected, _] = reloads(&gateway);
-    // A key that is another certificate's, as between two steps of whoever renews both.
+    // A key of another certificate, as between the two steps of a renewal.
     std::fs::copy(&one.1, &key).unwrap();
     wait_for("the wrong key to be rejected", || (reloads(&gateway)[1] > rejected).then_some(()));
     assert!(details(&gateway)[0].contains("listeners.public.tls.certificates[0]"), "{:?}", details(&gateway));

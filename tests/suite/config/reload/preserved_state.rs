@@ -150,7 +150,7 @@ fn provider_connections_are_kept() {
     assert_eq!(reused, Some(9.0));
 }
 
-/// A provider whose session says which one it is.
+/// A provider whose session contains the provider's name.
 fn named(name: &'static str) -> Recorder {
     Recorder::start(move |call: &mut Call| {
         call.body()?;

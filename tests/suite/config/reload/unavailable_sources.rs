@@ -3,7 +3,7 @@
 use super::{BY_SIGNAL, cache_status, details, hang_up, metric, read, rewritten};
 use crate::harness::issuer::{AUDIENCE, ISSUER, SESSION, Signer, document};
 use crate::harness::recorder::Recorder;
-use crate::harness::{Gateway, Request, Scripted, json_response, nobody, wait_for};
+use crate::harness::{Gateway, Request, Scripted, json_response, unused_address, wait_for};
 use std::net::SocketAddr;
 
 /// Before a provider, with tokens that are checked by the keys at this address.
@@ -32,7 +32,7 @@ fn status(gateway: &Gateway, key: &Signer) -> u16 {
 fn unfetchable_keys_do_not_replace_current_keys() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
-    let (first, second) = (nobody([127, 0, 9, 10]), nobody([127, 0, 9, 11]));
+    let (first, second) = (unused_address([127, 0, 9, 10]), unused_address([127, 0, 9, 11]));
     let keys = document(&[&old]);
     let _first = Scripted::start_at(first, move |_| keys.clone());
     let gateway = Gateway::start(&checked(&provider.url(), first, ""));
@@ -53,7 +53,7 @@ fn unfetchable_keys_do_not_replace_current_keys() {
 fn watched_configuration_is_retried_until_it_can_be_activated() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
-    let (first, second) = (nobody([127, 0, 9, 12]), nobody([127, 0, 9, 13]));
+    let (first, second) = (unused_address([127, 0, 9, 12]), unused_address([127, 0, 9, 13]));
     let keys = document(&[&old]);
     let _first = Scripted::start_at(first, move |_| keys.clone());
     let watched = |keys| checked(&provider.url(), keys, "").replace("watch: false", "interval: 100ms");
@@ -74,7 +74,7 @@ fn watched_configuration_is_retried_until_it_can_be_activated() {
 fn keys_of_the_same_source_are_kept_while_the_issuer_is_unreachable() {
     let key = Signer::new("one");
     let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
-    let address = nobody([127, 0, 9, 14]);
+    let address = unused_address([127, 0, 9, 14]);
     let keys = document(&[&key]);
     let issuer = Scripted::start_at(address, move |_| keys.clone());
     let gateway = Gateway::start(&checked(&provider.url(), address, ""));

@@ -11,7 +11,7 @@ const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0whatever";
 /// How the gateway takes a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
-    /// The connection goes on: it answers a PING.
+    /// The connection stays open: it responds to a PING.
     GoesOn,
     /// The stream is reset.
     Reset,

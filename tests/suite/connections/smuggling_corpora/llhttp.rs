@@ -4,13 +4,13 @@ use std::path::Path;
 
 /// One of them.
 pub struct Sample {
-    /// The document, and the heading that it stands under.
+    /// The document and its heading.
     pub name: String,
     /// What is parsed, and how leniently: `request`, `response-lenient-headers`, …
     pub kind: String,
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// What the parser says.
+    /// The parser's log.
     pub log: String,
 }
 

@@ -15,7 +15,7 @@ struct Attack {
 }
 
 const LINES: [&str; 2] = ["POST /passed", "PATCH /api/v2/sessions/375UIp_ID5mCTClIeBEHpXfGwq51tF_L"];
-/// What stands in a body so that whoever ends it early finds a request.
+/// Part of a body: a server that ends the body early reads it as a request.
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn unhex(text: &str) -> Vec<u8> {

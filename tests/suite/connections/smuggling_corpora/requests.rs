@@ -3,7 +3,7 @@
 use super::llhttp::{Sample, samples};
 use super::{at_all, corpus, is_rejection};
 
-/// As it stands there, and with a host, which most of them have not.
+/// As it is, and with a host, which most of them lack.
 fn variants(sample: &Sample, host: &str) -> Vec<Vec<u8>> {
     let mut all = vec![sample.bytes.clone()];
     let text: String = sample.bytes.iter().map(|byte| char::from(*byte)).collect();

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
-/// What the provider answers to whatever is not honest.
+/// The response to requests that are not honest.
 type Current = Arc<Mutex<(Vec<u8>, Then)>>;
 
 fn provider(current: &Current) -> Recorder {

@@ -1,4 +1,4 @@
-//! A change of a session as each carrier says it, and how it is spoiled.
+//! A write of a session as each carrier encodes it, and ways to damage it.
 
 use super::path;
 use crate::harness::grpc::{field, frame};
@@ -66,7 +66,7 @@ pub enum Framing {
     Length,
     /// In chunks, with these trailers.
     Chunked(&'static str),
-    /// By headers of the row's own, or there is none.
+    /// By headers of the row, or not at all.
     None,
 }
 
@@ -91,7 +91,7 @@ impl Case {
         path(self.column, self.beta)
     }
 
-    /// The change, as the carrier usually says it.
+    /// The change, in the carrier's usual encoding.
     pub fn call(&self) -> Call {
         let content_type = match self.column {
             Column::Auth0 | Column::Auth0Token | Column::Rest | Column::ConnectJson => "application/json",
@@ -140,7 +140,7 @@ impl Case {
         format!("{{\"{}\":{}}}", self.key, self.value("blue"))
     }
 
-    /// What stands in every message beside the change.
+    /// The part of every message besides the change.
     pub fn members(&self) -> &'static str {
         match self.column {
             Column::Auth0 | Column::Auth0Token => "",
@@ -179,7 +179,7 @@ impl Case {
         }
     }
 
-    /// The same, less what stands before the metadata.
+    /// The same without the part before the metadata.
     pub fn with_members(&self, members: &str) -> Call {
         self.with_json(format!("{{{}{members}}}", self.members()))
     }
@@ -246,7 +246,7 @@ impl Call {
         self
     }
 
-    /// As HTTP/1 says it.
+    /// As bytes of HTTP/1.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} {}\r\n", self.method, self.target, self.version).into_bytes();
         for (name, value) in &self.headers {
@@ -270,7 +270,7 @@ impl Call {
         bytes
     }
 
-    /// As a client of HTTP/2 says it; none where no client would.
+    /// As a request of an HTTP/2 client; `None` if no client could send it.
     pub fn request(&self) -> Option<http::Request<()>> {
         let host = self.headers.iter().find(|(name, _)| name == "Host").map(|(_, value)| value.as_str());
         let plain = self.target.starts_with('/') && !self.target.contains(['#', ' ', '\\']) && self.method != "CONNECT";

@@ -15,7 +15,7 @@ pub enum Good {
     Forwarded,
 }
 
-/// The carriers that a row can be said on.
+/// The carriers that can express a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     Every,
@@ -52,7 +52,7 @@ pub struct Row {
     pub name: &'static str,
     pub on: On,
     pub good: fn(Column) -> Good,
-    /// Whether it is no write of a session, so that it may reach the provider whatever it says.
+    /// Whether it is not a write of a session, so that it may reach the provider in any case.
     pub is_harmless: bool,
     pub make: fn(&Case) -> Call,
 }
@@ -80,7 +80,7 @@ fn where_forwarded(column: Column) -> Good {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    // One stored block: no compressor is needed to say it.
+    // One stored block: no compressor is needed.
     let length = u16::try_from(bytes.len()).unwrap();
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1];
     out.extend(length.to_le_bytes());
@@ -262,7 +262,7 @@ fn json_values(row: Add) {
         c.with_members(&format!("\"{}\":{{\"{}\":{}}}", c.member(), c.key, c.object()))
     });
     row("null for a value", On::Json, rejected, |c| {
-        // Nobody says what it means beside a good key.
+        // Its meaning beside a valid key is undefined.
         c.with_members(&format!("\"{}\":{{\"team\":{},\"x{}\":null}}", c.member(), c.value("a"), c.key))
     });
     row("a number for a value", On::Json, rejected, |c| {
@@ -297,7 +297,7 @@ fn json_values(row: Add) {
         On::Json,
         |c| if c.is_auth0() { Good::Forwarded } else { Good::Rejected },
         |c| {
-            // A call has no session in its path: there the member stands twice.
+            // A call has no session in its path: there the member is a duplicate.
             let more = if c.column.is_auth0() { "" } else { "\"sessionId\":\"s2\"," };
             c.with_json(format!("{{{}{more}\"{}\":{}}}", c.members(), c.member(), c.object()))
         },

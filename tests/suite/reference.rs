@@ -4,6 +4,7 @@ mod dialects;
 mod example;
 mod log;
 mod metrics;
+mod operations;
 mod options;
 mod rejections;
 mod rules;

@@ -214,6 +214,21 @@ fn every_row_is_read_and_every_option_that_is_read_has_a_row() {
     assert!(visited.len() > 30, "{}", visited.len());
 }
 
+/// Types have defaults too, for upstreams without a policy. They are those of the rows.
+#[test]
+fn defaults_of_types_are_those_of_the_rows() {
+    use crate::config::options::{policies, session_rules, upstreams};
+    assert_eq!(upstreams::UNMATCHED.kind.default, Unmatched::default());
+    assert_eq!(upstreams::PROTOCOL.kind.default, Protocol::default());
+    assert_eq!(upstreams::ON_UNREACHABLE.kind.default, OnUnreachable::default());
+    assert_eq!(policies::MODE.kind.default, Mode::default());
+    assert_eq!(policies::WIPE.kind.default, Wipe::default());
+    assert_eq!(policies::KEY_CASE.kind.default, KeyCase::default());
+    assert_eq!(policies::SESSION_TOKEN.kind.default, SessionTokenRule::default());
+    assert_eq!(session_rules::OUTSIDE.kind.default, OutsideBounds::default());
+    assert_eq!(session_rules::RETURN_CODE.kind.default, ReturnCode::default());
+}
+
 /// The options that need a restart are those that the process compares.
 #[test]
 fn the_restart_of_a_row_is_that_of_the_process() {

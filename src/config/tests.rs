@@ -43,7 +43,7 @@ impl Environment for Sized {
 
 /// The limit of the system counts where none is declared.
 #[test]
-fn a_store_in_memory_has_to_fit_into_the_memory_of_the_process() {
+fn in_memory_store_must_fit_into_process_memory() {
     let warned = |memory: usize, more: &str| {
         let text =
             format!("{more}upstreams: {{a: {{dialect: auth0, url: https://a.example, auth: none, cache: {{}}}}}}");
@@ -321,7 +321,7 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn omitted_options_have_their_defaults() {
     let config = compiled(LEAST);
     assert_eq!(listening(&config), ["main at 127.0.0.1:8080"]);
     assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9090");
@@ -365,7 +365,7 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
-fn listeners_are_what_is_written() {
+fn listeners_are_parsed() {
     let config = compiled(&several_listeners());
     let tls = config.listeners[0].tls.as_ref().unwrap();
     assert_eq!((tls.certificates.len(), tls.only_tls13), (1, false));
@@ -380,7 +380,7 @@ fn listeners_are_what_is_written() {
 }
 
 #[test]
-fn what_is_written_is_what_counts() {
+fn options_of_the_example_are_parsed() {
     let config = compiled(EXAMPLE);
     let upstream = &config.gateway.upstreams()[0];
     let matcher = RequestMatcher {
@@ -425,7 +425,7 @@ fn authorities() -> Option<CaCertificates> {
 }
 
 #[test]
-fn files_towards_a_provider_are_held_and_not_their_paths() {
+fn contents_of_provider_files_count_and_not_their_paths() {
     let text = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none, protocol: auto, tls: {ca_file: ca.pem, certificate: client.pem, key: client.key}}}";
     let target = compiled(text).gateway.upstreams()[0].target.clone();
     assert_eq!((&target.authorities, target.protocol), (&authorities(), Protocol::Auto));
@@ -442,14 +442,14 @@ fn files_towards_a_provider_are_held_and_not_their_paths() {
 }
 
 #[test]
-fn servers_of_dns_are_asked_in_their_order() {
+fn dns_servers_keep_their_order() {
     let text = format!("dns: {{servers: [10.0.0.10, '127.0.0.1:5353', '::1', '[::1]:54']}}\n{LEAST}");
     let servers = ["10.0.0.10:53", "127.0.0.1:5353", "[::1]:53", "[::1]:54"];
     assert_eq!(compiled(&text).dns.servers, servers.map(|server| server.parse().unwrap()));
 }
 
 #[test]
-fn a_policy_speaks_of_refresh_tokens_too_unless_they_have_their_own() {
+fn policy_applies_to_refresh_tokens_without_their_own() {
     let wipes = |policies: &str| {
         let text = LEAST.replace("none}", &format!("none{policies}}}"));
         let text = format!("{text}\npolicies: {{ p: {{ wipe: reject }}, q: {{}} }}\n");
@@ -467,7 +467,7 @@ fn a_policy_speaks_of_refresh_tokens_too_unless_they_have_their_own() {
 }
 
 #[test]
-fn rules_beside_metadata_are_what_is_written() {
+fn session_rules_are_parsed() {
     let bound = EXAMPLE.replace("policy: support", "policy: logins");
     let Compiled { config, warnings } = compile("c", &bound, &Sample, [7; 32]).unwrap();
     let found: Vec<&str> = warnings.iter().map(|warning| warning.path.as_str()).collect();
@@ -490,7 +490,7 @@ fn rules_beside_metadata_are_what_is_written() {
 }
 
 #[test]
-fn a_shared_store_is_what_is_written() {
+fn redis_store_is_parsed() {
     let store = shared_store(&shared(Some("url")));
     let address = |host: &str, port| RedisAddress { host: host.into(), port };
     assert!(matches!(&store.servers, Servers::Single(server) if *server == address("cache.example", 6379)));
@@ -522,7 +522,7 @@ fn a_shared_store_is_what_is_written() {
 }
 
 #[test]
-fn what_is_left_out_of_a_shared_store_has_its_default() {
+fn omitted_redis_options_have_their_defaults() {
     let text = |rest: &str| {
         format!("hash_key: {{env: LONG}}\nstore: {{redis: {{seal_keys: [{{env: SEAL}}], {rest}}}}}\n{LEAST}")
     };
@@ -542,7 +542,7 @@ fn what_is_left_out_of_a_shared_store_has_its_default() {
 }
 
 #[test]
-fn what_waits_for_a_restart_is_what_differs() {
+fn changed_options_that_need_a_restart_are_reported() {
     let text = shared(Some("url"));
     let started = compiled(&text);
     let waiting = |from: &str, to: &str| {
@@ -596,7 +596,7 @@ fn what_waits_for_a_restart_is_what_differs() {
 }
 
 #[test]
-fn staleness_is_what_is_written() {
+fn stale_windows_are_parsed() {
     let cache = "{ttl: 2s, stale_while_revalidate: 1s, stale_if_error: 1500ms, negative_ttl: 1s, on_unreachable: hold}";
     let config = compiled(&LEAST.replace("none}", &format!("none, cache: {cache}}}")));
     let cache = config.gateway.upstreams()[0].cache.unwrap();
@@ -663,7 +663,7 @@ upstreams:
 
 /// The dot of the root in either URL makes no other server of it.
 #[test]
-fn keys_at_the_providers_own_address_have_its_name() {
+fn jwks_at_the_providers_address_use_its_host() {
     let host = |url: &str, jwks: &str| {
         let auth = format!("{{ issuer: https://i.example/, audience: a, jwks: '{jwks}' }}");
         let text = format!("upstreams:\n  a: {{ dialect: auth0, url: '{url}', host: own.example, auth: {auth} }}\n");
@@ -689,7 +689,7 @@ fn http_keys_are_accepted_where_they_are_allowed() {
 }
 
 #[test]
-fn an_exact_key_counts_before_a_pattern() {
+fn exact_keys_take_precedence_over_patterns() {
     let text = format!(
         "{}\npolicies: {{p: {{fields: {{'t*': {{}}, '/x/': {{}}, team: {{max_length: 1}}}}}}}}",
         LEAST.replace("none}", "none, policy: p}")
@@ -701,7 +701,7 @@ fn an_exact_key_counts_before_a_pattern() {
 }
 
 #[test]
-fn aliases_stand_for_whole_values() {
+fn aliases_replace_whole_values() {
     let text = "\
 upstreams:
   a: {dialect: auth0, url: https://a.example, auth: none, match: {host: a.example}, cache: &cache {ttl: 7s}}
@@ -740,7 +740,7 @@ fn a_variable_never_becomes_structure() {
 }
 
 #[test]
-fn what_a_variable_holds_is_in_no_message() {
+fn messages_do_not_contain_values_of_variables() {
     let values =
         ["zq9", "zq9:80", "https://zq9@a", "https://zq9.example:x/", "/(zq9", "9zq9s", "", "zq9\n${", "/zq9/../"];
     let mut rejected = 0;
@@ -798,7 +798,7 @@ fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
 }
 
 #[test]
-fn the_hash_key_counts_instead_of_chance() {
+fn hash_key_replaces_the_random_key() {
     assert_ne!(session(LEAST, [1; 32]), session(LEAST, [2; 32]));
     let keyed = |key: &str| format!("hash_key: {key}\n{LEAST}");
     let (file, env) = (keyed("{file: long}"), keyed("{env: LONG}"));

@@ -211,7 +211,7 @@ fn headers_are_read_strictly() {
 }
 
 #[test]
-fn what_was_changed_after_signing_is_rejected() {
+fn modified_tokens_are_rejected() {
     let token = signed(good_header(), &claims(json!({})));
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (header, _) = message.split_once('.').unwrap();

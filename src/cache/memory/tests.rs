@@ -57,7 +57,7 @@ async fn hits(store: &MemoryStore, key: &CacheKey) -> bool {
 }
 
 #[tokio::test]
-async fn it_never_holds_more_than_it_may_and_keeps_what_is_read() {
+async fn store_stays_within_its_size_and_keeps_recently_read_entries() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     put(&store, &key(0), 2_000, 60_000).await;
     for number in 1..2_000 {
@@ -69,7 +69,7 @@ async fn it_never_holds_more_than_it_may_and_keeps_what_is_read() {
 }
 
 #[tokio::test]
-async fn what_matters_is_not_evicted() {
+async fn marks_and_deletions_are_not_evicted() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     let (marked, deleted) = (Scope::Session(0, key(0).session), Scope::Session(0, key(16).session));
     store.begin(marked, Token(1), 60_000, marked.write_scope()).await.unwrap();
@@ -84,7 +84,7 @@ async fn what_matters_is_not_evicted() {
 }
 
 #[tokio::test]
-async fn what_is_over_leaves_the_memory() {
+async fn expired_state_is_dropped() {
     let store = MemoryStore::new(1 << 20, Duration::ZERO);
     put(&store, &key(1), 2_000, 0).await;
     put(&store, &key(2), 2_000, 60_000).await;
@@ -169,7 +169,7 @@ async fn slow(store: &MemoryStore, key: &CacheKey, version: u64) -> (Token, Entr
 }
 
 #[tokio::test]
-async fn rejected_reads_cost_nobody_a_hit() {
+async fn rejected_reads_evict_no_entry() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     for junk in 1..=70 {
         rejected(&store, &variant(junk)).await;
@@ -183,7 +183,7 @@ async fn rejected_reads_cost_nobody_a_hit() {
 }
 
 #[tokio::test]
-async fn reads_in_flight_cost_nobody_a_hit() {
+async fn reads_in_flight_evict_no_entry() {
     let store = crowded().await;
     let owner = variant(0);
     let (reader, entry) = slow(&store, &owner, 1).await;
@@ -195,7 +195,7 @@ async fn reads_in_flight_cost_nobody_a_hit() {
 }
 
 #[tokio::test]
-async fn a_place_that_goes_still_keeps_older_responses_away() {
+async fn evicted_slot_still_rejects_older_responses() {
     let store = crowded().await;
     let owner = variant(0);
     let (reader, entry) = slow(&store, &owner, 1).await;
@@ -214,7 +214,7 @@ async fn a_place_that_goes_still_keeps_older_responses_away() {
 }
 
 #[tokio::test]
-async fn an_entry_that_goes_still_keeps_older_versions_away() {
+async fn evicted_entry_still_rejects_older_versions() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     let owner = variant(0);
     let (_, newer) = slow(&store, &owner, 2).await;
@@ -232,7 +232,7 @@ async fn an_entry_that_goes_still_keeps_older_versions_away() {
 }
 
 #[tokio::test]
-async fn who_was_denied_stays_denied_when_the_place_goes() {
+async fn denials_survive_the_eviction_of_their_slot() {
     let store = crowded().await;
     let owner = variant(0);
     let denied = Retired { kept: 60_000, cause: RetireCause::Denied([1; 16]) };
@@ -274,7 +274,7 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
 }
 
 #[test]
-fn what_is_stored_shares_no_memory_with_the_connection_it_came_from() {
+fn stored_responses_share_no_memory_with_their_connection() {
     let body = Bytes::from(vec![b'x'; 8192]).slice(10..20);
     let response = ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
     assert_ne!(response.cacheable_copy().body.as_ptr(), response.body.as_ptr());

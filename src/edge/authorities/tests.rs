@@ -55,7 +55,7 @@ fn forwarded(bytes: &[u8], size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn heads_are_mended_however_they_come() {
+fn heads_are_rewritten_in_any_fragmentation() {
     let own = fields(PATH);
     let mended = rewritten(b"=");
     let body = frame(DATA, END_STREAM, 1, &[7; 40]);
@@ -147,7 +147,7 @@ fn fields_that_need_more_room_are_continued() {
 }
 
 #[test]
-fn memory_is_given_back_behind_each_head() {
+fn memory_is_released_after_each_head() {
     let mut authorities = AuthorityRewriter::new(MAX_HEAD_LENGTH);
     let room = &mut [0; 4096];
     let mut take = |authorities: &mut AuthorityRewriter, bytes: &[u8]| {
@@ -245,7 +245,7 @@ async fn another_implementation_reads_the_same_but_for_the_paths() {
 proptest! {
     /// Any input in any pieces gives the same output; frames other than heads are unchanged.
     #[test]
-    fn pieces_change_nothing(
+    fn fragmentation_does_not_change_the_result(
         bytes: Vec<u8>,
         frames: Vec<(u8, u8, Vec<u8>)>,
         size in 1..40_usize,

@@ -32,7 +32,7 @@ fn names(upstreams: &[(&str, &str)], more: &str) -> ([u8; 16], [u8; 16]) {
 }
 
 #[test]
-fn names_do_not_hang_on_the_rest_of_the_configuration() {
+fn cache_ids_do_not_depend_on_unrelated_options() {
     let twin = A.replace("match: { host: a }", "match: { host: twin }").replace("10s", "20s");
     let own = names(&[("a", A)], "mode: audit");
     for (upstreams, more) in [
@@ -51,7 +51,7 @@ fn names_do_not_hang_on_the_rest_of_the_configuration() {
 }
 
 #[test]
-fn another_provider_has_other_sessions_and_other_responses() {
+fn cache_ids_differ_between_providers() {
     let own = names(&[("a", A)], "");
     for url in ["https://b.example", "https://a.example:444", "http://a.example:443", "https://a.example/base"] {
         let other = names(&[("a", &A.replace("https://a.example", url))], "");
@@ -61,7 +61,7 @@ fn another_provider_has_other_sessions_and_other_responses() {
 }
 
 #[test]
-fn what_decides_who_may_have_a_response_and_for_how_long_is_in_its_name() {
+fn cache_ids_depend_on_who_may_get_a_response_and_for_how_long() {
     let mut all = vec![names(&[("a", A)], "")];
     for (from, to) in [
         ("issuer: https://i.example/", "issuer: https://j.example/"),
@@ -91,7 +91,7 @@ fn what_decides_who_may_have_a_response_and_for_how_long_is_in_its_name() {
 }
 
 #[test]
-fn the_secret_of_another_gateway_names_as_it_does() {
+fn same_secret_gives_the_same_cache_ids() {
     let text = format!("upstreams: {{ a: {{ {A} }} }}\npolicies: {{ p: {{}} }}\n");
     let keyed = gateway(&format!("{text}hash_key: {{ env: KEY }}\n"));
     let random = gateway(&text);

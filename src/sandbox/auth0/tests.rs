@@ -20,7 +20,7 @@ fn send(tenant: &Tenant, method: &str, path: &str, content_type: &str, body: &st
 }
 
 #[test]
-fn paths_lead_where_a_whatwg_server_would_take_them() {
+fn paths_are_resolved_like_whatwg_urls() {
     let name = |path: &str| match find(&http::Method::PATCH, path) {
         Route::Known(call) => format!("{} {}", call.endpoint.name, call.id),
         Route::Unknown => "unknown".to_owned(),

@@ -408,7 +408,7 @@ async fn grpc_web_and_connect_work_over_both_versions_of_http() {
 }
 
 #[tokio::test]
-async fn callers_are_told_apart() {
+async fn callers_are_distinguished() {
     let zitadel = start(Options::default()).await;
     let (instance, tokens) = (zitadel.instance().clone(), zitadel.tokens());
     let path = format!("/v2/sessions/{}", instance.session_id());
@@ -482,7 +482,7 @@ async fn the_host_names_the_instance() {
 }
 
 #[tokio::test]
-async fn the_ways_past_a_proxy_are_open() {
+async fn spellings_that_bypass_a_proxy_are_served() {
     let zitadel = start(Options::default()).await;
     let bearer = format!("Bearer {}", zitadel.tokens().owner);
     let auth = ("authorization", bearer.as_str());
@@ -558,7 +558,7 @@ async fn sessions_are_listed() {
 }
 
 #[tokio::test]
-async fn everything_else_is_served_too() {
+async fn other_paths_are_served() {
     let zitadel = start(Options::default()).await;
     assert_eq!(rest(&zitadel, "GET", "/debug/healthz", "").await.status, 200);
     assert_eq!(rest(&zitadel, "GET", "/debug/ready", "").await.status, 200);

@@ -15,7 +15,7 @@ fn rejection(text: &str) -> String {
 }
 
 #[test]
-fn what_two_parsers_may_read_differently_is_rejected() {
+fn ambiguous_json_is_rejected() {
     assert_eq!(rejection(r#"{"a":1,"\u0061":2}"#), "found a duplicate key at byte 7");
     assert_eq!(rejection(r#"{"a":{"b":1,"b":2}}"#), "found a duplicate key at byte 12");
     assert_eq!(rejection("\u{feff}{}"), "found a byte order mark at byte 0");
@@ -30,13 +30,13 @@ fn what_two_parsers_may_read_differently_is_rejected() {
 }
 
 #[test]
-fn untouched_documents_keep_their_very_bytes() {
+fn unedited_documents_keep_their_bytes() {
     let text = " {\"a\" : \"\\u003cb\" ,\t\"z\":1.50}\n";
     assert_eq!(edited(text, &[]), text);
 }
 
 #[test]
-fn only_edited_spots_change() {
+fn only_edited_members_change() {
     let text = r#"{ "A" : 1.50 , "b":"\u0078" , "c" : [1, 2] }"#;
     let changes = [Change::Key(0, "a".into()), Change::Text(0, "1.50".into())];
     assert_eq!(edited(text, &changes), r#"{ "a" : "1.50" , "b":"\u0078" , "c" : [1, 2] }"#);
@@ -49,7 +49,7 @@ fn only_edited_spots_change() {
 }
 
 #[test]
-fn items_go_without_a_trace() {
+fn removed_items_leave_no_trace() {
     let without = |text: &str, gone: &[usize]| {
         let document = parse(text);
         String::from_utf8(document.without(document.root(), gone).to_vec()).unwrap()
@@ -67,7 +67,7 @@ fn items_go_without_a_trace() {
 }
 
 #[test]
-fn documents_are_bounded_by_what_they_are_read_for() {
+fn token_limits_are_exact() {
     let text = Bytes::from(format!("[{}]", vec!["1"; MAX_TOKENS].join(",")));
     assert_eq!(Document::parse(text.clone()).unwrap_err().what, "found more than 10000 keys and values");
     assert!(Document::parse_up_to(MAX_TOKENS + 1, text).is_ok());

@@ -84,7 +84,7 @@ fn what_real_clients_send_reads_the_same_in_both_encodings() {
 }
 
 #[test]
-fn what_two_parsers_may_read_differently_is_rejected() {
+fn ambiguous_messages_are_rejected() {
     for (bytes, what) in [
         ("0a0161 0a0162", "`session_id` occurs twice"),
         ("1a020a00 1a021001", "`inner` occurs twice"),

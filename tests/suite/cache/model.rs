@@ -75,25 +75,25 @@ const PLAIN: Setting = Setting {
     unrenewed: false,
 };
 
-/// What is expected of a setting.
+/// The expected result of a setting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Holds,
-    /// Something is stale: a part of the protocol is left out.
+    /// Stale reads: a part of the protocol is left out.
     Stale,
-    /// Nothing is stale, but readers may see a session go back.
+    /// No stale reads, but readers may see a session go back.
     Backwards,
-    /// Readers see a session go back, and whether something is stale is not asked: a part of the protocol is left out.
+    /// Readers see a session go back; stale reads are not checked: a part of the protocol is left out.
     Torn,
 }
 
 fn check(name: &str, setting: Setting, expected: Expected) {
-    // Where something has to break, the shortest way to it is enough.
+    // If a violation is expected, the shortest way to it is enough.
     let report = search(setting, |report| match expected {
         Expected::Holds => false,
         Expected::Stale => report.stale.is_some(),
         Expected::Torn => report.backwards.is_some(),
-        // That nothing is stale is only known at the end.
+        // That there are no stale reads is known only at the end.
         Expected::Backwards => report.stale.is_some(),
     });
     let Report { states, depth, complete, stale, backwards, took } = &report;
@@ -119,9 +119,9 @@ fn check(name: &str, setting: Setting, expected: Expected) {
 }
 
 const THREE: Setting = Setting { reads: 3, ..PLAIN };
-/// What a cache does that knows neither generations nor marks: it fills, and writes delete.
+/// A cache without generations and marks: reads fill, and writes delete.
 const DELETING: Setting = Setting { deleting: true, unjoined: true, ..PLAIN };
-/// The same, where only who has the lease fills, and a write that deletes takes it away.
+/// The same, if only the reader with the lease fills, and a write takes the lease away.
 const LEASES: Setting = Setting { unmarked: true, filled_by_lease: true, ..DELETING };
 const TWO_WRITES: Setting = Setting { writes: 2, ..PLAIN };
 
@@ -165,9 +165,9 @@ fn upstream_wide_writes_cause_no_stale_reads() {
     }
 }
 
-/// Readers who ask for the session by two names, for each of which there are entries.
+/// Readers that use two host names for one session, each with entries of its own.
 const NAMED: Setting = Setting { named: true, ..PLAIN };
-/// The names of two tenants, which have sessions of one id. Writes delete that of the first.
+/// The host names of two tenants with sessions of the same ID. Writes delete that of the first.
 const TENANTS: Setting = Setting { tenants: true, ..NAMED };
 
 #[test]
@@ -224,10 +224,10 @@ fn other_ways_to_share_a_mark_break_the_protocol() {
     }
 }
 
-/// Reads that want a fetch of their own, and a session that changes without the gateway: whoever has seen the change is
-/// not shown what was before it.
+/// Reads with `no-cache`, and a session that changes without the gateway: a reader that has seen the change never gets
+/// the previous content.
 const REVALIDATED: Setting = Setting { reads: 3, writes: 0, fresh: 1, outside: 1, versioned: true, ..PLAIN };
-/// The same where the change takes the session away: there is nothing to store.
+/// The same if the change removes the session: there is nothing to store.
 const ENDED: Setting = Setting { ending: true, ..REVALIDATED };
 
 #[test]

@@ -118,7 +118,7 @@ fn governed_and_pass_through_requests_arrive_over_http2() {
                 assert_eq!(arrived.all(name), [""; 0], "{name} of {line}");
             }
         }
-        // One for those that are judged, one for those that are passed, and one for a body that may be a side of a
+        // One for governed requests, one for pass-through requests, and one for a body that may be a side of a
         // conversation.
         assert_eq!(provider.connections(), 3);
     }

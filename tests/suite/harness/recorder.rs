@@ -57,7 +57,7 @@ impl Seen {
     }
 }
 
-/// What becomes of the connection after a response.
+/// What happens to the connection after a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     Keep,

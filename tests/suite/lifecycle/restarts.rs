@@ -299,7 +299,7 @@ fn no_request_fails_during_rolling_restarts() {
         load.go_on(100);
         let at = round % 2;
         let (address, admin) = (replicas[at].address, replicas[at].admin);
-        // Who looks after the replicas sends no more clients to one that is not ready.
+        // A load balancer sends no more clients to a replica that is not ready.
         let watch = thread::spawn({
             let ready = ready.clone();
             move || loop {

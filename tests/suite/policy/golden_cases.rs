@@ -101,7 +101,7 @@ struct File {
     cases: Vec<Case>,
 }
 
-/// A request and what becomes of it.
+/// A request and the decision on it.
 struct Case {
     name: String,
     /// The text before the `---`.

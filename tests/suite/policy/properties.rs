@@ -40,7 +40,7 @@ fn gateway(policy: Policy) -> Gateway {
     Gateway::new(vec![Upstream { policy, ..BASE.clone() }], b"secret")
 }
 
-/// What becomes of a body: the bytes to forward, or why not.
+/// The bytes to forward of a body, or the rejection.
 fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());

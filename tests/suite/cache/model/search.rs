@@ -1,4 +1,4 @@
-//! Breadth first through every state that a setting allows.
+//! Breadth-first search through all states of a setting.
 
 use super::world::{Label, Setting, World};
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub struct Report {
     pub states: usize,
     pub depth: usize,
-    /// Whether every state was looked at: what was not found before that may still be there.
+    /// Whether every state was visited: otherwise a violation may remain undiscovered.
     pub complete: bool,
     /// The shortest way to a stale response.
     pub stale: Option<Vec<String>>,
@@ -21,8 +21,8 @@ pub struct Report {
 /// More generations than are ever minted; other values of their size are names of readers and writers, and are above.
 pub const GENERATIONS: u128 = 100;
 
-/// Writes a state down. Generations are only ever compared with one another, so they are numbered as they come: two
-/// states that differ in nothing but the generations that happened to be minted are one.
+/// Serializes a state. Generations are only compared with each other, so they are numbered in their order: two states
+/// that differ only in the generations that were minted are the same.
 #[derive(Default)]
 struct Canonical {
     text: Vec<u8>,
@@ -62,13 +62,12 @@ fn fingerprint(world: &World) -> u128 {
     u128::from(first) << 64 | u128::from(canonical.finish())
 }
 
-/// Looks at every state, but no further behind those that are stale. Behind those that go back it goes on: where
-/// readers may see that, what is stale has to be looked for there too. `enough` says whether what was found is all that
-/// was looked for.
+/// Visits every state, except those after a stale read. It continues after a session that goes back: if readers may see
+/// that, stale reads are searched for there too. `enough` returns whether the result is sufficient.
 pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
     let began = Instant::now();
     let first = World::new(setting);
-    // Where a state came from, and by what.
+    // The predecessor of each state, and the step between them.
     let mut known: HashMap<u128, (u128, Label)> = HashMap::new();
     let own = fingerprint(&first);
     known.insert(own, (own, ("", 0)));
@@ -79,7 +78,7 @@ pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
         let mut next = Vec::new();
         for (from, world) in front {
             for (label, mut world) in world.successors() {
-                // What a step has shown is no part of the state that it leads to.
+                // What a step has shown to readers is not part of the next state.
                 let (stale, backwards) = (std::mem::take(&mut world.stale), std::mem::take(&mut world.backwards));
                 let way = || {
                     let mut way = trace(&known, from);

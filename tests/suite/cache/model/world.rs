@@ -11,45 +11,46 @@ mod readers;
 mod store;
 mod writers;
 
-/// What happens, how often at the most, and which part of the protocol is left out.
+/// A configuration of the model: how many reads and writes, how often each failure at most, and which part of the
+/// protocol is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub reads: usize,
     pub writes: usize,
-    /// Steps that come late or never, or whose answer is lost; and responses of the provider that are lost.
+    /// Steps of the store that run late or never, or whose result is lost, and lost responses of the provider.
     pub losses: u8,
-    /// Steps that are carried out a second time, later.
+    /// Steps that run a second time, later.
     pub repeats: u8,
     pub crashes: u8,
     pub evictions: u8,
-    /// How often marks run out, once their writes are over.
+    /// How often marks expire after their writes have ended.
     pub expiries: u8,
-    /// How often the store falls back to an older copy of itself.
+    /// How often the store falls back to an older copy.
     pub setbacks: u8,
     /// How often the provider may reject a write.
     pub rejections: u8,
     /// How often the provider may fail a read.
     pub failures: u8,
-    /// Whether the first write may change any session.
+    /// Whether the first write is upstream-wide.
     pub wide: bool,
-    /// How many of the writes, the first ones, are of unverified callers, and share a mark in their process.
+    /// How many of the writes (the first ones) are by unverified callers and share a mark in their process.
     pub sharing: usize,
-    /// Of sharing, parts left out: whether who joins a mark does without the store's confirmation; ...
+    /// Parts of sharing left out: whether a write joins a mark that the store has not confirmed; ...
     pub joined_unconfirmed: bool,
-    /// ... whether a mark ends as unchanged although not all of its writes left everything as it was; ...
+    /// ... whether a mark ends as unchanged although one of its writes changed something; ...
     pub changes_forgotten: bool,
-    /// ... whether a write whose outcome is not known leaves its mark like any other; ...
+    /// ... whether a write with an unknown outcome ends its mark like any other; ...
     pub left_unknown: bool,
-    /// ... and whether a mark that was ended is joined again.
+    /// ... and whether a write joins a mark that has ended.
     pub joined_again: bool,
     /// Whether the store compares before it fills, as the one in memory does.
     pub comparing: bool,
-    /// Whether all readers are in one process, and not every other one: then few of them can share a fetch.
+    /// Whether all readers are in one process, so that they can share a fetch, instead of alternating between two.
     pub together: bool,
-    /// Whether writes whose mark cannot be placed are forwarded all the same, and acknowledged once the store confirms
+    /// Whether writes whose mark cannot be set are forwarded anyway, and acknowledged once the store confirms
     /// their end.
     pub held: bool,
-    /// Whether local steps are apart from the steps of others that they follow: more states, and the same verdicts.
+    /// Whether local steps are separate from the steps that they follow: more states, with the same results.
     pub slowly: bool,
     pub unmarked: bool,
     pub overwriting: bool,
@@ -63,79 +64,79 @@ pub struct Setting {
     pub minted_by_clients: bool,
     /// Whether only a write that finds its own mark ends it.
     pub own_ends: bool,
-    /// Whether processes may stay with the server that was set aside, and it with them.
+    /// Whether processes may stay connected to the replaced server after a failover.
     pub split: bool,
-    /// Other protocols: writes delete what is stored, where this one marks and mints; ...
+    /// Other protocols: writes delete the entry instead of setting a mark and a new generation; ...
     pub deleting: bool,
-    /// ... and only who has the lease may fill.
+    /// ... and only the reader with the lease may fill.
     pub filled_by_lease: bool,
-    /// Whether nobody joins a fetch of another.
+    /// Whether readers never join a fetch.
     pub unjoined: bool,
-    /// How often the session changes at the provider without a write of the gateway's.
+    /// How often the session changes at the provider without a write through the gateway.
     pub outside: u8,
-    /// Whether every other such change takes the session away, so that its response cannot be stored.
+    /// Whether every other such change removes the session, so that the response cannot be stored.
     pub ending: bool,
-    /// How many of the readers, the last of them, want a fetch of their own.
+    /// How many of the readers (the last ones) send `no-cache`.
     pub fresh: usize,
-    /// How often a read of the provider shows the version before the last, and whether responses tell their version.
+    /// How often the provider returns the previous version, and whether responses contain their version.
     pub lags: u8,
     pub versioned: bool,
-    /// Whether a response replaces another that is newer.
+    /// Left out: the order of responses, so that an older one replaces a newer one.
     pub unordered: bool,
-    /// Whether what cannot be stored leaves what is.
+    /// Left out: an unstorable response drops the entry.
     pub unended: bool,
-    /// Whether a fetch is joined that began before what is known.
+    /// Left out: a fetch that began before a newer response is not joined.
     pub joined_late: bool,
-    /// Whether what a fetch brought is shown before it is kept.
+    /// Left out: a response is stored before it is given to readers.
     pub hasty: bool,
-    /// Whether readers ask by two names, each of which has entries of its own; writers use the first of them.
+    /// Whether readers use two host names, each with entries of its own; writers use the first.
     pub named: bool,
-    /// Whether the two names are those of two tenants, and writes delete the session of the first.
+    /// Whether the two host names are those of two tenants, and writes delete the session of the first.
     pub tenants: bool,
-    /// Whether a write marks what is known by its own name only.
+    /// Left out: a write marks the session under all host names.
     pub marked_apart: bool,
-    /// Whether a deletion is every tenant's.
+    /// Left out: a deletion belongs to one tenant.
     pub deleted_for_all: bool,
-    /// How many of the readers, the last of them, may not have stored what they fetch.
+    /// How many of the readers (the last ones) send `no-store`.
     pub no_store: usize,
     /// Whether responses are over at the next step of time, and are not remembered for longer than an older one may be on
     /// its way.
     pub short: bool,
-    /// Whether responses are never fresh, and do while they are refreshed or where the provider fails.
+    /// Whether responses are always stale, and served while they are refreshed or if the provider fails.
     pub windows: bool,
-    /// Whether a response that is shown and not stored leaves what is older.
+    /// Left out: a response that is served and not stored drops older ones.
     pub unsuperseded: bool,
-    /// Whether nothing is remembered of a response that is over early.
+    /// Left out: a response that expires early keeps older ones out.
     pub forgotten: bool,
-    /// Whether every other change without the gateway brings back what was there before.
+    /// Whether every other change without the gateway restores the previous content.
     pub returning: bool,
-    /// Whether it is forgotten when a response was known, so that only the starts of fetches are compared.
+    /// Left out: the time at which a response arrived, so that only the starts of fetches are compared.
     pub unlanded: bool,
-    /// Whether who waits for a fetch is shown what it brought although something else is stored.
+    /// Left out: a waiting reader gets the stored entry instead of an older response of the fetch.
     pub shown_apart: bool,
-    /// Whether a response that is the same once more says nothing of when the session was so.
+    /// Left out: an equal response confirms the entry.
     pub unrenewed: bool,
 }
 
 const PROCESSES: usize = 2;
-/// Longer than anything lasts here, where only marks run out.
+/// Longer than anything in the model; only marks expire.
 const EVER: u64 = 1 << 40;
-/// For how long older responses may be on their way: less than what is not over early lasts.
+/// How long older responses may be in flight: less than the TTL of entries that do not expire early.
 const KEPT: u64 = EVER / 2;
-/// What is between two eras on the clock that orders fetches, in microseconds.
+/// Microseconds between two eras on the clock that orders fetches.
 const BEGUN: u64 = 1_000;
-/// A mark outlasts no step of time.
+/// A mark expires at the next step of time.
 const GUARD: u64 = 1;
 /// The names of readers and writers are above all generations.
 const READERS: u128 = GENERATIONS;
 const WRITERS: u128 = 2 * GENERATIONS;
-/// Those of marks that writers share.
+/// The names of shared marks.
 const SHARED: u128 = 3 * GENERATIONS;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Store {
     session: CoherenceState,
-    /// What is marked under the second name, where names are marked apart.
+    /// The state under the second host name, with `marked_apart`.
     apart: CoherenceState,
     epoch: CoherenceState,
     /// By name.
@@ -166,19 +167,19 @@ struct Running {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Reads {
     Idle,
-    /// Its question is under way.
+    /// Its step is on the way to the store.
     Asks(Option<Token>, u8),
-    /// The epoch was read; the session's part is under way.
+    /// The epoch was read; the step for the session is on the way.
     KnowsEpoch(Option<Token>, u8, CoherenceState),
-    /// The session's part was carried out under this epoch; the epoch is still to be read.
+    /// The step for the session ran under this epoch; the epoch is still to be read.
     KnowsSession(Acquired<u8>, u8, CoherenceState),
-    /// The response is under way, or there: over this link, from this time on the store's clock.
+    /// The result is on the way, or has arrived: over this connection, from this time on the store's clock.
     Told(Acquired<u8>, ConnectionId, u64),
-    /// For the fetch of this reader, with what it is answered if the provider fails.
+    /// For the fetch of this reader, with the entry that it gets if the provider fails.
     Waits(usize, Option<u8>),
-    /// Since this time, as far as the store has said it.
+    /// Since this time, as far as the store has reported it.
     Bypasses(u64),
-    /// The provider has answered, and the store is to be told.
+    /// The provider has responded; the store must still be informed.
     Bypassed(u64, u8),
     Over,
 }
@@ -197,7 +198,7 @@ enum Writes {
     Marks(u8),
     /// At the provider.
     Forwarded(Where),
-    /// Nobody waits for it any more, but the provider may still carry it out.
+    /// No client waits for it any more, but the provider may still execute it.
     Late,
     /// Its outcome is known: this version, or none where it was rejected.
     Settles(Where, Option<u8>),
@@ -205,7 +206,7 @@ enum Writes {
     Records(Where, Option<u8>),
     /// It ends a mark that was shared, as unchanged or not.
     Ends(Where, Option<u8>, bool),
-    /// It hands over a mark that it shares, since nobody knows its outcome; whether the provider is done with it.
+    /// Its outcome is unknown, so it hands over its shared mark; whether the provider has finished it.
     HandsOver(Where, bool),
     Over,
 }
@@ -226,7 +227,7 @@ impl Where {
     }
 }
 
-/// A step that nobody waits for, which is carried out at some time or never. The last number is the era of its
+/// A step that no process waits for, and that runs at some time or never. The last number is the era of its
 /// connection.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Stray {
@@ -234,7 +235,7 @@ enum Stray {
     /// Of this writer, under this token.
     Begin(usize, u128, u8),
     End(usize, u128, bool, u8),
-    /// What this reader's fetch brought: see [`Now::entries`].
+    /// The response of this reader's fetch: see [`Now::entries`].
     Fill(usize, u8),
     Release(usize, u8),
 }
@@ -422,7 +423,7 @@ impl World {
         if self.setting.named { (reader + reader / 2) % 2 } else { 0 }
     }
 
-    /// Whether a reader asks for the session of the second tenant, which nobody writes.
+    /// Whether a reader reads the session of the second tenant, which no writer writes.
     fn is_of_others(&self, reader: usize) -> bool {
         self.setting.tenants && self.name_of(reader) == 1
     }

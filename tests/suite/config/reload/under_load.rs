@@ -79,7 +79,7 @@ impl Client {
         Client { token: token.to_owned(), session: format!("{SESSION}{number}"), count: 0 }
     }
 
-    /// What it asks for next: a write, reads through both upstreams of its provider, something that is passed.
+    /// Its next request: a write, reads through both upstreams of its provider, or a pass-through request.
     fn next(&mut self) -> [AcquireRequest; 5] {
         self.count += 1;
         let own = format!("/api/v2/sessions/{}", self.session);
@@ -182,7 +182,7 @@ fn no_request_fails_during_reloads() {
     let memory = || metric(&gateway, "process_resident_memory_bytes").unwrap();
     let (mut before, mut unchanged) = ((0.0, 0.0), 0);
     thread::scope(|scope| {
-        // Whatever fails in one of them fails the test, but not before the others are told to end.
+        // A failure of one client fails the test, after the others were stopped.
         let ended = (0..3)
             .map(|number| {
                 let client = Client::new(&token, number);

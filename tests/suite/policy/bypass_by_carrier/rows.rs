@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use std::io::Write;
 
-/// What becomes of the allowed change.
+/// The expected result of the allowed change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Good {
     /// It is rejected for its form.

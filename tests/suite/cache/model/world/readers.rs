@@ -137,7 +137,7 @@ impl World {
             self.stale |= if self.is_of_others(reader) { deleted } else { shown };
         }
         match next(found.clone(), connection_id, self.now.time, self.windows(reader)) {
-            // Who looks again begins no fetch: counted, there would be no end of states.
+            // A reader that polls begins no fetch: counting polls would make the number of states infinite.
             ReadStep::Respond(_) | ReadStep::Wait { .. } if self.setting.slowly => {
                 self.reads(reader, Reads::Told(found, connection_id, 0));
             }
@@ -225,7 +225,7 @@ impl World {
         FreshnessWindows { revalidate, error: window, ..FreshnessWindows::default() }
     }
 
-    /// It is answered with what is no longer fresh, and begins a fetch that nobody waits for.
+    /// It gets a stale entry, and begins a fetch in the background.
     fn refresh(&mut self, reader: usize, version: u8, stamp: Stamp, (connection_id, began): (ConnectionId, u64)) {
         let (joint, variant) = (self.joint(reader, stamp, connection_id), self.process_of_reader(reader));
         let fetch = Running { joint, stamp, began, leader: reader, brought: None };

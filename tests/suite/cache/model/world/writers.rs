@@ -203,7 +203,7 @@ impl World {
         self.now.writers[writer] = does;
     }
 
-    /// What becomes of a write whose mark could not be placed.
+    /// Continues a write whose mark could not be set.
     fn without_mark(&self) -> Writes {
         if self.setting.forwarded_without_mark || self.setting.held {
             Writes::Forwarded(Where::Unknown)
@@ -343,7 +343,7 @@ impl World {
         }
     }
 
-    /// The store has confirmed what it was told.
+    /// The store has confirmed the step.
     fn settled(&mut self, writer: usize, mark: Where, version: Option<u8>) {
         let own = self.mark_of(writer);
         if let Writes::Records(..) = self.now.writers[writer]

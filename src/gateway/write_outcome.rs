@@ -248,16 +248,6 @@ fn status_meaning(status: StatusCode) -> StatusMeaning {
 }
 
 impl WriteOutcome {
-    /// The outcome of a write that changed something, and says nothing more.
-    pub const CHANGED: WriteOutcome = WriteOutcome::End(Settled {
-        version: None,
-        unchanged: false,
-        deleted_for: None,
-        lifted: false,
-        tenant: DEFAULT_TENANT,
-        purged: 0,
-    });
-
     /// The outcome of a write that certainly changed nothing, or never reached the provider.
     pub const UNCHANGED: WriteOutcome = WriteOutcome::End(Settled {
         version: None,

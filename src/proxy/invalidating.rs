@@ -166,7 +166,7 @@ impl Sending {
         for mark in marks {
             sessions.end(mark, write_outcome).await;
         }
-        if if_accepted && write_outcome == WriteOutcome::CHANGED {
+        if if_accepted && status.is_some_and(|status| status.is_success()) {
             runtime.service.invalidate_all(&upstream).await;
         }
         let (_, response, read) = sent.map_err(|failure| failure.rejection)?;

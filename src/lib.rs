@@ -95,6 +95,7 @@
 //! - **A limit of request heads**: `HeadLimits` in `wire/http1/error.rs`. `wire/http1/head.rs` checks the bytes of
 //!   HTTP/1, `wire/http1/fields.rs` the fields of HTTP/2 (`proxy/head.rs` calls it). `config/clients.rs` reads it; then
 //!   as for an option.
+//! - **A provider**: see CONTRIBUTING.md.
 //! - **A provider's route**: its row in [`dialect`], and a new [`model::Operation`] only if none has the same meaning
 //!   for policy, cache and metrics. Then the simulated provider in [`sandbox`], cases in `tests/cases`, and
 //!   `docs/operations.md`.

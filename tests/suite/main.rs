@@ -86,6 +86,7 @@ mod identity {
 /// What holds for each dialect.
 mod dialects {
     mod contract;
+    mod effects;
     mod rejections;
 }
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 use sessiongate::dialect::path::canonical_below;
-use sessiongate::dialect::{DIALECTS, Dialect, InvalidationRule, PathPart, Route, RouteMatch, RuleEffect};
+use sessiongate::dialect::{DIALECTS, Dialect, InvalidationRule, PathPart, Query, Route, RouteMatch, RuleEffect};
 use sessiongate::model::Rejection;
 use std::collections::BTreeSet;
 
@@ -159,6 +159,15 @@ fn routes_and_protected_paths_belong_together() {
                 faults.push(format!("{path} is below no root"));
             }
         }
+        for path in dialect.unprotected_paths {
+            if canonical_below(path, dialect.protected_paths).is_none() {
+                faults.push(format!("{path} is not protected anyway"));
+            }
+            let found = matched(dialect, "DELETE", path);
+            if matches!(found, Ok(RouteMatch::Governed { .. }) | Err(_)) {
+                faults.push(format!("{path}: {found:?}"));
+            }
+        }
         for prefix in dialect.protected_paths.iter().filter(|prefix| CLOSED.iter().all(|(own, _)| own != *prefix)) {
             if !paths.iter().any(|path| canonical_below(path, &[prefix]).is_some()) {
                 faults.push(format!("{prefix} protects no route"));
@@ -178,9 +187,18 @@ fn lists_name_each_thing_once() {
         };
         check("roots".into(), dialect.roots);
         check("protected paths".into(), dialect.protected_paths);
+        check("unprotected paths".into(), dialect.unprotected_paths);
+        let names = &dialect.names;
+        let optional = [names.session, names.metadata, names.session_id, names.session_token, names.lifetime];
+        let known: Vec<&str> = optional.into_iter().flatten().chain([names.id, names.error]).collect();
+        check("fields".into(), &known);
+        check("expiries".into(), names.expiries);
+        check("lockout IDs".into(), dialect.lockout_ids);
         for route in dialect.routes {
             let place = format!("{} {}", route.method, path_of(route.path));
             check(format!("scopes of {place}"), route.scopes);
+            let (Query::Parameters(names) | Query::SessionToken(names)) = route.query;
+            check(format!("query of {place}"), names);
         }
         for (at, rule) in dialect.invalidating.iter().enumerate() {
             for part in rule.path {

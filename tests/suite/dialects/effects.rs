@@ -1,0 +1,172 @@
+//! What each dialect's routes mean for the cache, and what each option of a policy means for each dialect. A new
+//! dialect needs no change here.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Map, Value, json};
+use sessiongate::config::{self, Compiled, Environment};
+use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, MemberType, PathPart, Route};
+use sessiongate::gateway::{Changes, Credential, Gateway, RequestHead, Routed, WriteDecision};
+use std::path::Path;
+
+/// No variables, no files.
+struct Nothing;
+
+impl Environment for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Err("there is none".into())
+    }
+}
+
+/// A configuration with one upstream of a dialect, which caches and has this policy.
+fn compiled(dialect: &Dialect, policy: &str) -> Compiled {
+    let name = dialect.name;
+    let text = format!(
+        "upstreams: {{ up: {{ dialect: {name}, url: https://idp.test, auth: forward, cache: {{}}, policy: p }} }}\n\
+         policies: {{ p: {{ {policy} }} }}\n"
+    );
+    config::compile("contract", &text, &Nothing, [7; 32]).unwrap_or_else(|faults| panic!("{text}{faults:?}"))
+}
+
+fn path_of(route: &Route) -> String {
+    let parts = route.path.iter().map(|part| match part {
+        PathPart::Word(word) => word,
+        _ => "v1",
+    });
+    parts.fold(String::new(), |path, part| path + "/" + part)
+}
+
+/// A body that names what the operation needs.
+fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
+    let mut members = Map::new();
+    match (route.call, route.body) {
+        (None, BodyKind::Nothing) => return None,
+        (None, BodyKind::Metadata(name)) => drop(members.insert(name.into(), json!({ "k": "v" }))),
+        (None, BodyKind::Revocation(body)) => {
+            let first = body.one_of.first()?;
+            let member = body.members.iter().find(|member| member.name == *first).unwrap();
+            let value = match member.member_type {
+                MemberType::Session | MemberType::User | MemberType::Text(_) => json!("v1"),
+                MemberType::Boolean => json!(true),
+                MemberType::TextList { .. } => json!(["v1"]),
+            };
+            members.insert((*first).into(), value);
+        }
+        (Some(call), _) => {
+            let session = dialect.names.session_id.filter(|_| call.is_rpc && route.effect.needs_session());
+            members.extend(session.map(|name| (name.to_owned(), json!("v1"))));
+            let token = dialect.names.session_token.filter(|_| call.takes_session_token);
+            members.extend(token.map(|name| (name.to_owned(), json!("t1"))));
+        }
+    }
+    Some(Value::Object(members)).filter(|_| route.takes_body())
+}
+
+/// What a request on a route is for the cache: a place, or what it makes stale.
+fn decided(gateway: &Gateway, dialect: &Dialect, route: &Route) -> Result<String, String> {
+    let (method, path) = (Method::from_bytes(route.method.as_bytes()).unwrap(), path_of(route));
+    let body = body_of(dialect, route).map(|body| body.to_string()).unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", HeaderValue::from_static("Bearer t"));
+    if !body.is_empty() {
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("content-length", body.len().into());
+    }
+    let head = RequestHead {
+        listener: "",
+        method: &method,
+        path: &path,
+        query: None,
+        host: "gateway.test",
+        headers: &headers,
+        http2: false,
+        trusted: false,
+    };
+    let governed = match gateway.route(head) {
+        Ok(Routed::Governed(governed)) => governed,
+        Ok(Routed::Invalidating(_)) => return Ok("passed through".into()),
+        found => return Err(format!("{found:?}")),
+    };
+    let credential = Credential::Forwarded(Bytes::from_static(b"t"));
+    let authorized = governed.authorize(credential).map_err(|why| format!("{why:?}"))?;
+    let request = authorized.read_body(gateway, Bytes::from(body)).map_err(|why| format!("{why:?}"))?;
+    if request.reads() {
+        let read = request.read(gateway).map_err(|why| format!("{why:?}"))?;
+        return Ok(if read.key().is_some() { "cached" } else { "not cached" }.into());
+    }
+    match request.decide(None) {
+        Ok(WriteDecision::Forward(write)) => Ok(match write.changes() {
+            Changes::Session(_) => "one session".into(),
+            Changes::AnySession => "any session".into(),
+            Changes::Nothing => "no session".into(),
+        }),
+        found => Err(format!("{found:?}")),
+    }
+}
+
+#[test]
+fn each_route_has_its_effect_on_the_cache() {
+    let mut faults = Vec::new();
+    for dialect in DIALECTS {
+        let gateway = compiled(dialect, "").config.gateway;
+        for route in dialect.routes {
+            let found = decided(&gateway, dialect, route);
+            let expected: &[&str] = match route.effect {
+                Effect::ReadsSession => &["cached"],
+                // Lists of calls are passed through.
+                Effect::ListsSessions => &["not cached", "passed through"],
+                Effect::Reads(_) => &["not cached"],
+                Effect::ChangesSession | Effect::EndsSession => &["one session"],
+                Effect::EndsUserSessions if route.names_user() => &["any session"],
+                // What the body does not name does not end.
+                Effect::EndsUserSessions => &["any session", "no session"],
+                Effect::ChangesAny => &["any session"],
+                Effect::CreatesSession | Effect::Nothing(_) => &["no session"],
+            };
+            let has_reason = match route.effect {
+                Effect::Reads(reason) | Effect::Nothing(reason) => reason.contains(' '),
+                _ => true,
+            };
+            let is_read = route.effect.reads() == (route.method == "GET") || route.is_rpc() || route.call.is_some();
+            if !found.as_ref().is_ok_and(|found| expected.contains(&found.as_str())) || !has_reason || !is_read {
+                let (name, method, effect) = (dialect.name, route.method, route.effect);
+                faults.push(format!("{name} {method} {}: {effect:?}, but {found:?}", path_of(route)));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Whether a dialect has what an option of a policy is about.
+type Has = fn(&Dialect) -> bool;
+
+/// The options of a policy.
+const OPTIONS: [(&str, Has); 12] = [
+    ("wipe: reject", |dialect| dialect.names.metadata.is_some()),
+    ("keys: { allowed: [a] }", |dialect| dialect.names.metadata.is_some()),
+    ("keys: { required: [a] }", |dialect| dialect.names.metadata.is_some()),
+    ("keys: { protected: [a] }", |dialect| dialect.names.metadata.is_some()),
+    ("fields: { a: { one_of: [b] } }", |dialect| dialect.names.metadata.is_some()),
+    ("limits: { properties: 1 }", |dialect| dialect.names.metadata.is_some()),
+    ("normalize: { trim: true }", |dialect| dialect.names.metadata.is_some()),
+    ("mode: audit, wipe: reject", |dialect| dialect.names.metadata.is_some()),
+    ("lifetime: { max: 1h }", |dialect| dialect.names.lifetime.is_some()),
+    ("session_token: required", |dialect| dialect.names.session_token.is_some()),
+    ("checks: { allowed: [password] }", |dialect| dialect.names.checks.is_some()),
+    ("challenges: { return_code: reject }", |dialect| dialect.names.challenges.is_some()),
+];
+
+#[test]
+fn an_option_without_an_effect_causes_a_warning() {
+    for dialect in DIALECTS {
+        for (option, has) in OPTIONS {
+            let warnings = compiled(dialect, option).warnings;
+            let warned = warnings.iter().any(|warning| warning.to_string().contains("upstream `up`"));
+            assert_eq!(warned, !has(dialect), "{}, {option}: {warnings:?}", dialect.name);
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod auth0;
 mod call;
 mod credential;
 mod names;
+mod okta;
 pub mod path;
 mod pattern;
 mod provider_api;
@@ -21,6 +22,7 @@ pub use auth0::AUTH0;
 pub use call::DecodedBody;
 pub use credential::{BEARER, CredentialPlace, ReadOnlyScopes, Scopes};
 pub use names::{Challenges, Checks, Names, Version};
+pub use okta::OKTA;
 pub use pattern::{InvalidationRule, PathPart, RuleEffect};
 pub use provider_api::{Dialect, Logout, NotFoundMeaning};
 pub use provider_headers::{Cors, ProviderHeaders, TrustedHeader, TrustedValue};
@@ -33,7 +35,7 @@ pub use session_list::SessionList;
 pub use zitadel::ZITADEL;
 
 /// Every dialect. The configuration, the documentation and the tests read this list.
-pub static DIALECTS: &[&Dialect] = &[&AUTH0, &ZITADEL];
+pub static DIALECTS: &[&Dialect] = &[&AUTH0, &ZITADEL, &OKTA];
 
 /// The dialect that renders the rejection of a request that no upstream matches.
 pub static UNMATCHED: &Dialect = &AUTH0;

@@ -104,6 +104,11 @@ mod observability {
     mod traces;
 }
 
+/// Okta's Sessions API (preview).
+mod okta {
+    mod sessions;
+}
+
 /// The policy, whichever provider and carrier a write uses.
 mod policy {
     mod bypass_by_carrier;

@@ -1,5 +1,4 @@
-//! Golden cases of the pure core. Each case in `tests/cases/{auth0,zitadel}/*.txt` is a request and the gateway's
-//! decision.
+//! Golden cases of the pure core. Each case in `tests/cases/DIALECT/*.txt` is a request and the gateway's decision.
 //!
 //! A file begins with a part of a configuration (`policy:`, `upstream:` or a whole `config:`) and contains any number of
 //! cases. `UPDATE_CASES=1` rewrites the expectations; review the difference.
@@ -25,13 +24,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use sessiongate::config::{self, Environment};
-use sessiongate::dialect::{AUTH0, Dialect, ZITADEL};
+use sessiongate::dialect::{AUTH0, DIALECTS, Dialect, ZITADEL};
 use sessiongate::gateway::{
     BodySize, CallerCheck, Changes, Credential, Gateway, RequestHead, Routed, Unmatched, Upstream, WriteDecision,
 };
 use sessiongate::model::{Field, Operation, Rejection};
 use sessiongate::policy::Need;
 use sessiongate::sandbox::auth0::{Options, Tenant};
+use sessiongate::sandbox::okta::Org;
 use sessiongate::token::{KeySet, VerificationError, install_crypto_provider, verify};
 use sessiongate::wire::carrier::Carrier;
 use std::fmt::Write;
@@ -48,7 +48,9 @@ fn every_case_gives_the_recorded_result() {
     install_crypto_provider();
     let update = std::env::var_os("UPDATE_CASES").is_some();
     let tenant = Tenant::new(ISSUER, Options::default(), [3; 32]).unwrap();
-    let keys = KeySet::parse(key_set(&tenant).as_bytes(), &[Algorithm::RS256]).unwrap();
+    let org = Org::new(ISSUER).unwrap();
+    let parsed = |document: String| KeySet::parse(document.as_bytes(), &[Algorithm::RS256]).unwrap();
+    let (keys, keys_of_org) = (parsed(key_set(&tenant)), parsed(org.key_set().to_string()));
     let mut faults = String::new();
     let mut count = 0;
     for path in files() {
@@ -56,9 +58,14 @@ fn every_case_gives_the_recorded_result() {
         let mut file = File::parse(&text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
         file.dialect = path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
         let gateway = file.gateway(&path);
+        let (signer, keys) = match file.dialect.as_str() {
+            "auth0" => (Signer::Auth0(&tenant), &keys),
+            "okta" => (Signer::Okta(&org), &keys_of_org),
+            _ => (Signer::Opaque, &keys),
+        };
         for case in &mut file.cases {
             count += 1;
-            let found = case.decide(&gateway, (file.dialect == "auth0").then_some(&tenant), &keys);
+            let found = case.decide(&gateway, signer, keys);
             // As expectations are read: the end of a file is no part of them.
             let found = found.trim_end().to_owned();
             if found != case.expected && !update {
@@ -82,15 +89,23 @@ fn every_case_gives_the_recorded_result() {
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let folders = ["auth0", "zitadel"].map(|dialect| std::fs::read_dir(folder.join(dialect)).unwrap());
-    let mut files: Vec<PathBuf> = folders
-        .into_iter()
-        .flatten()
+    let mut files: Vec<PathBuf> = DIALECTS
+        .iter()
+        .flat_map(|dialect| std::fs::read_dir(folder.join(dialect.name)).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "txt"))
         .collect();
     files.sort();
     files
+}
+
+/// Who signs the tokens of requests.
+#[derive(Clone, Copy)]
+enum Signer<'a> {
+    Auth0(&'a Tenant),
+    Okta(&'a Org),
+    /// Tokens are opaque.
+    Opaque,
 }
 
 /// A file of cases.
@@ -154,6 +169,7 @@ impl File {
             let auth = match upstream.contains("    auth:") {
                 true => String::new(),
                 false if dialect == "zitadel" => "    auth: forward\n".to_owned(),
+                false if dialect == "okta" => format!("    auth: {{ issuer: {ISSUER}, audience: {ISSUER} }}\n"),
                 false => format!("    auth: {{ issuer: {ISSUER}/, audience: {ISSUER}/api/v2/ }}\n"),
             };
             format!(
@@ -193,9 +209,8 @@ struct Parsed {
 }
 
 impl Case {
-    /// `tenant` signs tokens; without one the token is opaque.
-    fn decide(&self, gateway: &Gateway, tenant: Option<&Tenant>, keys: &KeySet) -> String {
-        let request = self.parse(tenant);
+    fn decide(&self, gateway: &Gateway, signer: Signer, keys: &KeySet) -> String {
+        let request = self.parse(signer);
         let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let carrier = carrier(request.uri.path(), text("content-type"));
         let head = RequestHead {
@@ -251,7 +266,7 @@ impl Case {
         Some(all.into_iter().find(|one| one.name() == name).unwrap_or_else(|| panic!("{}: no {name}", self.name)))
     }
 
-    fn parse(&self, tenant: Option<&Tenant>) -> Parsed {
+    fn parse(&self, signer: Signer) -> Parsed {
         let lines: Vec<&str> = self.request.lines().skip_while(|line| line.starts_with('#')).collect();
         let (orders, rest): (Vec<&str>, Vec<&str>) = {
             let at = lines.iter().position(|line| !line.starts_with('>')).unwrap_or(lines.len());
@@ -271,17 +286,19 @@ impl Case {
         let target = expand(words.next().unwrap());
         let target = String::from_utf8_lossy(&target).into_owned();
         let uri = Uri::builder().path_and_query(target.split('#').next().unwrap()).build();
-        let opaque = || (order("token") != Some("none")).then(|| "pat".to_owned());
-        let token = tenant.map_or_else(opaque, |tenant| bearer_of(order("token"), order("scopes"), tenant));
-        let takes_json = method == Method::PATCH || (tenant.is_none() && method == Method::POST);
+        let token = bearer_of(order("token"), order("scopes"), signer);
+        let takes_json = method == Method::PATCH || (matches!(signer, Signer::Opaque) && method == Method::POST);
         let headers = headers(takes_json, &rest[1..end], token, body.len());
-        let current = order("current").map(|text| match tenant {
-            Some(_) if target.contains("/refresh-tokens/") => {
+        let current = order("current").map(|text| match signer {
+            Signer::Auth0(_) if target.contains("/refresh-tokens/") => {
                 let shown = format!("{{\"refresh_token_metadata\":{text}}}");
                 shown_metadata(&AUTH0, Operation::UpdateRefreshToken, shown)
             }
-            Some(_) => shown_metadata(&AUTH0, Operation::UpdateSession, format!("{{\"session_metadata\":{text}}}")),
-            None => {
+            Signer::Auth0(_) => {
+                shown_metadata(&AUTH0, Operation::UpdateSession, format!("{{\"session_metadata\":{text}}}"))
+            }
+            Signer::Okta(_) => panic!("sessions have no metadata"),
+            Signer::Opaque => {
                 let shown = format!("{{\"session\":{{\"metadata\":{text}}}}}");
                 shown_metadata(&ZITADEL, Operation::UpdateSession, shown)
             }
@@ -295,11 +312,12 @@ fn shown_metadata(dialect: &Dialect, operation: Operation, response: String) -> 
     dialect.metadata_in_response(route, &Bytes::from(response)).unwrap()
 }
 
-fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Option<String> {
+fn bearer_of(token: Option<&str>, scopes: Option<&str>, signer: Signer) -> Option<String> {
     let now = now();
     let claims = match token {
         None => json!({}),
         Some("none") => return None,
+        _ if matches!(signer, Signer::Opaque) => return Some("pat".into()),
         Some("expired") => json!({ "exp": now - 3600 }),
         Some("not-yet-valid") => json!({ "nbf": now + 3600 }),
         Some("other-audience") => json!({ "aud": "https://other.test/" }),
@@ -307,7 +325,7 @@ fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Opti
         Some("other-issuer") => json!({ "iss": "https://other.test/" }),
         Some("no-expiry") => json!({ "exp": null }),
         Some("forged") => {
-            let good = tenant.sign(json!({ "scope": ALL_SCOPES }));
+            let good = bearer_of(None, None, signer).unwrap();
             let (head, signature) = good.rsplit_once('.').unwrap();
             let first = if signature.starts_with('A') { 'B' } else { 'A' };
             return Some(format!("{head}.{first}{}", &signature[1..]));
@@ -317,8 +335,19 @@ fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Opti
         Some(other) => panic!("no token of the kind {other}"),
     };
     let mut claims = claims;
-    claims["scope"] = Value::from(scopes.unwrap_or(ALL_SCOPES));
-    Some(tenant.sign(claims))
+    match signer {
+        Signer::Auth0(tenant) => {
+            claims["scope"] = Value::from(scopes.unwrap_or(ALL_SCOPES));
+            Some(tenant.sign(claims))
+        }
+        Signer::Okta(org) => {
+            if let Some(scopes) = scopes {
+                claims["scp"] = scopes.split(' ').collect();
+            }
+            Some(org.sign(claims))
+        }
+        Signer::Opaque => Some("pat".into()),
+    }
 }
 
 fn headers(takes_json: bool, lines: &[&str], token: Option<String>, length: usize) -> HeaderMap {

@@ -5,7 +5,10 @@ use sessiongate::dialect::{DIALECTS, Dialect};
 
 #[test]
 fn dialects() {
-    let rows = DIALECTS.iter().map(|dialect| format!("| `{}` | {} |\n", dialect.name, dialect.title));
+    let rows = DIALECTS.iter().map(|dialect| {
+        let preview = if dialect.preview { " (preview)" } else { "" };
+        format!("| `{}` | {}{preview} |\n", dialect.name, dialect.title)
+    });
     let rows: String = rows.collect();
     generated_part("docs/configuration.md", "dialects", &format!("| Dialect | Provider |\n|---|---|\n{rows}"));
 }

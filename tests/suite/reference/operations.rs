@@ -1,7 +1,7 @@
 //! The operations of each dialect: `docs/operations.md`.
 
 use crate::harness::generated_part;
-use sessiongate::dialect::{DIALECTS, Dialect, Effect, PathPart, Route};
+use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, PathPart, Route};
 use sessiongate::telemetry::Label;
 
 fn path(route: &Route) -> String {
@@ -25,6 +25,9 @@ fn effect(route: &Route) -> String {
         Effect::Reads(why) => format!("not cached: {why}"),
         Effect::ChangesSession => "invalidates the session".into(),
         Effect::EndsSession => "invalidates the session, which gets 404 for `ttl`".into(),
+        Effect::EndsUserSessions if route.names_user() && matches!(route.body, BodyKind::Nothing) => {
+            "invalidates every session".into()
+        }
         Effect::EndsUserSessions if route.names_user() => {
             "invalidates every session; if the body names a session, only that, which gets 404 for `ttl`".into()
         }

@@ -1,0 +1,177 @@
+//! Okta's Sessions API (preview): sessions of the Classic Engine, by ID.
+//!
+//! Sources: Okta's Management API description (`okta-management-openapi-spec`, 2024.09.2: paths, methods, scopes), its
+//! pages "Sessions" (404 for an invalid session, `Prefer: return=minimal`), "Error codes", "Org authorization server"
+//! and "IP address" (`X-Forwarded-For`), its SDK for Java (`forgetDevices`), and its support article "Invalidate
+//! Individual Sessions in Okta Identity Engine via API": the Identity Engine has no sessions by ID.
+//!
+//! A session has no metadata, and a caller can set nothing of it: a policy has nothing to evaluate. It has no version
+//! either. Administrators' roles limit what a caller may see, so callers share no cached response.
+//!
+//! `/api/v1/sessions/me` and `/api/v1/users/me` belong to a cookie, and `/idp/myaccount` to a user's own token. Only
+//! Okta can check these, so their writes invalidate once Okta has accepted them.
+
+use super::PathPart::{OneOf, Rest, Session, User, Word};
+use super::rejections::{MAX_TEXT, Override, ProviderError, RejectionFormat, of};
+use super::{
+    BEARER, BodyKind, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
+    ReadOnlyScopes, Route, Scopes,
+};
+use crate::model::{Operation, Reason, claim};
+use crate::policy::Limits;
+use crate::wire::OwnResponse;
+use crate::wire::carrier::Carrier;
+use serde_json::json;
+
+const API: PathPart = Word("api");
+const V1: PathPart = Word("v1");
+const SESSIONS: PathPart = Word("sessions");
+const USERS: PathPart = Word("users");
+const SESSION: &[PathPart] = &[API, V1, SESSIONS, Session];
+const REFRESH: &[PathPart] = &[API, V1, SESSIONS, Session, Word("lifecycle"), Word("refresh")];
+const USER_SESSIONS: &[PathPart] = &[API, V1, USERS, User, SESSIONS];
+
+const MANAGE: &[&str] = &["okta.sessions.manage"];
+
+const fn row(
+    method: &'static str,
+    path: &'static [PathPart],
+    operation: Operation,
+    effect: Effect,
+    scopes: &'static [&'static str],
+) -> Route {
+    Route {
+        method,
+        path,
+        operation,
+        effect,
+        scopes,
+        query: Query::Parameters(&[]),
+        body: BodyKind::Nothing,
+        call: None,
+    }
+}
+
+static ROUTES: &[Route] = &[
+    row("GET", SESSION, Operation::ReadSession, Effect::ReadsSession, &["okta.sessions.read"]),
+    row("DELETE", SESSION, Operation::RevokeSession, Effect::EndsSession, MANAGE),
+    // It only moves `expiresAt`.
+    row("POST", REFRESH, Operation::UpdateSession, Effect::ChangesSession, MANAGE),
+    Route {
+        query: Query::Parameters(&["oauthTokens", "forgetDevices"]),
+        ..row("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, Effect::EndsUserSessions, &["okta.users.manage"])
+    },
+];
+
+/// Sign-in without a credential, and resources that no session contains and no session depends on.
+const UNRELATED: PathPart = OneOf(&[
+    "apps",
+    "authn",
+    "authorizationservers",
+    "brands",
+    "captchas",
+    "domains",
+    "email-domains",
+    "email-servers",
+    "eventhooks",
+    "hook-keys",
+    "inlinehooks",
+    "logs",
+    "logstreams",
+    "mappings",
+    "meta",
+    "registration",
+    "templates",
+    "trustedorigins",
+]);
+
+/// `docs/invalidation.md` gives the reasons.
+static RULES: &[InvalidationRule] = &[
+    InvalidationRule::keeps(&[API, V1, UNRELATED, Rest]),
+    // A new user, group or session is in no cached session.
+    InvalidationRule::keeps(&[API, V1, OneOf(&["groups", "sessions", "users"])]).with("POST"),
+    InvalidationRule::if_accepted(&[API, V1, OneOf(&["sessions", "users"]), Word("me"), Rest]),
+    InvalidationRule::if_accepted(&[Word("idp"), Word("myaccount"), Rest]),
+    InvalidationRule::changes(&[API, V1, PathPart::Any, Rest]),
+];
+
+/// Okta.
+pub static OKTA: Dialect = Dialect {
+    name: "okta",
+    title: "Okta: sessions of the Classic Engine, by ID",
+    preview: true,
+    roots: &["/api/v1", "/idp/myaccount"],
+    // Only sessions: `POST /api/v1/sessions` exchanges a session token, and needs no credential.
+    protected_paths: &["/api/v1/sessions/{}", "/api/v1/users/{}/sessions"],
+    unprotected_paths: &["/api/v1/sessions/me"],
+    routes: ROUTES,
+    invalidating: RULES,
+    // `/oauth2/v1/logout` has an ID token, which does not name a session of this API.
+    logouts: &[],
+    credentials: &[BEARER],
+    token_type: Some("application/okta-internal-at+jwt"),
+    scopes: Scopes { claim: claim!("scp"), read_only: ReadOnlyScopes::Suffix(".read"), decide: false },
+    headers: ProviderHeaders {
+        reads_forwarded: true,
+        stripped: &[],
+        trusted_peer: &[],
+        // Okta may read a cookie where the token is not valid.
+        cache_key: &["cookie"],
+        software: &[],
+        cors: None,
+    },
+    names: Names {
+        session: None,
+        id: "id",
+        metadata: None,
+        expiries: &["expiresAt"],
+        version: None,
+        write_details: None,
+        sessions: None,
+        session_id: None,
+        session_token: None,
+        lifetime: None,
+        checks: None,
+        challenges: None,
+        error: "errorCode",
+    },
+    // Okta documents no limits: IDs of sessions have 20 to 25 characters, and logins at most 100.
+    session_id_length: 128,
+    refresh_token_id_length: 0,
+    user_id_length: 100,
+    limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
+    has_grpc: false,
+    is_shared_between_callers: false,
+    not_found: NotFoundMeaning::Error("E0000007"),
+    empty_map_clears: false,
+    bad_request_has_effects: false,
+    lockout_ids: &[],
+    rejections: RejectionFormat { overrides: OVERRIDES, shape },
+};
+
+/// Okta's codes in the same case. Others are that of a request that is not valid, or of a failure.
+static OVERRIDES: &[Override] = &[
+    of(&[Reason::UnknownOperation, Reason::NoUpstream]).code("E0000008"),
+    of(&[Reason::Method]).code("E0000022").text("The endpoint does not support the provided HTTP method"),
+    of(&[Reason::Deleted]).code("E0000007").text("Not found: Resource not found (Session)"),
+    of(&[Reason::CredentialMissing, Reason::CredentialMalformed, Reason::TokenExpired]).code("E0000011"),
+    of(&[Reason::TokenSignature, Reason::TokenAudience, Reason::TokenInvalid]).code("E0000011"),
+    of(&[Reason::Scope]).code("E0000006"),
+    of(&[Reason::Malformed]).code("E0000003"),
+    of(&[Reason::ContentType, Reason::ContentCoding]).code("E0000021"),
+    of(&[Reason::TooManyWrites, Reason::SourceBusy]).code("E0000047"),
+];
+
+/// An error as Okta reports it. `errorId` names the reason, where Okta's identifies the occurrence.
+fn shape(error: &ProviderError, _: Carrier) -> OwnResponse {
+    let fallback = if error.status.is_server_error() { "E0000009" } else { "E0000001" };
+    let code = error.code.unwrap_or(fallback);
+    let body = json!({
+        "errorCode": code,
+        "errorSummary": error.sentence(MAX_TEXT),
+        "errorLink": code,
+        "errorId": format!("gateway-{}", error.rejection.name()),
+        "errorCauses": [],
+    });
+    OwnResponse::new(error.status, "application/json", body.to_string())
+}

@@ -287,7 +287,7 @@ fn challenges_of(names: &Challenges, root: &Object) -> (Vec<Challenge>, Vec<Stri
         let FieldValue::Message(inner) = &item.value else {
             return None;
         };
-        // For SMS the field is a boolean and may be false; for email it is a message and counts if present.
+        // The field is a boolean, which may be false, or a message, which counts if present.
         let returned = inner.item(names.return_code).filter(|item| !matches!(item.value, FieldValue::Bool(false)));
         let returns_code = returned.is_some();
         let kind = match item.field.name {

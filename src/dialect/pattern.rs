@@ -64,7 +64,7 @@ impl InvalidationRule {
     }
 
     /// Limits the rule to this method.
-    pub const fn with(self, method: &'static str) -> InvalidationRule {
+    pub const fn with_method(self, method: &'static str) -> InvalidationRule {
         InvalidationRule { method: Some(method), ..self }
     }
 }

@@ -228,17 +228,18 @@ impl Dialect {
 
     fn check_refresh_token_id(&self, text: &str) -> Result<(), Rejection> {
         // Refresh token IDs allow the same characters as session IDs.
-        SessionId::parse(text, self.refresh_token_id_length).map(drop).ok_or(Rejection::RefreshTokenId)
+        let limit = self.refresh_token_id_length;
+        SessionId::parse(text, limit).map(drop).ok_or(Rejection::RefreshTokenId(limit))
     }
 
     fn check_user_id(&self, part: &str) -> Result<(), Rejection> {
         let fits = |id: &String| id.encode_utf16().count() <= self.user_id_length;
-        path::decoded_part(part).filter(fits).map(drop).ok_or(Rejection::UserId)
+        path::decoded_part(part).filter(fits).map(drop).ok_or(Rejection::UserId(self.user_id_length))
     }
 
     /// Parses a session ID.
     pub fn session_id(&self, text: &str) -> Result<SessionId, Rejection> {
-        SessionId::parse(text, self.session_id_length).ok_or(Rejection::SessionId)
+        SessionId::parse(text, self.session_id_length).ok_or(Rejection::SessionId(self.session_id_length))
     }
 
     /// The path at the provider of an operation whose path has no variable but the session.

@@ -111,7 +111,7 @@ fn change(edit: Edit) -> Option<Change> {
         Edit::Set { field, value } => Some(Change::Text(field, value)),
         Edit::Remove { field } => Some(Change::Remove(field)),
         Edit::Insert { key, value } => Some(Change::Add(key, value)),
-        // Writes of this provider have no lifetime.
+        // Only messages with a schema have a lifetime.
         Edit::Lifetime(_) => None,
     }
 }

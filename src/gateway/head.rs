@@ -160,14 +160,14 @@ fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<Stri
 }
 
 /// Accepts only the session's token, in one of its spellings.
-fn session_token(names: &[&str], query: &str) -> Result<Option<String>, Rejection> {
+fn session_token(names: &'static [&'static str], query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
     }
-    let (name, token) = query.split_once('=').ok_or(Rejection::Query(&[]))?;
+    let (name, token) = query.split_once('=').ok_or(Rejection::Query(names))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=%:".contains(&b);
     let good = names.contains(&name) && token.bytes().all(plain);
-    if good { Ok(Some(token.to_owned())) } else { Err(Rejection::Query(&[])) }
+    if good { Ok(Some(token.to_owned())) } else { Err(Rejection::Query(names)) }
 }
 
 /// What the provider's response depends on, if it depends on the caller: the credential, the organization, and the

@@ -97,13 +97,15 @@ reasons! {
     Header(name: &'static str, fault: &'static str) = client(400, InvalidArgument, "the header `{name}` {fault}");
 
     /// The session ID has an invalid form.
-    SessionId = client(400, InvalidArgument, "invalid session ID");
+    SessionId(limit: usize) = client(400, InvalidArgument,
+        "invalid session ID; expected 1 to {limit} letters, numbers, underscores and hyphens");
 
     /// The refresh token ID has an invalid form.
-    RefreshTokenId = client(400, InvalidArgument, "invalid refresh token ID");
+    RefreshTokenId(limit: usize) = client(400, InvalidArgument,
+        "invalid refresh token ID; expected 1 to {limit} letters, numbers, underscores and hyphens");
 
     /// The user ID has an invalid form.
-    UserId = client(400, InvalidArgument, "invalid user ID");
+    UserId(limit: usize) = client(400, InvalidArgument, "invalid user ID; expected at most {limit} characters");
 
     /// No upstream matches listener, host and path.
     NoUpstream = client(404, NotFound, "no upstream matches this host and path")

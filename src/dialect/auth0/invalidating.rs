@@ -45,11 +45,12 @@ const UNRELATED: PathPart = OneOf(&[
 pub(super) const RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[API, V2, UNRELATED, Rest]),
     // A new user, client, connection or organization has no sessions yet.
-    InvalidationRule::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])]).with("POST"),
+    InvalidationRule::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])])
+        .with_method("POST"),
     InvalidationRule::keeps(&[API, V2, Word("clients"), Any, OneOf(&["credentials", "rotate-secret"]), Rest]),
     InvalidationRule::keeps(&[API, V2, USERS, Any, OneOf(&["permissions", "roles"])]),
     InvalidationRule::keeps(&[API, V2, ORGANIZATIONS, Any, Word("invitations"), Rest]),
-    InvalidationRule::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members")]).with("POST"),
+    InvalidationRule::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members")]).with_method("POST"),
     InvalidationRule::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members"), Any, Word("roles")]),
     InvalidationRule::keeps(&[API, V2, Word("jobs"), OneOf(&["users-exports", "verification-email"])]),
     InvalidationRule::keeps(&[API, V2, Word("tickets"), Word("email-verification")]),

@@ -23,40 +23,40 @@ const OTHER_READS: &[&str] =
     &["exportdata", "existsdomain", "healthz", "isorgunique", "isuserunique", "retrieveidentityproviderintent"];
 
 pub(super) const RULES: &[InvalidationRule] = &[
-    InvalidationRule::keeps(&[EndsWith(SEARCHES)]).with("POST"),
+    InvalidationRule::keeps(&[EndsWith(SEARCHES)]).with_method("POST"),
     InvalidationRule::keeps(&[SERVICE, StartsWith(READS)]),
     InvalidationRule::keeps(&[SERVICE, OneOf(OTHER_READS)]),
-    InvalidationRule::keeps(&[Word("admin"), V1, Word("export")]).with("POST"),
-    InvalidationRule::keeps(&[Word("system"), V1, Word("domains"), Any, Word("_exists")]).with("POST"),
+    InvalidationRule::keeps(&[Word("admin"), V1, Word("export")]).with_method("POST"),
+    InvalidationRule::keeps(&[Word("system"), V1, Word("domains"), Any, Word("_exists")]).with_method("POST"),
     // Lists users.
-    InvalidationRule::keeps(&[V2, USERS]).with("POST"),
+    InvalidationRule::keeps(&[V2, USERS]).with_method("POST"),
     // A new user, organization or instance has no sessions yet.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(&["addhumanuser", "createuser"])]),
-    InvalidationRule::keeps(&[V2, USERS, OneOf(&["human", "new"])]).with("POST"),
+    InvalidationRule::keeps(&[V2, USERS, OneOf(&["human", "new"])]).with_method("POST"),
     InvalidationRule::keeps(&[
         MANAGEMENT_SERVICE,
         OneOf(&["addhumanuser", "importhumanuser", "addmachineuser", "addorg"]),
     ]),
-    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, OneOf(&["human", "machine"])]).with("POST"),
-    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Word("human"), Word("_import")]).with("POST"),
-    InvalidationRule::keeps(&[MANAGEMENT, V1, Word("orgs")]).with("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, OneOf(&["human", "machine"])]).with_method("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Word("human"), Word("_import")]).with_method("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, Word("orgs")]).with_method("POST"),
     InvalidationRule::keeps(&[StartsWith(&["zitadel.org.v2"]), OneOf(&["addorganization", "createorganization"])]),
-    InvalidationRule::keeps(&[V2, Word("organizations")]).with("POST"),
-    InvalidationRule::keeps(&[Word("scim"), Word("v2"), Any, USERS]).with("POST"),
+    InvalidationRule::keeps(&[V2, Word("organizations")]).with_method("POST"),
+    InvalidationRule::keeps(&[Word("scim"), Word("v2"), Any, USERS]).with_method("POST"),
     InvalidationRule::keeps(&[SYSTEM_SERVICE, OneOf(&["addinstance", "createinstance"])]),
-    InvalidationRule::keeps(&[Word("system"), V1, Word("instances")]).with("POST"),
-    InvalidationRule::keeps(&[Word("system"), V1, Word("instances"), Word("_create")]).with("POST"),
+    InvalidationRule::keeps(&[Word("system"), V1, Word("instances")]).with_method("POST"),
+    InvalidationRule::keeps(&[Word("system"), V1, Word("instances"), Word("_create")]).with_method("POST"),
     // Logins at applications use a session but do not change it.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.oidc.", "zitadel.saml."]), Any]),
     InvalidationRule::keeps(&[V2, OneOf(&["oidc", "saml"]), Rest]),
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), Word("startidentityproviderintent")]),
-    InvalidationRule::keeps(&[V2, Word("idp_intents"), Rest]).with("POST"),
+    InvalidationRule::keeps(&[V2, Word("idp_intents"), Rest]).with_method("POST"),
     // Requests that send codes or links, or begin the registration of a factor.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(SEND_PROCEDURES)]),
     InvalidationRule::keeps(&[V2, USERS, Any, OneOf(&["email", "phone", "invite_code"]), OneOf(&["resend", "send"])])
-        .with("POST"),
-    InvalidationRule::keeps(&[V2, USERS, Any, Word("passkeys"), Word("registration_link")]).with("POST"),
-    InvalidationRule::keeps(&[V2, USERS, Any, OneOf(SEND_RESOURCES)]).with("POST"),
+        .with_method("POST"),
+    InvalidationRule::keeps(&[V2, USERS, Any, Word("passkeys"), Word("registration_link")]).with_method("POST"),
+    InvalidationRule::keeps(&[V2, USERS, Any, OneOf(SEND_RESOURCES)]).with_method("POST"),
     InvalidationRule::keeps(&[MANAGEMENT_SERVICE, OneOf(SEND_MANAGEMENT)]),
     InvalidationRule::keeps(&[
         MANAGEMENT,
@@ -65,9 +65,9 @@ pub(super) const RULES: &[InvalidationRule] = &[
         Any,
         EndsWith(&["_resend_initialization", "_resend_verification", "_send_link"]),
     ])
-    .with("POST"),
-    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, Word("password"), Word("_reset")]).with("POST"),
-    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, Word("passwordless"), Word("_link")]).with("POST"),
+    .with_method("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, Word("password"), Word("_reset")]).with_method("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, Word("passwordless"), Word("_link")]).with_method("POST"),
     InvalidationRule::keeps(&[
         AUTH_SERVICE,
         OneOf(&[
@@ -78,7 +78,7 @@ pub(super) const RULES: &[InvalidationRule] = &[
         ]),
     ]),
     InvalidationRule::keeps(&[AUTH, V1, USERS, Word("me"), EndsWith(&["_resend_verification", "_link", "_send_link"])])
-        .with("POST"),
+        .with_method("POST"),
     // Not part of a session: metadata of users and organizations, and grants at projects.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(&["setusermetadata", "deleteusermetadata"])]),
     InvalidationRule::keeps(&[V2, USERS, Any, Word("metadata")]),

@@ -39,8 +39,6 @@ pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::CredentialMalformed]).text("invalid auth header"),
     // Not ZITADEL's own: only the wording differs from the rows, and is kept.
     of(&[Reason::Query]).text("the only allowed query parameter is one `sessionToken`"),
-    of(&[Reason::SessionId]).text("invalid session ID; expected 1 to 200 letters, numbers, underscores and hyphens"),
-    of(&[Reason::RefreshTokenId, Reason::UserId]).text("invalid ID"),
     of(&[Reason::LengthRequired]).text("a body of more than {limit} bytes needs a declared length"),
     of(&[Reason::ContentType]).text(
         "unsupported content type; expected `application/json` or a type of gRPC, gRPC-web or Connect, without \

@@ -89,7 +89,7 @@ const UNRELATED: PathPart = OneOf(&[
 static RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[API, V1, UNRELATED, Rest]),
     // A new user, group or session is in no cached session.
-    InvalidationRule::keeps(&[API, V1, OneOf(&["groups", "sessions", "users"])]).with("POST"),
+    InvalidationRule::keeps(&[API, V1, OneOf(&["groups", "sessions", "users"])]).with_method("POST"),
     InvalidationRule::if_accepted(&[API, V1, OneOf(&["sessions", "users"]), Word("me"), Rest]),
     InvalidationRule::if_accepted(&[Word("idp"), Word("myaccount"), Rest]),
     InvalidationRule::changes(&[API, V1, PathPart::Any, Rest]),

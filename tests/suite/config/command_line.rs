@@ -60,7 +60,7 @@ fn check_reports_every_error_with_its_location() {
         "listen: 127.0.0.1:99999
 upstreams:
   a:
-    dialect: okta
+    dialect: keycloak
     url: ftp://x
     auth: none
     cache: {tll: 5s}

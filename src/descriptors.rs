@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_what_providers_leave_and_half_in_any_case() {
+    fn clients_get_at_least_half_of_the_descriptors() {
         for (usable, declared, in_flight, most) in [
             (u64::MAX, 10_000, 500, 10_000),
             (1_048_512, 10_000, 500, 10_000),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ones_are_known_by_their_number() {
+    fn reserved_descriptors_are_recognized_by_number() {
         assert!(!are_exhausted());
         let probe = socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap();
         assert!(!is_reserved(&probe));

@@ -169,7 +169,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(30);
 
     #[test]
-    fn sockets_go_from_one_process_to_the_other_which_learns_of_its_end() {
+    fn sockets_are_handed_over_and_the_end_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
         let [one, other] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_ever() {
+    fn handover_times_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
         let soon = Duration::from_millis(50);

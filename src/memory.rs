@@ -282,7 +282,7 @@ mod tests {
     const ALL: usize = LEAST;
 
     #[test]
-    fn what_is_held_makes_the_level_and_is_given_back() {
+    fn held_memory_determines_the_level() {
         let memory = Memory::new(Some(BASE), 0);
         assert_eq!(memory.level(), Level::Normal);
         let mut reserved = Reservation::new(&memory, MemoryKind::Requests, ALL / 2);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_watches_is_woken_when_the_process_is_pressed() {
+    async fn watchers_are_notified_of_memory_pressure() {
         let memory = Memory::new(Some(BASE), 0);
         let wait_for_pressure = memory.wait_for_pressure();
         tokio::pin!(wait_for_pressure);

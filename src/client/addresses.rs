@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dead_addresses_cost_one_request_and_not_each() {
+    async fn unreachable_addresses_delay_one_request_only() {
         let addresses = known(&[7, 8, 9]);
         assert_eq!(tried(&addresses, &[7, 8]), [7, 8, 9], "goes on");
         for _ in 0..10 {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_all_are_dead_each_is_tried_while_it_costs_little() {
+    async fn each_address_is_tried_if_all_are_unreachable() {
         let addresses = known(&[7, 8, 9]);
         assert_eq!(tried(&addresses, &[7, 8, 9]).len(), 3);
         assert_eq!(tried(&addresses, &[7, 8, 9]).len(), 3, "they are refused at once");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn addresses_that_are_gone_are_forgotten() {
+    async fn removed_addresses_are_forgotten() {
         let addresses = known(&[7, 8]);
         assert_eq!(tried(&addresses, &[7]), [7, 8]);
         addresses.update(vec![address(8).ip(), address(9).ip()]);

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_over_leaves_nothing_behind() {
+    fn completed_requests_leave_no_timer() {
         runtime().block_on(async {
             let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
             let (base, reused) = (tasks(), timing());
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_given_up_however_often_it_was_watched_before() {
+    fn request_times_out_after_repeated_checks() {
         runtime().block_on(async {
             let timing = timing();
             for _ in 0..3 {
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn another_try_is_not_held_to_the_deadlines_of_the_one_before() {
+    fn retry_has_its_own_deadlines() {
         runtime().block_on(async {
             let timing = timing();
             timing.start_stall_timer(Duration::ZERO);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_moves_is_not_given_up() {
+    fn progressing_request_does_not_time_out() {
         runtime().block_on(async {
             let timing = timing();
             timing.start_stall_timer(LONG);
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_not_timed_needs_no_timer() {
+    fn untimed_request_needs_no_timer() {
         // A runtime without timers.
         let runtime = Builder::new_current_thread().build().unwrap();
         assert!(!runtime.block_on(stalls_now(&timing())));

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_and_a_source_have_so_many_connections_and_no_more() {
+    fn connections_are_limited_per_process_and_source() {
         let door = door(4, 2);
         let first = door.from("1.1.1.1").unwrap();
         let second = door.from("1.1.1.1").unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_source_and_trusted_proxies_are_none() {
+    fn ipv6_network_is_one_source_and_trusted_proxies_are_exempt() {
         let door = door(10, 1);
         let _one = door.from("2001:db8::1").unwrap();
         assert_eq!(door.from("2001:db8::ffff:1").unwrap_err(), DisconnectReason::PerSource);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_those_who_left() {
+    fn closed_connections_leave_no_state() {
         let door = door(10, 1);
         drop(door.from("1.1.1.1").unwrap());
         assert!(door.0.sources.lock().is_empty());

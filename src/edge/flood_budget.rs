@@ -286,7 +286,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_hundred_of_each_kind_are_free_and_one_more_is_too_much() {
+    fn hundred_frames_of_each_kind_are_allowed() {
         for (kind, flags, length, reason) in KINDS {
             assert_eq!(
                 frames_until_disconnect(&mut flood(), frame(kind, flags, length), reason),
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn time_gives_back_what_is_free_and_no_more() {
+    fn budget_refills_over_time_up_to_its_limit() {
         for (kind, flags, length, reason) in KINDS {
             let now = Instant::now();
             let mut flood = FloodBudget::new(100, now);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_small_parts_of_a_body_is_too_much() {
+    fn small_data_frames_are_limited() {
         for (length, most) in [(1, 309), (15, 564), (31, 9600)] {
             let small = frame(DATA, 0, length);
             assert_eq!(frames_until_disconnect(&mut flood(), small, DisconnectReason::EmptyFrames), most, "{length}");
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn small_parts_are_earned_by_large_ones_and_by_what_is_answered() {
+    fn large_frames_and_responses_allow_small_frames() {
         let small = frame(DATA, 0, 5);
         // Bodies of any size; some clients split them into a small and a large part.
         let mut upload = flood();
@@ -388,7 +388,7 @@ mod tests {
 
     /// Downloads continue whatever the client's window size and update frequency.
     #[test]
-    fn a_download_earns_its_window_updates() {
+    fn downloads_allow_window_updates() {
         let update = frame(WINDOW_UPDATE, 0, 4);
         for (size, updates) in [(16_384, 2), (16_384, 60), (1024, 4), (100, 2), (1, 2)] {
             let mut flood = flood();
@@ -407,7 +407,7 @@ mod tests {
 
     /// gRPC clients send a PING for DATA in either direction, and some of their own.
     #[test]
-    fn a_stream_earns_its_pings() {
+    fn streams_allow_pings() {
         let mut flood = flood();
         for _ in 0..10_000 {
             flood.sent(frame(DATA, 0, 10));
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_earns_what_belongs_to_streams() {
+    fn streams_allow_their_control_frames() {
         let mut flood = flood();
         for _ in 0..10_000 {
             flood.received(frame(HEADERS, END_HEADERS, 20), true);

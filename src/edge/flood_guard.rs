@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_the_bytes_are_cut() {
+    fn frames_are_found_in_any_fragmentation() {
         let now = Instant::now();
         let whole: Vec<u8> =
             (0..101).flat_map(|at| [frame(PING, 0, 8), frame(PING, ACK, 8), frame(9, 4, at % 20)].concat()).collect();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_read_however_the_bytes_are_cut() {
+    fn payloads_are_read_in_any_fragmentation() {
         let frames = [
             [&[0, 0, 4, RST_STREAM, 0, 0, 0, 0, 1][..], &7_u32.to_be_bytes()].concat(),
             [&[0, 0, 12, SETTINGS, 0, 0, 0, 0, 0][..], &[0, 4, 0, 0, 0, 9, 0, 1, 0, 0, 0, 8]].concat(),
@@ -289,7 +289,7 @@ mod tests {
     proptest! {
         /// Any input is counted alike in any pieces.
         #[test]
-        fn pieces_change_nothing(bytes: Vec<u8>, kinds: Vec<(u8, u8, Vec<u8>)>, size in 1..40_usize) {
+        fn fragmentation_does_not_change_the_result(bytes: Vec<u8>, kinds: Vec<(u8, u8, Vec<u8>)>, size in 1..40_usize) {
             let now = Instant::now();
             let frame = |(kind, flags, payload): &(u8, u8, Vec<u8>)| {
                 let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_were_rejected_are_counted_and_a_reason_stays() {
+    fn rejected_heads_are_counted_and_the_first_reason_stays() {
         let now = Instant::now();
         let rejected = Arc::new(AtomicU32::new(0));
         let mut frames = FloodGuard::new(now, 100, (Arc::default(), rejected.clone()), Arc::default());

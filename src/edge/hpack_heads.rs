@@ -262,7 +262,7 @@ mod tests {
     const HEAD: [u8; 4] = [0x82, 0x86, 0x84, 0x81];
 
     #[test]
-    fn fields_are_counted_however_they_are_written_and_cut() {
+    fn fields_are_counted_in_any_encoding_and_fragmentation() {
         let long = "v".repeat(200);
         let fields = [
             &HEAD[..],
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_trailers_and_other_heads_are_fine() {
+    fn valid_trailers_and_heads_are_accepted() {
         let mut client = Client::new(1);
         client.frame(0, 1, &[&HEAD[..], &literal(0x40, "x-sum", "1")].concat());
         client.frame(0, 1, &[&[0xbe][..], &literal(0x40, "grpc-status", "0")].concat());
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_are_dropped_do_not_move_the_others() {
+    fn dropped_entries_do_not_move_the_others() {
         let mut client = Client::new(1000);
         let many: Vec<u8> = (0..126).flat_map(|_| literal(0x40, "a", "b")).collect();
         client.frame(0, 1, &[literal(0x40, ":path", "/x"), many].concat());

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_does_not_come_is_slow() {
+    fn missing_body_is_slow() {
         let mut connection = Connection::new();
         connection.open(1);
         connection.advance(9);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_behaves_is_not_taken_for_a_slow_one() {
+    fn steady_body_is_not_slow() {
         let mut connection = Connection::new();
         connection.open(1);
         connection.frame(DATA, 0, 1, 2000);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_body_that_goes_on_is_slow_no_more() {
+    fn resumed_body_is_not_slow() {
         let mut connection = Connection::new();
         connection.open(1);
         connection.advance(10);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_whose_window_is_used_up_is_not_slow_however_long() {
+    fn body_blocked_by_its_window_is_not_slow() {
         let mut connection = Connection::new();
         connection.open(1);
         connection.frame(DATA, 0, 1, WINDOW as usize);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_of_the_connection_holds_back_all_bodies() {
+    fn connection_window_blocks_all_bodies() {
         let mut connection = Connection::new();
         connection.open(1);
         connection.open(3);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_no_part_of_a_body() {
+    fn padding_does_not_count_as_body() {
         let mut connection = Connection::new();
         connection.open(1);
         for _ in 0..20 {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_are_over_are_forgotten() {
+    fn ended_streams_are_forgotten() {
         let mut connection = Connection::new();
         let reset = |stream| FrameHead { kind: RST_STREAM, flags: 0, stream, length: 4 };
         connection.open(1);

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_blocked_when_the_window_of_its_stream_is_used_up() {
+    fn response_is_blocked_by_its_stream_window() {
         let mut windows = Windows::default();
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 100));
         request(&mut windows, 1);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_window_a_response_is_blocked_from_its_head_on() {
+    fn response_without_a_window_is_blocked_after_its_head() {
         let mut windows = Windows::default();
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 0));
         request(&mut windows, 1);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn all_responses_are_blocked_when_the_window_of_the_connection_is_used_up() {
+    fn connection_window_blocks_all_responses() {
         let mut windows = Windows::default();
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 1 << 30));
         request(&mut windows, 1);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_behind_the_end_of_the_connection_are_nobodys() {
+    fn streams_after_goaway_are_ignored() {
         let mut windows = Windows::default();
         request(&mut windows, 1);
         windows.sent(head(GOAWAY, 0, 0, 8));

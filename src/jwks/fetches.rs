@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_unknown_is_so_only_after_a_fetch_that_began_later() {
+    async fn key_is_unknown_only_after_a_later_fetch() {
         let fetches = fetches();
         fetches.begin();
         let mut waiting = fetches.wait(ONE, INTERVAL).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_fetch_that_is_too_far_away_or_fails() {
+    async fn waiting_ends_if_the_next_fetch_is_late_or_fails() {
         let fetches = fetches();
         let hour = Duration::from_secs(3600);
         let mut waiting = fetches.wait(ONE, hour).unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn so_many_wait_and_no_more_and_fewer_of_one_source() {
+    async fn waiting_requests_are_limited_in_total_and_per_source() {
         let fetches = fetches();
         let of_one: Vec<KeyWait> = (0..MAX_PER_SOURCE).map(|_| fetches.wait(ONE, INTERVAL).unwrap()).collect();
         assert!(

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn some_sweeps_are_due_when_much_was_given_up() {
+    fn sweeps_are_due_after_large_releases() {
         let mut sweep = Sweep::default();
         assert!(!sweep.is_due(0), "nothing was held");
         sweep.observe(50 * MB);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_all_the_time_is_swept_now_and_then() {
+    fn constant_churn_causes_occasional_sweeps() {
         let mut sweep = Sweep::default();
         let observe = |tick| if tick % 2 == 0 { 20 * MB } else { MB };
         assert_eq!(due(&mut sweep, 20, observe), [1, 5, 9, 13, 17]);
@@ -155,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_little_by_little_is_swept_too() {
+    fn gradual_releases_are_swept_too() {
         let mut sweep = Sweep::default();
         sweep.observe(9 * MB);
         assert_eq!(due(&mut sweep, 20, |tick| 8_usize.saturating_sub(tick) * MB), [3, 7, 11, 15]);
     }
 
     #[test]
-    fn what_came_and_went_between_two_looks_is_noticed() {
+    fn short_peaks_are_noticed() {
         let mut sweep = Sweep::default();
         sweep.observe(9 * MB);
         sweep.observe(MB);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_sweep() {
+    fn sweeps_do_not_block() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut sweep = Sweep::default();

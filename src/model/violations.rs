@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_are_listed_and_the_rest_is_counted() {
+    fn first_violations_are_listed_and_the_rest_counted() {
         assert_eq!((many(20).len(), many(21).len(), many(4990).count()), (20, 20, 4990));
         assert!(!many(20).text(100_000).contains("more"));
         assert!(many(21).text(100_000).ends_with("; and 1 more"));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_lists_as_many_as_fit() {
+    fn text_lists_as_many_violations_as_fit() {
         let mut violations = Violations::new();
         for at in 0..20 {
             violations.push(Violation { path: format!("k{at}"), rule: Rule::Type, message: "is wrong".into() });
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_messages_are_cut_between_characters() {
+    fn names_and_messages_are_truncated_between_characters() {
         let mut violations = Violations::new();
         violations.push(Violation { path: "é".repeat(10_000), rule: Rule::Type, message: "ü".repeat(10_000) });
         assert_eq!(violations[0].path, "é".repeat(200) + "…");

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_has_its_share_and_the_upstream_its_limit() {
+    async fn slots_are_limited_per_source_and_upstream() {
         let slots = slots(3, 2);
         let _kept = [take(&slots, ONE).await.unwrap(), take(&slots, ONE).await.unwrap()];
         assert_eq!(take(&slots, ONE).await.unwrap_err(), Rejection::SourceBusy);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_came_first_is_served_first_and_nobody_in_between() {
+    async fn waiting_requests_are_served_in_order() {
         let slots = slots(1, 1);
         let held = take(&slots, ONE).await.unwrap();
         let waits = tokio::spawn({
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_many_may_wait_and_no_more_and_nothing_is_kept_of_those_who_left() {
+    async fn waiting_requests_are_limited_and_leave_no_state() {
         let slots = slots(1, 1);
         let held = take(&slots, ONE).await.unwrap();
         let mut waiting = tokio::task::JoinSet::new();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_counted_goes_on_with_other_limits() {
+    async fn counts_survive_changed_limits() {
         let before = slots(1, 1);
         let held = take(&before, ONE).await.unwrap();
         let after = Slots::new(SlotLimits { in_flight: 5, ..before.limits() }, before.usage.clone());

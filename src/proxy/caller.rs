@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_in_the_forms_of_many_proxies() {
+    fn address_forms_of_common_proxies_are_parsed() {
         let one: IpAddr = "1.2.3.4".parse().unwrap();
         for text in ["1.2.3.4", " 1.2.3.4 ", "1.2.3.4:5678", "::ffff:1.2.3.4", "[::ffff:1.2.3.4]:80"] {
             assert_eq!(address(text), Some(one), "{text}");

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_part_waits_for_the_end() {
+    fn last_part_is_held_until_the_end() {
         let some = |texts: &[&str]| texts.iter().map(|text| Some((*text).to_owned())).collect::<Vec<_>>();
         assert_eq!(parts(3, &[("abc", true)]), some(&["abc"]));
         assert_eq!(parts(3, &[("abc", false), ("", true)]), some(&["", "abc"]));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn more_or_less_than_declared_is_a_fault() {
+    fn body_must_have_its_declared_length() {
         assert_eq!(parts(3, &[("abc", false), ("d", true)]), [Some(String::new()), None]);
         assert_eq!(parts(3, &[("abcd", true)]), [None]);
         assert_eq!(parts(3, &[("ab", true)]), [None]);

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_up_goes_with_all_that_belongs_to_it() {
+    fn unsupported_offers_are_removed_with_their_headers() {
         let none = (Vec::<String>::new(), Vec::<String>::new());
         for offers in [
             &[("Upgrade", "h2c")][..],
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_web_socket_stays_and_nothing_of_h2c_beside_it() {
+    fn websocket_offer_stays_without_http2_settings() {
         for offer in ["websocket", "WebSocket", "websocket/13", "h2c, websocket", "websocket , h2c"] {
             let fields = [("Upgrade", offer), ("Connection", "Upgrade, HTTP2-Settings"), ("HTTP2-Settings", "AA")];
             assert_eq!(left(&fields), (vec![offer.to_owned()], vec!["Upgrade".to_owned()]), "{offer}");

@@ -118,7 +118,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    async fn a_task_ends_with_the_last_who_holds_what_it_tends() {
+    async fn supervised_task_ends_with_its_last_user() {
         let (held, ended) = oneshot::channel::<()>();
         let one = Supervised::new(Arc::new(()), async move {
             let _held = held;

@@ -129,7 +129,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn names_of_requests_have_no_order_and_nothing_in_common() {
+    fn request_ids_are_random() {
         let ids = RequestIds::default();
         let names: Vec<String> = (0..1_000).map(|_| ids.request().to_str().unwrap().to_owned()).collect();
         let distinct =

@@ -71,7 +71,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[tokio::test(start_paused = true)]
-    async fn many_are_joined_to_one_a_second_and_each_to_one_that_begins_later() {
+    async fn many_lockouts_join_one_per_second_that_begins_later() {
         let (lockouts, steps) = (Arc::new(Lockouts::default()), Arc::new(AtomicUsize::new(0)));
         let joined = |scope: u64| {
             let (lockouts, steps) = (lockouts.clone(), steps.clone());
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_given_up_holds_nobody_up() {
+    async fn abandoned_join_blocks_no_other() {
         let lockouts = Arc::new(Lockouts::default());
         lockouts.join(1, async {}).await;
         let own = lockouts.clone();

@@ -179,7 +179,7 @@ mod tests {
     };
 
     #[test]
-    fn points_of_keys_lie_on_their_curves_and_no_others() {
+    fn points_must_lie_on_their_curve() {
         let random = SystemRandom::new();
         for (curve, algorithm) in [(P256, &ECDSA_P256_SHA256_FIXED_SIGNING), (P384, &ECDSA_P384_SHA384_FIXED_SIGNING)] {
             for _ in 0..20 {

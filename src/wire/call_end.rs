@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_a_success_and_trailers_without_one_say_how_it_ended() {
+    fn message_means_success_and_trailers_without_one_give_the_status() {
         let mut end = of(GRPC, &[]);
         end.data(&Bytes::new());
         assert_eq!(end.status(), None);

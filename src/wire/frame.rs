@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_framed_message_reads_as_it_was() {
+    fn framed_message_round_trips() {
         for content in [&b""[..], b"x", &[0xff; 70_000]] {
             assert_eq!(message(&framed(content)).unwrap(), content);
         }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_whole_plain_message_is_read() {
+    fn only_one_complete_uncompressed_message_is_accepted() {
         let read = |bytes: &'static [u8]| message(&Bytes::from_static(bytes));
         assert_eq!(read(b""), Err(FrameError::Length));
         assert_eq!(read(b"\0\0\0\0"), Err(FrameError::Length));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_in_a_body_read_as_they_were() {
+    fn trailers_in_a_body_round_trip() {
         let trailers: HeaderMap = [("grpc-status", "5"), ("grpc-message", "no: such")]
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .into_iter()

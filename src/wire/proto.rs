@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_in_their_order() {
+    fn fields_are_parsed_in_order() {
         // GetSessionRequest{session_id: "s1"}, then number 3 = 300, then eight and four bytes.
         let source = b"\x0a\x02s1\x18\xac\x02\x21\0\0\0\0\0\0\0\0\x2d\0\0\0\0";
         let all = read(source).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_parsers_may_read_differently_is_rejected() {
+    fn ambiguous_messages_are_rejected() {
         for (source, what) in [
             (&b"\x0a\x05s1"[..], "longer than the message"),
             (b"\x0a", "is truncated"),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_so_many_fields_and_no_more() {
+    fn number_of_fields_is_limited() {
         let most = b"\x78\x01".repeat(MAX_FIELDS);
         assert_eq!(read(&most).unwrap().len(), MAX_FIELDS);
         let more = [&most[..], b"\x78\x01"].concat();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn written_fields_round_trip() {
         let mut out = Vec::new();
         put_number(&mut out, 1, u64::MAX);
         put_bytes(&mut out, 536_870_911, b"x");

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_a_sentinel_takes_for_down_is_no_primary() {
+    fn server_that_a_sentinel_considers_down_is_not_primary() {
         let master = |flags: &str, port: &str| {
             let all = [("ip", "192.0.2.1"), ("port", port), ("flags", flags)];
             all.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect::<HashMap<_, _>>()

@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_those_of_the_specification() {
+    fn slots_match_the_specification() {
         assert_eq!(slot("123456789"), 12_739, "0x31C3, the check value of the specification");
         assert_eq!(slot("a{user1000}.following"), slot("{user1000}.followers"));
         assert_ne!(slot("foo{}{bar}"), slot("bar"), "an empty tag is none");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_slots_are_read() {
+    fn slot_ranges_are_parsed() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let node = |host: Value, port| Value::Array(vec![host, Value::Int(port), text("id")]);
         let row = |node| Value::Array(vec![Value::Int(0), Value::Int(5460), node]);

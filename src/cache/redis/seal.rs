@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_can_be_opened_by_all_who_have_the_key() {
+    fn sealed_entries_open_with_any_configured_key() {
         let (one, other) = (keys(&["a"]), keys(&["b", "a"]));
         let entry = sealed(&one, "place");
         for seal in [&one, &other] {
@@ -246,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn digests_stay_while_keys_are_replaced() {
+    fn digests_are_stable_during_key_rotation() {
         let digests = [["a"].as_slice(), &["a", "b"], &["b", "a"], &["b"]].map(|secrets| keys(secrets).digest(7));
         assert!(digests.iter().all(|digest| *digest == digests[0] && *digest != 7));
     }
 
     #[test]
-    fn what_is_spoilt_or_moved_cannot_be_opened() {
+    fn damaged_or_moved_entries_do_not_open() {
         let seal = keys(&["a"]);
         let entry = sealed(&seal, "place");
         assert!(seal.open("another place", &entry, 4).is_none());
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_responses_are_sealed_alike() {
+    fn sealing_is_randomized() {
         let seal = keys(&["a"]);
         let entry = |_| sealed(&seal, "place");
         let all: std::collections::HashSet<Vec<u8>> = (0..100).map(entry).collect();

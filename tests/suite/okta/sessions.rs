@@ -1,8 +1,10 @@
 //! Okta's Sessions API through the gateway, against a simulated org.
 
-use crate::harness::{Gateway, Request, Response, wait_for};
+use crate::harness::{Connection, Gate, Gateway, Request, Response, Scripted, json_response, wait_for};
 use serde_json::{Value, json};
 use sessiongate::sandbox::okta::Org;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
 
@@ -218,4 +220,33 @@ fn a_write_with_a_cookie_that_okta_rejects_invalidates_nothing() {
         "E0000011",
     );
     assert_eq!(served_from(&okta.read(&id)), "hit");
+}
+
+#[test]
+fn a_fetch_from_before_a_write_with_a_cookie_is_not_shown_after_it() {
+    let (gate, ended) = (Gate::closed(), Arc::new(AtomicBool::new(false)));
+    let (held, over) = (gate.clone(), ended.clone());
+    let provider = Scripted::start(move |request| match request.path.as_str() {
+        "/api/v1/sessions/me" => {
+            over.store(true, Ordering::SeqCst);
+            Response { status: 204, headers: Vec::new(), body: Vec::new() }
+        }
+        _ if over.load(Ordering::SeqCst) => json_response(404, r#"{"errorCode":"E0000007"}"#),
+        _ => {
+            held.pass();
+            json_response(200, r#"{"id":"s1","expiresAt":"2999-01-01T00:00:00.000Z"}"#)
+        }
+    });
+    let upstream = format!("dialect: okta\n    url: {}\n    auth: forward\n    cache: {{ ttl: 5m }}\n", provider.url());
+    let gateway = Gateway::start(&format!("upstreams:\n  okta:\n    {upstream}"));
+    let read = Request::new("GET", &session("s1")).bearer("t");
+    let mut earlier = Connection::open(gateway.address()).unwrap();
+    earlier.write(&read.bytes(gateway.address())).unwrap();
+    wait_for("the read to reach the provider", || (provider.received().len() == 1).then_some(()));
+    let closed = Request::new("DELETE", "/api/v1/sessions/me").header("Cookie", "sid=1").send(&gateway.url());
+    assert_eq!(closed.status, 204);
+    assert_eq!(read.send(&gateway.url()).status, 404, "it does not join the earlier fetch");
+    gate.set(true);
+    assert_eq!(earlier.response(false).unwrap().status, 200);
+    assert_eq!(read.send(&gateway.url()).status, 404, "the earlier response is not stored");
 }

@@ -1,9 +1,10 @@
 //! Okta's Sessions API (preview): sessions of the Classic Engine, by ID.
 //!
 //! Sources: Okta's Management API description (`okta-management-openapi-spec`, 2024.09.2: paths, methods, scopes), its
-//! pages "Sessions" (404 for an invalid session, `Prefer: return=minimal`), "Error codes", "Org authorization server"
-//! and "IP address" (`X-Forwarded-For`), its SDK for Java (`forgetDevices`), and its support article "Invalidate
-//! Individual Sessions in Okta Identity Engine via API": the Identity Engine has no sessions by ID.
+//! pages "Sessions" (404 for an invalid session, `Prefer: return=minimal`) and "Error codes", its SDK for Java
+//! (`forgetDevices`), and its support articles "Validation Failed on Access Token Issued by the Org Authorization
+//! Server" (`typ`), "X-Forwarded-For Header Usage and Implementation", and "Invalidate Individual Sessions in Okta
+//! Identity Engine via API": the Identity Engine has no sessions by ID.
 //!
 //! A session has no metadata, and a caller can set nothing of it: a policy has nothing to evaluate. It has no version
 //! either. Administrators' roles limit what a caller may see, so callers share no cached response.

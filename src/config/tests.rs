@@ -1,6 +1,7 @@
 mod schema;
 
 use super::*;
+use crate::dialect::DIALECTS;
 use crate::gateway::{
     BodyLimits, CaCertificates, CallerCheck, Credential, Freshness, OnUnreachable, Protocol, RequestHead,
     RequestMatcher, Routed, Target, Timeouts, Unmatched,
@@ -119,9 +120,12 @@ fn certificate() -> String {
     CERTIFICATE.get_or_init(|| params.self_signed(key()).unwrap().pem()).clone()
 }
 
-/// The lines of faults, or else of warnings, without the name of the text.
+/// The lines of faults, or else of warnings, without the name of the text and with `{dialects}` for their names.
 fn lines(text: &str) -> Vec<String> {
-    let line = |mark: &str, fault: &ConfigError| format!("{mark} {}", fault.to_string().strip_prefix("c:").unwrap());
+    let dialects = super::error::listed(DIALECTS.iter().map(|dialect| dialect.name));
+    let line = |mark: &str, fault: &ConfigError| {
+        format!("{mark} {}", fault.to_string().strip_prefix("c:").unwrap().replace(&dialects, "{dialects}"))
+    };
     match compile("c", text, &Sample, [7; 32]) {
         Ok(compiled) => compiled.warnings.iter().map(|warning| line("~>", warning)).collect(),
         Err(faults) => faults.iter().map(|fault| line("=>", fault)).collect(),

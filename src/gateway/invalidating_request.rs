@@ -2,6 +2,7 @@
 
 use super::credential::{Credential, check_credential};
 use super::upstream::Upstream;
+use crate::dialect::Effect;
 use crate::model::{Operation, Rejection};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 pub struct InvalidatingRequest {
     pub(super) upstream: Arc<Upstream>,
     pub(super) operation: Operation,
+    pub(super) effect: Effect,
     /// The path to forward instead of the original one.
     pub(super) path: Option<String>,
 }
@@ -18,6 +20,11 @@ impl InvalidatingRequest {
     /// The operation.
     pub fn operation(&self) -> Operation {
         self.operation
+    }
+
+    /// Whether the request may change sessions.
+    pub fn changes(&self) -> bool {
+        !self.effect.reads()
     }
 
     /// The upstream.

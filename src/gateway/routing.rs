@@ -67,8 +67,9 @@ impl Gateway {
                 Err(rejected(Some(upstream), Operation::Other, Rejection::UnknownOperation))
             }
             RouteMatch::Invalidating => {
-                let operation = Operation::ChangeRelated;
-                Ok(Routed::Invalidating(InvalidatingRequest { upstream: upstream.clone(), operation, path: None }))
+                let (operation, effect) = (Operation::ChangeRelated, Effect::ChangesAny);
+                let upstream = upstream.clone();
+                Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, effect, path: None }))
             }
             RouteMatch::InvalidatingIfAccepted => Ok(Routed::InvalidatingIfAccepted(upstream.clone())),
             RouteMatch::Unmatched => Ok(Routed::PassThrough(upstream.clone(), Operation::Other)),
@@ -90,7 +91,7 @@ impl Gateway {
             let inner = upstream.matcher.upstream_path(head.path);
             let before = head.path.strip_suffix(inner).unwrap_or_default();
             let path = (path != inner).then(|| [before, &path].concat());
-            return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, path }));
+            return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, effect: route.effect, path }));
         }
         let shared = upstream.dialect.is_shared_between_callers;
         let caller = if shared { Vec::new() } else { head::caller(&upstream, head) };

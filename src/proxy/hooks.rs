@@ -17,7 +17,7 @@ use crate::cache::MarkFailurePolicy;
 use crate::client;
 use crate::edge::{self, NO_KEEPALIVE_TIMEOUT, OutOfMemory};
 use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, RequestHead, Routed, Upstream};
-use crate::model::{Operation, Rejection};
+use crate::model::Rejection;
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::Shed;
 use async_trait::async_trait;
@@ -132,9 +132,10 @@ impl Hooks {
             head::set_path(session.req_header_mut(), path)?;
         }
         let credential = credential(context, request.upstream(), session).await?;
+        let changes = request.changes();
         let upstream = request.authorize(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));
-        let changes = operation == Operation::ChangeRelated && may_change(&upstream, &credential);
+        let changes = changes && may_change(&upstream, &credential);
         match MarkFailurePolicy::of(&upstream).filter(|_| changes) {
             Some(policy) => invalidating::forward(session, context, upstream, policy).await.map(|()| true),
             None => pass(session, context, upstream, operation).await,

@@ -4,7 +4,7 @@ use crate::harness::grpc::{field, frame};
 use crate::harness::{Gateway, Request};
 use http::Method;
 use serde_json::{Value, json};
-use sessiongate::dialect::{AUTH0, Dialect, OKTA, RouteMatch, ZITADEL};
+use sessiongate::dialect::{DIALECTS, Dialect, RouteMatch};
 use sessiongate::sandbox::Zitadel;
 use sessiongate::sandbox::zitadel::Options;
 use std::fmt::Write as _;
@@ -59,18 +59,8 @@ fn check(dialect: &'static Dialect) {
 }
 
 #[test]
-fn every_zitadel_method_is_classified() {
-    check(&ZITADEL);
-}
-
-#[test]
-fn every_auth0_operation_is_classified() {
-    check(&AUTH0);
-}
-
-#[test]
-fn every_okta_operation_is_classified() {
-    check(&OKTA);
+fn every_write_of_each_provider_is_classified() {
+    DIALECTS.iter().for_each(|dialect| check(dialect));
 }
 
 /// A simulated instance, and a gateway before it that verifies the instance's JWTs and leaves other tokens to it.

@@ -7,5 +7,4 @@ mod metrics;
 mod operations;
 mod options;
 mod rejections;
-mod rules;
 mod schema;

@@ -1,11 +1,15 @@
 //! The metrics, their labels and the values of these.
 
+use super::rejections::reasons_table;
 use crate::harness::{generated_part, markdown_table};
 use sessiongate::metrics::{LabelValues, METRICS, Metric, MetricLabel};
+use sessiongate::model::{Reason, Rule};
 use sessiongate::telemetry::{
-    CacheEvent, DisconnectReason, LabelValue, MemoryKind, Shed, StoreFailure, StoreOperation, label_values,
+    CacheEvent, DisconnectReason, Label, LabelValue, MemoryKind, Purged, Shed, StoreFailure, StoreOperation,
+    label_values,
 };
 use std::ptr;
+use strum::{EnumMessage, VariantArray};
 
 const OPERATIONS: &str = "docs/operations.md";
 const CACHE: &str = "docs/cache.md";
@@ -15,7 +19,7 @@ fn code(text: &str) -> String {
 }
 
 /// A closed set.
-pub fn values_table(label: &str, values: &[LabelValue]) -> String {
+fn values_table(label: &str, values: &[LabelValue]) -> String {
     assert!(values.iter().all(|value| !value.meaning.is_empty()), "a value of {label} has no meaning");
     let rows = values.iter().map(|value| [code(value.name), value.meaning.to_owned()]);
     markdown_table([&code(label), "meaning"], rows)
@@ -42,18 +46,64 @@ fn metrics() {
     );
 }
 
-/// The section with the values of a label, if it is not that of the labels.
-fn section(metric: &str, label: &str) -> Option<&'static str> {
-    match (metric, label) {
-        ("sessiongate_rejections_total", "reason") => Some("[Reasons of rejections](#reasons-of-rejections)"),
-        ("sessiongate_connections_cut_total", "reason") => {
-            Some("[Connections that are cut off](#connections-that-are-cut-off)")
-        }
-        (_, "rule") => Some("[Rules of policies](#rules-of-policies)"),
-        (_, "kind" | "shed") => Some("[Memory](#memory)"),
-        ("sessiongate_store_errors_total", "reason") | (_, "event" | "step") => Some("[cache.md](cache.md#metrics)"),
-        _ => None,
+/// A closed set with a table in a section of its own.
+struct Section {
+    /// The link from the table of labels.
+    link: &'static str,
+    path: &'static str,
+    part: &'static str,
+    /// The names of the set.
+    names: Vec<&'static str>,
+    table: String,
+}
+
+fn sections() -> [Section; 8] {
+    fn section<L: Label + EnumMessage>(
+        place: (&'static str, &'static str, &'static str),
+        table: impl FnOnce(&[LabelValue]) -> String,
+    ) -> Section {
+        let (link, path, part) = place;
+        let values = label_values::<L>();
+        Section { link, path, part, names: values.iter().map(|value| value.name).collect(), table: table(&values) }
     }
+    let own = "[cache.md](cache.md#metrics)";
+    let memory = "[Memory](#memory)";
+    [
+        section::<Rule>(("[Rules of policies](#rules-of-policies)", OPERATIONS, "rules"), |values| {
+            values_table("rule", values)
+        }),
+        Section {
+            link: "[Reasons of rejections](#reasons-of-rejections)",
+            path: OPERATIONS,
+            part: "reasons",
+            names: Reason::VARIANTS.iter().map(|reason| reason.name()).collect(),
+            table: reasons_table(),
+        },
+        section::<DisconnectReason>(
+            (
+                "[Connections that are cut off](#connections-that-are-cut-off)",
+                OPERATIONS,
+                "connections that are cut off",
+            ),
+            |values| detailed_table("reason", "what the client gets", values),
+        ),
+        section::<MemoryKind>((memory, OPERATIONS, "memory held"), |values| {
+            detailed_table("kind", "counted as", values)
+        }),
+        section::<Shed>((memory, OPERATIONS, "work shed"), |values| {
+            detailed_table("shed", "what the client gets", values)
+        }),
+        section::<CacheEvent>((own, CACHE, "cache events"), |values| values_table("event", values)),
+        section::<StoreOperation>((own, CACHE, "store operations"), |values| values_table("step", values)),
+        section::<StoreFailure>((own, CACHE, "store errors"), |values| values_table("reason", values)),
+    ]
+}
+
+/// The section that has the values of a label. The set decides, because several labels may have the same name.
+fn section<'s>(sections: &'s [Section], label: &MetricLabel) -> Option<&'s Section> {
+    let LabelValues::Closed(values) = &label.values else { return None };
+    let names: Vec<&str> = values().iter().map(|value| value.name).collect();
+    sections.iter().find(|section| section.names == names)
 }
 
 /// Every label once, with the first metric that has it.
@@ -67,9 +117,9 @@ fn labels() -> Vec<(&'static Metric, &'static MetricLabel)> {
     labels
 }
 
-#[test]
-fn label_values_of_metrics() {
-    let labels = labels();
+/// The description of each label, with its values if no section has them.
+fn label_parts() -> Vec<String> {
+    let (labels, sections) = (labels(), sections());
     let of =
         |metric: &Metric, label: &MetricLabel| match labels.iter().filter(|(_, one)| one.name == label.name).count() {
             1 => String::new(),
@@ -77,34 +127,60 @@ fn label_values_of_metrics() {
         };
     let part = |(metric, label): &(&Metric, &MetricLabel)| {
         let line = format!("**`{}`**{}: {}", label.name, of(metric, label), label.meaning);
-        match (section(metric.name, label.name), &label.values) {
-            (Some(section), _) => format!("{line}\nSee {section}.\n"),
+        match (section(&sections, label), &label.values) {
+            (Some(section), _) => format!("{line}\nSee {}.\n", section.link),
             (None, LabelValues::Open) => line + "\n",
             (None, LabelValues::Closed(values)) => format!("{line}\n\n{}", values_table(label.name, &values())),
         }
     };
-    let parts: Vec<String> = labels.iter().map(part).collect();
+    labels.iter().map(part).collect()
+}
+
+#[test]
+fn label_values_of_metrics() {
+    let parts = label_parts();
     assert!(parts.iter().flat_map(|part| part.lines()).all(|line| line.starts_with('|') || line.len() <= 120));
     generated_part(OPERATIONS, "labels", &parts.join("\n"));
 }
 
 #[test]
-fn connections_that_are_cut_off() {
-    let table = detailed_table("reason", "what the client gets", &label_values::<DisconnectReason>());
-    generated_part(OPERATIONS, "connections that are cut off", &table);
+fn closed_sets_in_sections_of_their_own() {
+    for section in sections() {
+        generated_part(section.path, section.part, &section.table);
+    }
+}
+
+/// The head and the first cell of each row of the tables in a text.
+fn tables(text: &str) -> Vec<Vec<&str>> {
+    let mut tables = vec![Vec::new()];
+    for line in text.lines() {
+        match line.split('|').nth(1) {
+            Some(cell) if cell.starts_with("---") => {}
+            Some(cell) => tables.last_mut().unwrap().push(cell.trim().trim_matches('`')),
+            None => tables.push(Vec::new()),
+        }
+    }
+    tables
 }
 
 #[test]
-fn memory() {
-    let held = detailed_table("kind", "counted as", &label_values::<MemoryKind>());
-    generated_part(OPERATIONS, "memory held", &held);
-    let shed = detailed_table("shed", "what the client gets", &label_values::<Shed>());
-    generated_part(OPERATIONS, "work shed", &shed);
+fn each_closed_set_is_rendered_once() {
+    let texts: Vec<String> = label_parts().into_iter().chain(sections().map(|section| section.table)).collect();
+    let tables: Vec<Vec<&str>> = texts.iter().flat_map(|text| tables(text)).collect();
+    for (metric, label) in labels() {
+        if let LabelValues::Closed(values) = &label.values {
+            let values = values();
+            let own: Vec<&str> = [label.name].into_iter().chain(values.iter().map(|value| value.name)).collect();
+            let count = tables.iter().filter(|table| **table == own).count();
+            assert_eq!(count, 1, "`{}` of `{}`: {own:?}", label.name, metric.name);
+        }
+    }
 }
 
 #[test]
-fn cache_and_store() {
-    generated_part(CACHE, "cache events", &values_table("event", &label_values::<CacheEvent>()));
-    generated_part(CACHE, "store operations", &values_table("step", &label_values::<StoreOperation>()));
-    generated_part(CACHE, "store errors", &values_table("reason", &label_values::<StoreFailure>()));
+fn a_label_with_the_name_of_another_has_its_own_values() {
+    for name in ["kind", "shed", "event", "step", "rule", "reason"] {
+        let label = MetricLabel { name, meaning: "", values: LabelValues::Closed(label_values::<Purged>) };
+        assert!(section(&sections(), &label).is_none(), "{name}");
+    }
 }

@@ -1,7 +1,7 @@
-//! The table of reasons in the documentation, and every rejection as each dialect renders it in each of its carriers:
+//! The table of reasons for the documentation, and every rejection as each dialect renders it in each of its carriers:
 //! `tests/cases/rejections/DIALECT.txt`.
 
-use crate::harness::{generated_file, generated_part, rejections};
+use crate::harness::{generated_file, rejections};
 use http::header::CONTENT_TYPE;
 use regex::Regex;
 use sessiongate::dialect::{DIALECTS, Dialect};
@@ -42,8 +42,8 @@ fn special() -> Vec<Rejection> {
     ]
 }
 
-#[test]
-fn reasons() {
+/// The reasons, with the status in each dialect.
+pub fn reasons_table() -> String {
     let mut table =
         String::from("| `reason` | meaning | status | gRPC code | cause | alert |\n|---|---|---|---|---|---|\n");
     for rejection in rejections() {
@@ -60,7 +60,7 @@ fn reasons() {
         let _ = writeln!(table, "| `{name}` | {meaning} | {status} | {code} | {cause} | {alert} |");
         assert_eq!(rejection.is_failure(), row.cause != Cause::Client, "{name}");
     }
-    generated_part("docs/operations.md", "reasons", &table);
+    table
 }
 
 /// Texts name the parameters of their reasons only, and no dialect overrides the same thing twice.

@@ -85,7 +85,9 @@ mod identity {
 
 /// What holds for each dialect.
 mod dialects {
+    mod cases;
     mod contract;
+    mod credentials;
     mod effects;
     mod rejections;
 }

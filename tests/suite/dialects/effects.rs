@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sessiongate::config::{self, Compiled, Environment};
 use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, MemberType, PathPart, Route};
 use sessiongate::gateway::{Changes, Credential, Gateway, RequestHead, Routed, WriteDecision};
+use sessiongate::model::Operation;
 use std::path::Path;
 
 /// No variables, no files.
@@ -131,10 +132,56 @@ fn each_route_has_its_effect_on_the_cache() {
                 Effect::Reads(reason) | Effect::Nothing(reason) => reason.contains(' '),
                 _ => true,
             };
-            let is_read = route.effect.reads() == (route.method == "GET") || route.is_rpc() || route.call.is_some();
-            if !found.as_ref().is_ok_and(|found| expected.contains(&found.as_str())) || !has_reason || !is_read {
+            if !found.as_ref().is_ok_and(|found| expected.contains(&found.as_str())) || !has_reason {
                 let (name, method, effect) = (dialect.name, route.method, route.effect);
                 faults.push(format!("{name} {method} {}: {effect:?}, but {found:?}", path_of(route)));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Whether an operation may have an effect.
+fn may_have(operation: Operation, effect: Effect) -> bool {
+    match operation {
+        Operation::ReadSession => effect == Effect::ReadsSession,
+        Operation::ListSessions => effect == Effect::ListsSessions,
+        Operation::CreateSession => effect == Effect::CreatesSession,
+        Operation::UpdateSession => effect == Effect::ChangesSession,
+        Operation::DeleteSession | Operation::RevokeSession => effect == Effect::EndsSession,
+        Operation::DeleteUserSessions | Operation::RevokeAccess => {
+            [Effect::EndsUserSessions, Effect::ChangesAny].contains(&effect)
+        }
+        Operation::ReadRefreshToken | Operation::ListRefreshTokens => matches!(effect, Effect::Reads(_)),
+        Operation::UpdateRefreshToken | Operation::DeleteRefreshToken => {
+            matches!(effect, Effect::Nothing(_) | Effect::ChangesAny)
+        }
+        Operation::RevokeRefreshTokens | Operation::DeleteUserRefreshTokens => {
+            matches!(effect, Effect::Nothing(_) | Effect::EndsUserSessions | Effect::ChangesAny)
+        }
+        // Of pass-through requests.
+        Operation::ChangeRelated | Operation::Other => false,
+    }
+}
+
+/// Whether a method may have an effect. A procedure is called with POST whatever it does, and a search may be one.
+fn method_may_have(route: &Route) -> bool {
+    match (route.method, route.effect) {
+        (method, _) if route.is_rpc() => method == "POST",
+        ("GET", effect) => effect.reads(),
+        ("POST", Effect::ListsSessions) => true,
+        (_, effect) => !effect.reads(),
+    }
+}
+
+#[test]
+fn operation_and_method_of_each_route_fit_its_effect() {
+    let mut faults = Vec::new();
+    for dialect in DIALECTS {
+        for route in dialect.routes {
+            if !may_have(route.operation, route.effect) || !method_may_have(route) {
+                let (name, method, path) = (dialect.name, route.method, path_of(route));
+                faults.push(format!("{name} {method} {path}: {:?} with {:?}", route.operation, route.effect));
             }
         }
     }

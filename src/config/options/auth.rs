@@ -25,7 +25,7 @@ pub const ALGORITHM_WORDS: Words<Algorithm> = &[
 pub static ISSUER: Plain = Opt::new(
     "issuer",
     Structure::OneOrSeveral(&URL),
-    "Accepted issuers: `iss` must equal one of these exactly (Auth0's ends with `/`).",
+    "Accepted issuers: `iss` must equal one of these exactly, also in whether it ends with `/`.",
 )
 .required()
 .allowed("URL without a query, or a list")
@@ -67,7 +67,7 @@ pub static ALGORITHMS: Opt<SomeOf<Algorithm>> = Opt::new(
 pub static OPAQUE: Chosen<bool> = Opt::new(
     "opaque",
     choice(&[("reject", false), ("forward", true)], false),
-    "How to treat opaque tokens (not JWTs), such as personal access tokens of ZITADEL: reject them, or forward them \
+    "How to treat opaque tokens (not JWTs), such as personal access tokens: reject them, or forward them \
         to the provider, which verifies them. An opaque token has its own cache entries.",
 )
 .comment("Opaque tokens: reject, or forward to the provider, which verifies them.");

@@ -58,16 +58,20 @@ pub static LIMITS: Plain =
 pub static TRUSTED_PEERS: Plain = Opt::new(
     "trusted_peers",
     TEXTS,
-    "Addresses and networks of trusted peers: your own proxies, and applications such as ZITADEL's login. Their \
-        `X-Forwarded-For`, `-Host`, `-Proto`, `Forwarded` and `X-Zitadel-Instance-Host`, `-Public-Host` are \
-        forwarded to providers that read them; from all other clients these headers are dropped. Their \
+    "Addresses and networks of trusted peers: your own proxies, and applications that send requests for clients, \
+        such as a provider's login. Their `X-Forwarded-For`, `-Host`, `-Proto`, `Forwarded` and the headers of the \
+        provider that select an instance are forwarded to providers that read them ([Dialects](#dialects) lists \
+        them); from all other clients these headers are dropped. Their \
         `X-Request-Id` becomes the request ID in the log and the response, if it is a single header of 1 to 128 \
         characters from `A-Z`, `a-z`, `0-9`, `-._:+/=`; for all other clients the gateway generates the request ID.",
 )
 .default("none")
 .allowed("list of addresses and networks: `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`")
 .shown("[10.0.0.0/8]")
-.comment("Peers whose X-Forwarded-*, Forwarded, X-Zitadel-Instance-Host, -Public-Host and X-Request-Id are trusted.");
+.comment(
+    "Peers whose X-Forwarded-*, Forwarded and X-Request-Id are trusted, and the provider's headers that select an \
+        instance.",
+);
 
 /// The options in `clients`.
 pub static OPTIONS: Options = Options {

@@ -25,7 +25,7 @@ pub const BY_NAME: NamedMaps = NamedMaps {
         Sample { name: "support", comment: "", lines: &[] },
         Sample {
             name: "logins",
-            comment: "Options that only some dialects support: with auth0 they cause a warning.",
+            comment: "Options that only some dialects support: with the others they cause a warning.",
             lines: &[],
         },
     ],
@@ -80,8 +80,7 @@ pub static LIFETIME: Plain =
 pub static SESSION_TOKEN: Chosen<SessionTokenRule> = Opt::new(
     "session_token",
     choice(TOKENS, SessionTokenRule::Optional),
-    "Whether a write that can contain the session token must contain it. ZITADEL's v2beta accepts the token and \
-        ignores it.",
+    "Whether a write that can contain the session token must contain it.",
 )
 .shown("required")
 .comment("Whether a write must contain the session token.")

@@ -155,7 +155,7 @@ pub static POLICY: Plain = Opt::new("policy", TEXT, "Policy for writes.")
 pub static REFRESH_TOKEN_POLICY: Plain = Opt::new(
     "refresh_token_policy",
     TEXT,
-    "Policy for writes of refresh tokens. Causes a warning if the dialect has none, such as `zitadel`.",
+    "Policy for writes of refresh tokens. Causes a warning if the dialect has no refresh tokens.",
 )
 .default("that of `policy`")
 .allowed("name of a policy")

@@ -1,16 +1,42 @@
 //! The dialects.
 
-use crate::harness::generated_part;
+use crate::harness::{generated_part, markdown_table};
 use sessiongate::dialect::{DIALECTS, Dialect};
+
+/// What a policy evaluates in writes of a dialect.
+fn evaluated(dialect: &Dialect) -> String {
+    let names = &dialect.names;
+    let parts = [
+        (names.metadata.is_some(), "metadata of sessions"),
+        (dialect.has_refresh_tokens(), "metadata of refresh tokens"),
+        (names.lifetime.is_some(), "`lifetime`"),
+        (names.session_token.is_some(), "`session_token`"),
+        (names.checks.is_some(), "`checks`"),
+        (names.challenges.is_some(), "`challenges`"),
+    ];
+    let parts: Vec<&str> = parts.into_iter().filter_map(|(has, part)| has.then_some(part)).collect();
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+/// The headers that the provider gets from trusted peers only.
+fn headers_of_trusted_peers(dialect: &Dialect) -> String {
+    let headers = &dialect.headers;
+    let named: Vec<&str> = headers.trusted_peer.iter().map(|header| header.name).collect();
+    let address = "x-forwarded-for";
+    let address = Some(address).filter(|address| headers.reads_forwarded && !named.contains(address));
+    let all: Vec<String> = named.into_iter().chain(address).map(|name| format!("`{name}`")).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
 
 #[test]
 fn dialects() {
     let rows = DIALECTS.iter().map(|dialect| {
         let preview = if dialect.preview { " (preview)" } else { "" };
-        format!("| `{}` | {}{preview} |\n", dialect.name, dialect.title)
+        let provider = format!("{}{preview}", dialect.title);
+        [format!("`{}`", dialect.name), provider, evaluated(dialect), headers_of_trusted_peers(dialect)]
     });
-    let rows: String = rows.collect();
-    generated_part("docs/configuration.md", "dialects", &format!("| Dialect | Provider |\n|---|---|\n{rows}"));
+    let head = ["Dialect", "Provider", "Evaluated by a policy", "Headers of trusted peers"];
+    generated_part("docs/configuration.md", "dialects", &markdown_table(head, rows));
 }
 
 /// The limits of metadata that the providers have on their own.

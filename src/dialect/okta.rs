@@ -28,6 +28,11 @@ const API: PathPart = Word("api");
 const V1: PathPart = Word("v1");
 const SESSIONS: PathPart = Word("sessions");
 const USERS: PathPart = Word("users");
+const APPS: PathPart = Word("apps");
+const OAUTH2: PathPart = Word("oauth2");
+const CLIENTS: PathPart = Word("clients");
+const INTEGRATIONS: PathPart = Word("integrations");
+const SERVICES: PathPart = Word("api-services");
 const SESSION: &[PathPart] = &[API, V1, SESSIONS, Session];
 const REFRESH: &[PathPart] = &[API, V1, SESSIONS, Session, Word("lifecycle"), Word("refresh")];
 const USER_SESSIONS: &[PathPart] = &[API, V1, USERS, User, SESSIONS];
@@ -66,7 +71,6 @@ static ROUTES: &[Route] = &[
 
 /// Sign-in without a credential, and resources that no session contains and no session depends on.
 const UNRELATED: PathPart = OneOf(&[
-    "apps",
     "authn",
     "authorizationservers",
     "brands",
@@ -86,11 +90,22 @@ const UNRELATED: PathPart = OneOf(&[
     "trustedorigins",
 ]);
 
+/// What belongs to an application but neither ends nor limits the access of its clients.
+const OF_APP: PathPart = OneOf(&["connections", "credentials", "features", "logo", "policies"]);
+
 /// `docs/invalidation.md` gives the reasons.
 static RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[API, V1, UNRELATED, Rest]),
-    // A new user, group or session is in no cached session.
-    InvalidationRule::keeps(&[API, V1, OneOf(&["groups", "sessions", "users"])]).with_method("POST"),
+    // A new user, group or session is in no cached session, and a new application or client has read none.
+    InvalidationRule::keeps(&[API, V1, OneOf(&["apps", "groups", "sessions", "users"])]).with_method("POST"),
+    InvalidationRule::keeps(&[OAUTH2, V1, CLIENTS]).with_method("POST"),
+    InvalidationRule::keeps(&[INTEGRATIONS, API, V1, SERVICES]).with_method("POST"),
+    InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, OF_APP, Rest]),
+    // Who is assigned may do more afterwards, not less.
+    InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, USERS, Rest]).with_method("POST"),
+    InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, Word("groups"), Rest]).with_method("PUT"),
+    InvalidationRule::changes(&[OAUTH2, V1, CLIENTS, PathPart::Any, Rest]),
+    InvalidationRule::changes(&[INTEGRATIONS, API, V1, SERVICES, PathPart::Any, Rest]),
     InvalidationRule::if_accepted(&[API, V1, OneOf(&["sessions", "users"]), Word("me"), Rest]),
     InvalidationRule::if_accepted(&[Word("idp"), Word("myaccount"), Rest]),
     InvalidationRule::changes(&[API, V1, PathPart::Any, Rest]),
@@ -101,7 +116,7 @@ pub static OKTA: Dialect = Dialect {
     name: "okta",
     title: "Okta: sessions of the Classic Engine, by ID",
     preview: true,
-    roots: &["/api/v1", "/idp/myaccount"],
+    roots: &["/api/v1", "/idp/myaccount", "/integrations/api/v1/api-services", "/oauth2/v1/clients"],
     // Only sessions: `POST /api/v1/sessions` exchanges a session token, and needs no credential.
     protected_paths: &["/api/v1/sessions/{}", "/api/v1/users/{}/sessions"],
     unprotected_paths: &["/api/v1/sessions/me"],

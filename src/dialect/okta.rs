@@ -16,7 +16,7 @@ use super::PathPart::{OneOf, Rest, Session, User, Word};
 use super::rejections::{MAX_TEXT, Override, ProviderError, RejectionFormat, of};
 use super::{
     BEARER, BodyKind, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
-    ReadOnlyScopes, Route, Scopes,
+    ReadOnlyScopes, Route, Scopes, TrustedHeader, TrustedValue,
 };
 use crate::model::{Operation, Reason, claim};
 use crate::policy::Limits;
@@ -131,7 +131,11 @@ pub static OKTA: Dialect = Dialect {
     headers: ProviderHeaders {
         reads_forwarded: true,
         stripped: &[],
-        trusted_peer: &[],
+        trusted_peer: &[
+            TrustedHeader { name: "x-forwarded-host", value: TrustedValue::Host },
+            TrustedHeader { name: "x-forwarded-proto", value: TrustedValue::Scheme },
+            TrustedHeader { name: "x-forwarded-for", value: TrustedValue::Address },
+        ],
         // Okta may read a cookie where the token is not valid.
         cache_key: &["cookie"],
         software: &[],

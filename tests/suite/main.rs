@@ -89,6 +89,7 @@ mod dialects {
     mod contract;
     mod credentials;
     mod effects;
+    mod forwarded;
     mod rejections;
 }
 

@@ -250,3 +250,28 @@ fn a_fetch_from_before_a_write_with_a_cookie_is_not_shown_after_it() {
     assert_eq!(earlier.response(false).unwrap().status, 200);
     assert_eq!(read.send(&gateway.url()).status, 404, "the earlier response is not stored");
 }
+
+#[test]
+fn only_trusted_peers_may_set_forwarding_headers() {
+    let provider = Scripted::start(|_| json_response(200, r#"{"id":"s1","expiresAt":"2999-01-01T00:00:00.000Z"}"#));
+    let own = format!("127.0.0.1:{}", provider.port());
+    let upstream = format!("dialect: okta\n    url: {}\n    auth: forward\n    cache: {{}}\n", provider.url());
+    for (trusted, host, proto, client) in [
+        ("[127.0.0.0/8]", "one.example", "https", "192.0.2.7, 127.0.0.1"),
+        ("[10.0.0.0/8]", own.as_str(), "http", "127.0.0.1"),
+    ] {
+        let clients = format!("clients: {{ trusted_peers: {trusted} }}\n");
+        let gateway = Gateway::start(&format!("upstreams:\n  okta:\n    {upstream}{clients}"));
+        for (method, path) in [("GET", session("s1")), ("DELETE", session("s1")), ("GET", "/api/v1/users/1".into())] {
+            let request = Request::new(method, &path).bearer("t").header("X-Forwarded-Host", "one.example");
+            let request = request.header("X-Forwarded-Proto", "https").header("X-Forwarded-For", "192.0.2.7");
+            assert_eq!(request.send(&gateway.url()).status, 200, "{method} {path}");
+            let received = provider.received().pop().unwrap();
+            let seen = ["X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For"].map(|name| {
+                let named = received.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
+                named.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+            });
+            assert_eq!(seen, [vec![host], vec![proto], vec![client]], "{method} {path}, {trusted}");
+        }
+    }
+}

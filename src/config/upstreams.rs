@@ -18,6 +18,7 @@ use crate::gateway::{
     BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Upstream,
 };
 use crate::policy::Policy;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The maximum size of an evaluated body of undeclared length, in bytes.
@@ -332,7 +333,9 @@ fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatche
     let reached = |path: &&str| is_below(path, prefix) || is_below(prefix, path);
     if !matcher.strip_prefix && !dialect.protected_paths.iter().any(reached) {
         let found = "no governed path is below this `path_prefix`";
-        let plain = dialect.protected_paths.iter().copied().filter(|place| !place.contains(ANY));
+        // Up to the first variable segment: a prefix cannot contain one.
+        let plain = |path: &&'static str| path.split(ANY).next().unwrap_or(path).trim_end_matches('/');
+        let plain: BTreeSet<&str> = dialect.protected_paths.iter().map(plain).collect();
         let allowed = format!("set `strip_prefix: true`, or use a prefix of {}", listed(plain));
         section.context.reject(&location, Problem::new(found).expected(allowed));
     }

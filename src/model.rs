@@ -24,6 +24,6 @@ pub use patch::{
 };
 pub use reason_row::{Cause, GrpcCode, Row};
 pub use rejection::{Reason, Rejection};
-pub use session_id::SessionId;
+pub use session_id::{IdForm, SessionId};
 pub use violation::{Rule, Violation};
 pub use violations::{Violations, truncated};

@@ -2,6 +2,7 @@
 
 use super::error::Location;
 use super::section::Spanned;
+use crate::dialect::PolicySubject;
 use crate::policy::{FieldRule, KeyPattern, Policy};
 
 /// A policy that is not bound to an upstream yet.
@@ -15,8 +16,8 @@ pub(super) struct DeclaredPolicy {
     /// The values that it names, each with its key or pattern and its rule.
     pub values: Vec<Spanned<(KeyPattern, FieldRule, String)>>,
     pub limits: Vec<Spanned<(LimitKind, usize)>>,
-    /// The options that have an effect with some dialects only.
-    pub session_rules: Vec<Location>,
+    /// Its options, each with what it is about: an option has an effect only with dialects that have that.
+    pub rules: Vec<(PolicySubject, Location)>,
     pub location: Location,
     /// Whether it has no errors, so it can be evaluated again with an upstream's limits.
     pub is_valid: bool,

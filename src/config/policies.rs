@@ -8,16 +8,31 @@ use super::options::declare::Opt;
 use super::options::kind::CountIn;
 use super::options::policies as rows;
 use super::options::process;
+use super::options::table::Declared;
 use super::section::{Context, Entry, Section, Spanned};
 use super::session_rules;
 use super::value;
 use super::variables::Text;
+use crate::dialect::PolicySubject;
 use crate::gateway::Upstream;
 use crate::policy::{FieldRule, KeyPattern, KeyPatterns, Limits, Normalize, Policy};
 use std::collections::BTreeMap;
 
 /// The policies by name; `None` if one has errors.
 pub(super) type Policies = BTreeMap<String, Option<DeclaredPolicy>>;
+
+/// What the options of a policy are about.
+const SUBJECTS: [(&dyn Declared, PolicySubject); 9] = [
+    (&rows::WIPE, PolicySubject::Metadata),
+    (&rows::KEYS, PolicySubject::Metadata),
+    (&rows::FIELDS, PolicySubject::Metadata),
+    (&rows::LIMITS, PolicySubject::Metadata),
+    (&rows::NORMALIZE, PolicySubject::Metadata),
+    (&rows::LIFETIME, PolicySubject::Lifetime),
+    (&rows::SESSION_TOKEN, PolicySubject::SessionToken),
+    (&rows::CHECKS, PolicySubject::Checks),
+    (&rows::CHALLENGES, PolicySubject::Challenges),
+];
 
 /// Reads the option `policies`.
 pub(super) fn read(section: &mut Section) -> Policies {
@@ -50,12 +65,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
-    if upstream.dialect.names.metadata.is_none() {
-        let found = format!("rules for metadata have no effect on upstream `{}`", upstream.name);
-        let why = format!("sessions of dialect `{}` have no metadata", upstream.dialect.name);
-        context.warn(&declared.location, Problem::new(found).expected(why));
-    }
-    for location in declared.session_rules.iter().filter(|_| !upstream.dialect.has_session_rules()) {
+    for (_, location) in declared.rules.iter().filter(|(subject, _)| !upstream.dialect.names.has(*subject)) {
         let found = format!("has no effect on upstream `{}`", upstream.name);
         let why = format!("dialect `{}` does not support it", upstream.dialect.name);
         context.warn(location, Problem::new(found).expected(why));
@@ -101,7 +111,7 @@ fn policy(section: &mut Section) -> DeclaredPolicy {
         protected: Vec::new(),
         values: Vec::new(),
         limits: Vec::new(),
-        session_rules: Vec::new(),
+        rules: Vec::new(),
         location: section.location.clone(),
         is_valid: true,
         used: false,
@@ -113,6 +123,8 @@ fn policy(section: &mut Section) -> DeclaredPolicy {
     section.subsection(&rows::LIMITS, |section| limits(section, &mut declared));
     declared.policy.normalize = section.subsection(&rows::NORMALIZE, normalize);
     session_rules::read(section, &mut declared);
+    let set = SUBJECTS.into_iter().filter(|(option, _)| section.has(*option));
+    declared.rules = set.map(|(option, subject)| (subject, section.location_of(option))).collect();
     declared
 }
 

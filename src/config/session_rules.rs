@@ -2,7 +2,6 @@
 
 use super::declared::DeclaredPolicy;
 use super::error::Problem;
-use super::options::table::Declared;
 use super::options::{policies, session_rules as rows};
 use super::section::{Section, Spanned};
 use super::value::{self, label};
@@ -10,11 +9,7 @@ use super::variables::Text;
 use crate::model::CheckKind;
 use crate::policy::{HostPattern, LifetimeRule, OutsideBounds, Scheme, TemplateRule};
 
-/// These options in a policy.
-const OPTIONS: [&dyn Declared; 4] =
-    [&policies::LIFETIME, &policies::SESSION_TOKEN, &policies::CHECKS, &policies::CHALLENGES];
-
-/// Reads the options, and records which of them are set.
+/// Reads the options.
 pub(super) fn read(section: &mut Section, declared: &mut DeclaredPolicy) {
     let policy = &mut declared.policy;
     policy.lifetime = section.subsection(&policies::LIFETIME, lifetime);
@@ -25,9 +20,6 @@ pub(super) fn read(section: &mut Section, declared: &mut DeclaredPolicy) {
         policy.challenges.return_code = section.get(&rows::RETURN_CODE);
         policy.challenges.url_template = section.subsection(&rows::URL_TEMPLATE, url_template);
     });
-    declared
-        .session_rules
-        .extend(OPTIONS.into_iter().filter(|option| section.has(*option)).map(|option| section.location_of(option)));
 }
 
 fn lifetime(section: &mut Section) -> LifetimeRule {

@@ -9,9 +9,9 @@ mod rejections;
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
     BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
-    ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Version,
+    ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Sharing, Version,
 };
-use crate::model::{Operation, claim};
+use crate::model::{IdForm, Operation, claim};
 use crate::policy::Limits;
 
 const API: [PathPart; 2] = [Word("api"), Word("v2")];
@@ -158,14 +158,14 @@ pub static AUTH0: Dialect = Dialect {
         lifetime: None,
         checks: None,
         challenges: None,
-        error: "message",
+        error: &["message"],
     },
-    session_id_length: 50,
-    refresh_token_id_length: 30,
+    session_ids: IdForm::Opaque(50),
+    refresh_token_ids: IdForm::Opaque(30),
     user_id_length: 300,
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
     has_grpc: false,
-    is_shared_between_callers: true,
+    sharing: Sharing::Shared("a token with the scope reads every session of the tenant, whoever has it"),
     not_found: NotFoundMeaning::Any,
     empty_map_clears: true,
     bad_request_has_effects: false,

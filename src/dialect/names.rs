@@ -29,8 +29,36 @@ pub struct Names {
     pub checks: Option<Checks>,
     /// In requests and responses: the challenges.
     pub challenges: Option<Challenges>,
-    /// In an error: the member that identifies it.
-    pub error: &'static str,
+    /// In an error: the path of the member that identifies it, such as a text or a code.
+    pub error: &'static [&'static str],
+}
+
+/// What the rules of a policy are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicySubject {
+    /// Metadata of sessions.
+    Metadata,
+    /// Lifetimes.
+    Lifetime,
+    /// Session tokens.
+    SessionToken,
+    /// Checks.
+    Checks,
+    /// Challenges.
+    Challenges,
+}
+
+impl Names {
+    /// Whether the provider has what a rule is about. If not, the rule has no effect.
+    pub fn has(&self, subject: PolicySubject) -> bool {
+        match subject {
+            PolicySubject::Metadata => self.metadata.is_some(),
+            PolicySubject::Lifetime => self.lifetime.is_some(),
+            PolicySubject::SessionToken => self.session_token.is_some(),
+            PolicySubject::Checks => self.checks.is_some(),
+            PolicySubject::Challenges => self.challenges.is_some(),
+        }
+    }
 }
 
 /// The version of a session.

@@ -16,9 +16,9 @@ use super::PathPart::{OneOf, Rest, Session, User, Word};
 use super::rejections::{MAX_TEXT, Override, ProviderError, RejectionFormat, of};
 use super::{
     BEARER, BodyKind, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
-    ReadOnlyScopes, Route, Scopes, TrustedHeader, TrustedValue,
+    ReadOnlyScopes, Route, Scopes, Sharing, TrustedHeader, TrustedValue,
 };
-use crate::model::{Operation, Reason, claim};
+use crate::model::{IdForm, Operation, Reason, claim};
 use crate::policy::Limits;
 use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
@@ -154,15 +154,15 @@ pub static OKTA: Dialect = Dialect {
         lifetime: None,
         checks: None,
         challenges: None,
-        error: "errorCode",
+        error: &["errorCode"],
     },
     // Okta documents no limits: IDs of sessions have 20 to 25 characters, and logins at most 100.
-    session_id_length: 128,
-    refresh_token_id_length: 0,
+    session_ids: IdForm::Opaque(128),
+    refresh_token_ids: IdForm::Opaque(0),
     user_id_length: 100,
     limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
     has_grpc: false,
-    is_shared_between_callers: false,
+    sharing: Sharing::PerCredential("roles of administrators limit what a caller sees"),
     not_found: NotFoundMeaning::Error("E0000007"),
     empty_map_clears: false,
     bad_request_has_effects: false,

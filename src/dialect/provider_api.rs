@@ -7,7 +7,7 @@ use super::pattern::{InvalidationRule, PathPart, RuleEffect, matches};
 use super::provider_headers::ProviderHeaders;
 use super::rejections::RejectionFormat;
 use super::route::{Effect, Route, RouteMatch};
-use crate::model::{Caller, Rejection, SessionId};
+use crate::model::{Caller, IdForm, Rejection, SessionId};
 use crate::policy::Limits;
 use http::{HeaderMap, Method};
 use std::borrow::Cow;
@@ -43,18 +43,18 @@ pub struct Dialect {
     pub headers: ProviderHeaders,
     /// The names of fields in messages.
     pub names: Names,
-    /// The maximum length of a session ID.
-    pub session_id_length: usize,
-    /// The maximum length of a refresh token ID.
-    pub refresh_token_id_length: usize,
+    /// The form of session IDs.
+    pub session_ids: IdForm,
+    /// The form of refresh token IDs.
+    pub refresh_token_ids: IdForm,
     /// The maximum length of a user ID, decoded.
     pub user_id_length: usize,
     /// The provider's own limits of metadata.
     pub limits: Limits,
     /// Whether the provider accepts gRPC calls.
     pub has_grpc: bool,
-    /// Whether verified callers may share cached responses: the provider's response does not depend on the caller.
-    pub is_shared_between_callers: bool,
+    /// Whether verified callers share cached responses.
+    pub sharing: Sharing,
     /// Which of the provider's 404 responses are about the session.
     pub not_found: NotFoundMeaning,
     /// Whether an empty map removes all metadata; if not, it changes nothing.
@@ -76,6 +76,25 @@ pub struct Logout {
     pub path: &'static str,
     /// The parameter with the token, in the query or in a form.
     pub token: &'static str,
+}
+
+/// Whether verified callers share cached responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// They do, for this reason: the provider's response does not depend on who reads, once the scope is checked.
+    Shared(&'static str),
+    /// Each credential has its own, for this reason.
+    PerCredential(&'static str),
+}
+
+impl Sharing {
+    /// Whether they do.
+    pub fn is_shared(self) -> bool {
+        match self {
+            Sharing::Shared(_) => true,
+            Sharing::PerCredential(_) => false,
+        }
+    }
 }
 
 /// Which 404 (or 410) responses mean that the session does not exist, rather than that the caller may not see it.
@@ -214,7 +233,10 @@ impl Dialect {
                 PathPart::Session => session = Some(self.session_id(text)?),
                 PathPart::RefreshToken => self.check_refresh_token_id(text)?,
                 PathPart::User => self.check_user_id(text)?,
-                PathPart::Tenant => tenant = Some(path::decoded_part(text).ok_or(Rejection::Path)?),
+                PathPart::Tenant => {
+                    path::decoded_part(text).ok_or(Rejection::Path)?;
+                    tenant = Some(text.to_owned());
+                }
                 PathPart::Word(_)
                 | PathPart::Any
                 | PathPart::OneOf(_)
@@ -227,9 +249,8 @@ impl Dialect {
     }
 
     fn check_refresh_token_id(&self, text: &str) -> Result<(), Rejection> {
-        // Refresh token IDs allow the same characters as session IDs.
-        let limit = self.refresh_token_id_length;
-        SessionId::parse(text, limit).map(drop).ok_or(Rejection::RefreshTokenId(limit))
+        let form = self.refresh_token_ids;
+        if form.accepts(text) { Ok(()) } else { Err(Rejection::RefreshTokenId(form)) }
     }
 
     fn check_user_id(&self, part: &str) -> Result<(), Rejection> {
@@ -239,17 +260,17 @@ impl Dialect {
 
     /// Parses a session ID.
     pub fn session_id(&self, text: &str) -> Result<SessionId, Rejection> {
-        SessionId::parse(text, self.session_id_length).ok_or(Rejection::SessionId(self.session_id_length))
+        SessionId::parse(text, self.session_ids).ok_or(Rejection::SessionId(self.session_ids))
     }
 
-    /// The path at the provider of an operation whose path has no variable but the session.
-    pub fn path(&self, route: &Route, id: Option<&SessionId>) -> String {
+    /// The path at the provider of an operation whose path has no variables but the session and the tenant.
+    pub fn path(&self, route: &Route, id: Option<&SessionId>, tenant: Option<&str>) -> String {
         let parts = route.path.iter().map(|part| match part {
             PathPart::Word(word) => word,
             PathPart::Session => id.map_or("", SessionId::as_str),
+            PathPart::Tenant => tenant.unwrap_or_default(),
             PathPart::RefreshToken
             | PathPart::User
-            | PathPart::Tenant
             | PathPart::Any
             | PathPart::OneOf(_)
             | PathPart::StartsWith(_)
@@ -271,11 +292,6 @@ impl Dialect {
     /// Whether it has operations on refresh tokens.
     pub fn has_refresh_tokens(&self) -> bool {
         self.routes.iter().any(Route::names_refresh_token)
-    }
-
-    /// Whether writes have lifetimes, checks and challenges.
-    pub fn has_session_rules(&self) -> bool {
-        self.names.lifetime.is_some() || self.names.checks.is_some() || self.names.challenges.is_some()
     }
 
     /// Whether an error's text means that the user is locked. The user's sessions have ended then.

@@ -72,10 +72,7 @@ impl Dialect {
             (MemberType::Boolean, _) => expected("true or false"),
             (MemberType::Session, Kind::Text(id)) if self.session_id(id).is_ok() => None,
             (MemberType::Session, Kind::Text(_)) => {
-                let most = self.session_id_length;
-                Some(format!(
-                    "is not a valid session ID: expected 1 to {most} letters, numbers, underscores and hyphens"
-                ))
+                Some(format!("is not a valid session ID: expected {}", self.session_ids))
             }
             (MemberType::User, Kind::Text(id)) => length_fault(id, self.user_id_length),
             (MemberType::Text(most), Kind::Text(text)) => length_fault(text, most),

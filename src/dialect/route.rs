@@ -117,7 +117,7 @@ pub enum RouteMatch {
         route: &'static Route,
         /// The session, if the path names one.
         session: Option<SessionId>,
-        /// The tenant, if the path names one: sessions of different tenants may have the same ID.
+        /// The segment with the tenant, if the path names one: sessions of different tenants may have the same ID.
         tenant: Option<String>,
         /// The canonical path: it was validated, so it is what is forwarded.
         path: String,

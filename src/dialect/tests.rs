@@ -2,7 +2,7 @@
 
 use super::PathPart::{Session, Tenant, Word};
 use super::*;
-use crate::model::{Caller, Operation, Rejection, SessionId, claim};
+use crate::model::{Caller, IdForm, Operation, Rejection, SessionId, claim};
 use crate::policy::Limits;
 use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
@@ -58,14 +58,14 @@ pub(crate) static REALMS: Dialect = Dialect {
         lifetime: None,
         checks: None,
         challenges: None,
-        error: "error",
+        error: &["error", "id"],
     },
-    session_id_length: 20,
-    refresh_token_id_length: 0,
+    session_ids: IdForm::Opaque(20),
+    refresh_token_ids: IdForm::Opaque(0),
     user_id_length: 0,
     limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
     has_grpc: false,
-    is_shared_between_callers: false,
+    sharing: Sharing::PerCredential(""),
     not_found: NotFoundMeaning::Error("no_session"),
     empty_map_clears: false,
     bad_request_has_effects: false,
@@ -126,7 +126,7 @@ fn scopes_that_only_read_may_have_an_ending() {
 fn a_path_may_name_a_tenant() {
     let matched = |path: &str| REALMS.match_route(&Method::GET, path, None);
     let Ok(RouteMatch::Governed { session, tenant, .. }) = matched("/realms/a%20b/sessions/s1") else { panic!() };
-    assert_eq!((session.as_ref().map(SessionId::as_str), tenant.as_deref()), (Some("s1"), Some("a b")));
+    assert_eq!((session.as_ref().map(SessionId::as_str), tenant.as_deref()), (Some("s1"), Some("a%20b")));
     assert!(matches!(matched("/realms/a%2Fb/sessions/s1"), Err(Rejection::Path)));
 }
 
@@ -162,7 +162,7 @@ fn an_unprotected_path_is_forwarded_in_its_canonical_spelling_alone() {
 #[test]
 fn a_session_may_be_a_member_of_a_response_and_have_a_number_as_version() {
     let facts = |body: &'static str, id: Option<&str>| {
-        let id = id.and_then(|id| SessionId::parse(id, 20));
+        let id = id.and_then(|id| SessionId::parse(id, IdForm::Opaque(20)));
         REALMS.response_facts(&REALMS.routes[0], Carrier::Rest, &Bytes::from_static(body.as_bytes()), id.as_ref())
     };
     let read = |body| facts(body, Some("s1")).map(|facts| (facts.expires_at, facts.version));
@@ -180,7 +180,7 @@ fn a_session_may_be_a_member_of_a_response_and_have_a_number_as_version() {
 fn an_error_may_be_named_by_any_member() {
     assert!(REALMS.not_found.is_about_session("no_session"));
     assert!(!REALMS.not_found.is_about_session("no_session (no_session)"));
-    let body = Bytes::from_static(br#"{"error":"no_session","message":"other"}"#);
+    let body = Bytes::from_static(br#"{"error":{"id":"no_session"},"message":"other"}"#);
     let text = |carrier: Carrier| carrier.error_text(REALMS.names.error, &HeaderMap::new(), &body, None);
     assert_eq!(text(Carrier::Rest).as_deref(), Some("no_session"));
     let missing = REALMS.rejections.response(&Rejection::Deleted, Carrier::Rest);

@@ -11,9 +11,10 @@ mod rejections;
 use super::PathPart::{Session, Word};
 use super::{
     BEARER, BodyKind, Call, Challenges, Checks, Cors, Dialect, Effect, Logout, Names, NotFoundMeaning, PathPart,
-    ProviderHeaders, Query, ReadOnlyScopes, RejectionFormat, Route, Scopes, TrustedHeader, TrustedValue, Version,
+    ProviderHeaders, Query, ReadOnlyScopes, RejectionFormat, Route, Scopes, Sharing, TrustedHeader, TrustedValue,
+    Version,
 };
-use crate::model::{CheckKind, Operation, claim};
+use crate::model::{CheckKind, IdForm, Operation, claim};
 use crate::policy::Limits;
 
 const SERVICE: PathPart = Word("zitadel.session.v2.SessionService");
@@ -108,14 +109,14 @@ pub static ZITADEL: Dialect = Dialect {
         lifetime: Some("lifetime"),
         checks: Some(CHECKS),
         challenges: Some(CHALLENGES),
-        error: "message",
+        error: &["message"],
     },
-    session_id_length: 200,
-    refresh_token_id_length: 0,
+    session_ids: IdForm::Opaque(200),
+    refresh_token_ids: IdForm::Opaque(0),
     user_id_length: 0,
     limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
     has_grpc: true,
-    is_shared_between_callers: false,
+    sharing: Sharing::PerCredential("roles of the user, and session tokens, decide what a caller sees"),
     // Another 404 means that the caller is not a member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
     not_found: NotFoundMeaning::WithId("QUERY-SFeaa"),
     empty_map_clears: false,

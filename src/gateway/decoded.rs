@@ -135,18 +135,27 @@ impl DecodedRequest {
             }
             (None, None) => {}
         }
-        let shared = upstream.dialect.is_shared_between_callers;
+        let shared = upstream.dialect.sharing.is_shared();
+        let query = query.as_deref().unwrap_or_default().as_bytes();
         let own = |credential: &[u8]| {
             let token = self.token.as_deref().unwrap_or_default().as_bytes();
-            let place = upstream.dialect.path(route, None);
+            let place = upstream.dialect.path(route, None, None);
             let shown = u8::from(self.token.is_some());
             let (named, place, carrier) = (&upstream.response_id, place.as_bytes(), carrier.name().as_bytes());
-            gateway.keyed_hash(&[b"credential", named, tenant, credential, caller, token, &[shown], place, carrier])
+            let parts = [&b"credential"[..], named, tenant, credential, caller, token, &[shown], place, carrier, query];
+            gateway.keyed_hash(if query.is_empty() { &parts[..9] } else { &parts })
         };
         let variant = match &self.authorized.credential {
             // Precomputed, because every hit of verified callers needs it.
-            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT => Some(upstream.response_id),
-            Credential::Verified(_) if shared => Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant])),
+            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT && query.is_empty() => {
+                Some(upstream.response_id)
+            }
+            Credential::Verified(_) if shared && query.is_empty() => {
+                Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant]))
+            }
+            Credential::Verified(_) if shared => {
+                Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant, query]))
+            }
             Credential::Verified(_) => Some(own(b"")),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
@@ -167,11 +176,13 @@ impl DecodedRequest {
 
     /// The path that reads the current metadata, for the evaluation of a write.
     pub fn current_metadata_path(&self) -> String {
-        let Governed { upstream, route, path, .. } = self.governed();
+        let Governed { upstream, route, path, tenant_name, .. } = self.governed();
         let id = self.session.as_ref().map(|(_, id)| id);
         match upstream.dialect.read_route(route) {
             Some(reading) if reading.path == route.path => path.clone(),
-            Some(reading) => upstream.target.base_path.clone() + &upstream.dialect.path(reading, id),
+            Some(reading) => {
+                upstream.target.base_path.clone() + &upstream.dialect.path(reading, id, tenant_name.as_deref())
+            }
             None => String::new(),
         }
     }

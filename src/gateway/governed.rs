@@ -24,6 +24,8 @@ pub struct Governed {
     pub(super) token: Option<String>,
     /// What the provider's response depends on besides the session, if it depends on the caller.
     pub(super) caller: Vec<u8>,
+    /// The segment of the path that names a tenant.
+    pub(super) tenant_name: Option<String>,
     /// The provider's tenant that the request is for.
     pub(super) tenant: TenantId,
     pub(super) size: BodySize,

@@ -194,7 +194,7 @@ pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
 /// The names that identify a tenant among those behind one address of a provider, which may have sessions with the same
 /// ID: the host that the provider receives, the hosts in the headers of trusted peers, and the name in the path. Empty
 /// for the tenant of the provider's own name. Hosts are normalized and without a port.
-pub(super) fn tenant(upstream: &Upstream, head: &RequestHead, in_path: Option<String>) -> Vec<Vec<u8>> {
+pub(super) fn tenant(upstream: &Upstream, head: &RequestHead, in_path: Option<&str>) -> Vec<Vec<u8>> {
     // `server_name` has neither a port nor brackets.
     let own = upstream.target.server_name().trim_end_matches('.').to_ascii_lowercase().into_bytes();
     let forwarded_host = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
@@ -205,7 +205,7 @@ pub(super) fn tenant(upstream: &Upstream, head: &RequestHead, in_path: Option<St
         let others = hosts(header.value, value).into_iter().map(normalized_host).filter(|named| *named != host);
         names.extend(others.flat_map(|named| [header.name.as_bytes().to_vec(), named]));
     }
-    names.extend(in_path.into_iter().flat_map(|named| [b"path".to_vec(), named.into_bytes()]));
+    names.extend(in_path.into_iter().flat_map(|named| [b"path".to_vec(), named.as_bytes().to_vec()]));
     if names.is_empty() && host == own { names } else { [vec![host], names].concat() }
 }
 

@@ -34,7 +34,7 @@ impl AuthorizedRequest {
             (None, None) => None,
         };
         if session.is_none() && route.effect.needs_session() {
-            return Err(Rejection::SessionId(dialect.session_id_length));
+            return Err(Rejection::SessionId(dialect.session_ids));
         }
         let token = token.clone().or_else(|| dialect.session_token_in(&read).map(str::to_owned));
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));

@@ -82,7 +82,7 @@ impl Gateway {
         upstream: Arc<Upstream>,
         head: &RequestHead,
         route: &'static Route,
-        (session, tenant, path): (Option<SessionId>, Option<String>, String),
+        (session, tenant_name, path): (Option<SessionId>, Option<String>, String),
     ) -> Result<Routed, Rejection> {
         let CheckedHead { carrier, size, query, token } = head::check(upstream.dialect, route, head)?;
         let operation = route.operation;
@@ -93,16 +93,28 @@ impl Gateway {
             let path = (path != inner).then(|| [before, &path].concat());
             return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, effect: route.effect, path }));
         }
-        let shared = upstream.dialect.is_shared_between_callers;
+        let shared = upstream.dialect.sharing.is_shared();
         let caller = if shared { Vec::new() } else { head::caller(&upstream, head) };
         let base = upstream.target.base_path.as_str();
         let path = if base.is_empty() { path } else { [base, &path].concat() };
-        let tenant = self.tenant(&upstream, head, tenant);
-        Ok(Routed::Governed(Governed { upstream, route, carrier, session, path, query, token, caller, tenant, size }))
+        let tenant = self.tenant(&upstream, head, tenant_name.as_deref());
+        Ok(Routed::Governed(Governed {
+            upstream,
+            route,
+            carrier,
+            session,
+            path,
+            query,
+            token,
+            caller,
+            tenant_name,
+            tenant,
+            size,
+        }))
     }
 
     /// The provider's tenant that the request is for.
-    fn tenant(&self, upstream: &Upstream, head: &RequestHead, in_path: Option<String>) -> TenantId {
+    fn tenant(&self, upstream: &Upstream, head: &RequestHead, in_path: Option<&str>) -> TenantId {
         if !upstream.preserve_host && !head.trusted && in_path.is_none() {
             return DEFAULT_TENANT;
         }

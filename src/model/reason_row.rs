@@ -1,6 +1,6 @@
 //! What is known of a reason for a rejection, whatever its parameters; and how a text shows the parameters.
 
-use super::{Violations, truncated};
+use super::{IdForm, Violations, truncated};
 use std::time::Duration;
 use strum::IntoStaticStr;
 
@@ -112,6 +112,12 @@ impl Parameter for &'static str {
 }
 
 impl Parameter for usize {
+    fn shown(&self, _: &str, _: usize) -> String {
+        self.to_string()
+    }
+}
+
+impl Parameter for IdForm {
     fn shown(&self, _: &str, _: usize) -> String {
         self.to_string()
     }

@@ -1,12 +1,12 @@
 //! Why the gateway responds in place of the provider: one row per reason.
 
-use super::Violations;
 use super::reason_row::Cause::{Gateway, Issuer, Provider, Store};
 use super::reason_row::GrpcCode::{
     DeadlineExceeded, Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated,
     Unavailable, Unimplemented,
 };
 use super::reason_row::{Cause, Parameter, Row, client, failure, filled};
+use super::{IdForm, Violations};
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray, VariantNames};
 
@@ -97,12 +97,10 @@ reasons! {
     Header(name: &'static str, fault: &'static str) = client(400, InvalidArgument, "the header `{name}` {fault}");
 
     /// The session ID has an invalid form.
-    SessionId(limit: usize) = client(400, InvalidArgument,
-        "invalid session ID; expected 1 to {limit} letters, numbers, underscores and hyphens");
+    SessionId(form: IdForm) = client(400, InvalidArgument, "invalid session ID; expected {form}");
 
     /// The refresh token ID has an invalid form.
-    RefreshTokenId(limit: usize) = client(400, InvalidArgument,
-        "invalid refresh token ID; expected 1 to {limit} letters, numbers, underscores and hyphens");
+    RefreshTokenId(form: IdForm) = client(400, InvalidArgument, "invalid refresh token ID; expected {form}");
 
     /// The user ID has an invalid form.
     UserId(limit: usize) = client(400, InvalidArgument, "invalid user ID; expected at most {limit} characters");

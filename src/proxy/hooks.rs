@@ -73,6 +73,7 @@ impl Hooks {
                 reject(session, context, &rejection).await
             }
             Ok(Routed::PassThrough(upstream, operation)) => {
+                context.upstream = Some(upstream.clone());
                 context.verified = is_recognized(&runtime, &upstream, &session.req_header().headers);
                 let passed = match logout::logout(session, context, &upstream) {
                     Some(logout) => logout::forward(session, context, upstream, logout).await,
@@ -81,6 +82,8 @@ impl Hooks {
                 Self::finish(session, context, passed).await
             }
             Ok(Routed::InvalidatingIfAccepted(upstream)) => {
+                context.upstream = Some(upstream.clone());
+                context.verified = is_recognized(&runtime, &upstream, &session.req_header().headers);
                 let passed = invalidating::forward_if_accepted(session, context, upstream).await;
                 Self::finish(session, context, passed).await
             }

@@ -21,7 +21,6 @@ pub(super) async fn pass(
     upstream: Arc<Upstream>,
     operation: Operation,
 ) -> Result<bool, NotServed> {
-    context.upstream = Some(upstream.clone());
     upgrade_offers::ignore_empty(session.req_header_mut());
     await_body(session, context).await?;
     context.slot = Some(take_slot(session, context, &upstream).await?);

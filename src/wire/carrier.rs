@@ -165,10 +165,10 @@ impl Carrier {
     }
 
     /// The error text of a response, as it is on the wire: framed carriers encode all but printable ASCII.
-    /// `member` is the JSON member of a REST error that identifies it.
+    /// `path` leads to the JSON member of a REST error that identifies it.
     pub fn error_text(
         self,
-        member: &str,
+        path: &[&str],
         headers: &HeaderMap,
         body: &Bytes,
         trailers: Option<&HeaderMap>,
@@ -180,10 +180,17 @@ impl Carrier {
             return said.to_str().ok().map(str::to_owned);
         }
         let document = Document::parse(body.clone()).ok()?;
-        let name = if self == Carrier::Rest { member } else { "message" };
-        match document.members()?.iter().find(|member| member.key == name).map(|member| &member.value.kind) {
-            Some(Kind::Text(text)) => Some(text.clone()),
-            Some(_) | None => None,
+        let path = if self == Carrier::Rest { path } else { &["message"] };
+        let mut found = document.root();
+        for name in path {
+            let Kind::Object(members) = &found.kind else {
+                return None;
+            };
+            found = members.iter().find(|member| member.key == *name).map(|member| &member.value)?;
+        }
+        match &found.kind {
+            Kind::Text(text) => Some(text.clone()),
+            Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_) => None,
         }
     }
 
@@ -283,15 +290,15 @@ mod tests {
         let body = Bytes::from_static(br#"{"code":9,"message":"User is locked (COMMAND-JLK35)","details":[]}"#);
         for carrier in Carrier::ALL {
             let said = match carrier {
-                Carrier::Rest | Carrier::Connect(_) => carrier.error_text("message", &none, &body, None),
-                Carrier::Grpc(_) => carrier.error_text("message", &none, &Bytes::new(), Some(&told)),
-                Carrier::GrpcWeb(_) => carrier.error_text("message", &none, &frame::framed_trailers(&told), None),
+                Carrier::Rest | Carrier::Connect(_) => carrier.error_text(&["message"], &none, &body, None),
+                Carrier::Grpc(_) => carrier.error_text(&["message"], &none, &Bytes::new(), Some(&told)),
+                Carrier::GrpcWeb(_) => carrier.error_text(&["message"], &none, &frame::framed_trailers(&told), None),
             };
             assert_eq!(said, text, "{}", carrier.name());
         }
         let web = Carrier::GrpcWeb(Codec::Proto);
-        assert_eq!(web.error_text("message", &told, &Bytes::new(), None), text, "in the headers");
-        assert_eq!(Carrier::Rest.error_text("message", &none, &Bytes::from_static(b"<html>"), None), None);
+        assert_eq!(web.error_text(&["message"], &told, &Bytes::new(), None), text, "in the headers");
+        assert_eq!(Carrier::Rest.error_text(&["message"], &none, &Bytes::from_static(b"<html>"), None), None);
     }
 
     #[test]

@@ -15,12 +15,12 @@ pub(super) static OVERRIDES: &[Override] = &[
         .code("invalid_uri"),
     of(&[Reason::Path]).text("Path validation error: 'The path is not in canonical form'."),
     of(&[Reason::SessionId]).text(
-        "Path validation error: 'Object didn't pass validation for format session-id: expected 1 to {limit} letters, \
-         numbers, underscores and hyphens' on property id.",
+        "Path validation error: 'Object didn't pass validation for format session-id: expected {form}' on \
+         property id.",
     ),
     of(&[Reason::RefreshTokenId]).text(
-        "Path validation error: 'Object didn't pass validation for format refresh-token-id: expected 1 to {limit} letters, \
-         numbers, underscores and hyphens' on property id.",
+        "Path validation error: 'Object didn't pass validation for format refresh-token-id: expected {form}' on \
+         property id.",
     ),
     of(&[Reason::UserId]).text(
         "Path validation error: 'Object didn't pass validation for format user-id: expected at most {limit} characters' \

@@ -57,7 +57,8 @@ const STANDARD: [&str; 37] = [
 /// All words that a dialect's table has, beside its name.
 fn words(dialect: &Dialect) -> BTreeSet<String> {
     let names = &dialect.names;
-    let mut all = vec![names.id, names.error, dialect.scopes.claim.name];
+    let mut all = vec![names.id, dialect.scopes.claim.name];
+    all.extend(names.error);
     all.extend([names.session, names.metadata, names.write_details, names.sessions].into_iter().flatten());
     all.extend([names.session_id, names.session_token, names.lifetime].into_iter().flatten());
     all.extend(names.expiries);

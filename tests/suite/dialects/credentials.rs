@@ -48,7 +48,7 @@ fn faults_of(dialect: &Dialect) -> Vec<String> {
         }
         // A read forwards the whole header, and the provider may read its other cookies.
         if let CredentialPlace::Cookie(_) = place
-            && (!dialect.headers.cache_key.contains(&"cookie") || dialect.is_shared_between_callers)
+            && (!dialect.headers.cache_key.contains(&"cookie") || dialect.sharing.is_shared())
         {
             faults.push(format!("{place:?}: responses depend on `cookie`, which is not in the cache key"));
         }
@@ -70,7 +70,7 @@ fn the_token_is_found_in_each_place() {
 /// carriers, would get each other's responses.
 #[test]
 fn a_response_that_callers_share_has_one_operation_and_one_carrier() {
-    for dialect in DIALECTS.iter().filter(|dialect| dialect.is_shared_between_callers) {
+    for dialect in DIALECTS.iter().filter(|dialect| dialect.sharing.is_shared()) {
         let reads: Vec<_> = dialect.routes.iter().filter(|route| route.effect == Effect::ReadsSession).collect();
         assert!(reads.len() <= 1, "{}: {reads:?}", dialect.name);
         assert!(reads.iter().all(|route| !route.is_rpc()), "{}: {reads:?}", dialect.name);

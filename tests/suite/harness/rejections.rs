@@ -1,6 +1,6 @@
 //! One rejection of each reason.
 
-use sessiongate::model::{Rejection, Rule, Violation, Violations};
+use sessiongate::model::{IdForm, Rejection, Rule, Violation, Violations};
 use std::time::Duration;
 
 /// One rejection of each reason, in the order of declaration.
@@ -17,8 +17,8 @@ pub fn rejections() -> Vec<Rejection> {
         Rejection::Method("GET, PATCH".into()),
         Rejection::Query(&["from", "take"]),
         Rejection::Header("Upgrade", "is not allowed"),
-        Rejection::SessionId(50),
-        Rejection::RefreshTokenId(30),
+        Rejection::SessionId(IdForm::Opaque(50)),
+        Rejection::RefreshTokenId(IdForm::Opaque(30)),
         Rejection::UserId(300),
         Rejection::NoUpstream,
         Rejection::CredentialMissing,

@@ -25,6 +25,9 @@ use pingora::prelude::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Bytes of a body that are read before the response is relayed.
+const SMALL_BODY: usize = 16 << 10;
+
 /// A request that is ready to be sent, with all that its task uses.
 struct Sending {
     runtime: Arc<Runtime>,
@@ -166,12 +169,48 @@ impl Sending {
         for mark in marks {
             sessions.end(mark, write_outcome).await;
         }
-        if if_accepted && status.is_some_and(|status| status.is_success()) {
-            runtime.service.invalidate_all(&upstream).await;
+        let (status, mut response, mut read) = sent.map_err(|failure| failure.rejection)?;
+        let mut slot = Some(slot);
+        if if_accepted && status.is_success() {
+            // This may wait for others, while the request is no longer in flight at the provider.
+            let finished = async {
+                if finish(&mut response, &mut read, timeouts.idle).await? {
+                    slot = None;
+                }
+                Ok(())
+            };
+            let (finished, ()) = tokio::join!(finished, runtime.service.invalidate_all(&upstream));
+            finished?;
         }
-        let (_, response, read) = sent.map_err(|failure| failure.rejection)?;
-        Ok(Relayed { response, read, _slot: Some(slot) })
+        Ok(Relayed { response, read, _slot: slot })
     }
+}
+
+/// Reads the rest of a small body. `false` if it is larger: the request stays in flight until all of it is relayed.
+async fn finish(response: &mut Response, read: &mut Vec<Part>, idle: Duration) -> Result<bool, Rejection> {
+    let mut size = 0;
+    while !response.body.is_over() {
+        if size > SMALL_BODY {
+            return Ok(false);
+        }
+        match tokio::time::timeout(idle, response.body.next()).await {
+            // Empty parts have no meaning, and would add up.
+            Ok(Ok(Some(Part::Data(data)))) if data.is_empty() => {}
+            Ok(Ok(Some(part))) => {
+                if let Part::Data(data) = &part {
+                    size += data.len();
+                }
+                read.push(part);
+            }
+            Ok(Ok(None)) => break,
+            Ok(Err(_)) => return Err(Rejection::UpstreamFailed),
+            Err(_) => {
+                response.body.mark_hung();
+                return Err(Rejection::UpstreamTimeout(idle));
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Sets all marks, or none.

@@ -3,6 +3,8 @@
 use crate::harness::{Connection, Gate, Gateway, Request, Response, Scripted, json_response, wait_for};
 use serde_json::{Value, json};
 use sessiongate::sandbox::okta::Org;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -273,5 +275,43 @@ fn only_trusted_peers_may_set_forwarding_headers() {
             });
             assert_eq!(seen, [vec![host], vec![proto], vec![client]], "{method} {path}, {trusted}");
         }
+    }
+}
+
+/// Invalidations are at least a second apart. A write that waits for the next one is no request in flight at Okta.
+#[test]
+fn a_write_with_a_cookie_holds_no_slot_while_it_waits_for_the_invalidation() {
+    let (close, refresh) = ("/api/v1/sessions/me", "/api/v1/sessions/me/lifecycle/refresh");
+    let provider = Scripted::start(move |request| match request.path.as_str() {
+        path if path == close => Response { status: 204, headers: Vec::new(), body: Vec::new() },
+        _ => json_response(200, r#"{"id":"s1"}"#),
+    });
+    let limited = "auth: forward\n    cache: {}\n    limits: { in_flight: 1, wait: 10s }";
+    let upstream = format!("dialect: okta\n    url: {}\n    {limited}\n", provider.url());
+    let gateway = Gateway::start(&format!("upstreams:\n  okta:\n    {upstream}"));
+    gateway.ready();
+    for (method, path, end) in [("DELETE", close, "\r\n\r\n"), ("POST", refresh, r#"{"id":"s1"}"#)] {
+        let write = Request::new(method, path).header("Cookie", "sid=1").header("Connection", "close");
+        // The first write does not wait, and a slow machine may miss the wait of another.
+        wait_for("a slot that is free during the wait", || {
+            let before = provider.received().len();
+            let mut stream = TcpStream::connect(gateway.address()).unwrap();
+            stream.write_all(&write.bytes(gateway.address())).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let is_pending = || stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            wait_for("the write to arrive", || (provider.received().len() > before || !is_pending()).then_some(()));
+            let mut found = None;
+            while found.is_none() && is_pending() {
+                let read = Request::new("GET", "/api/v1/users/1").bearer("t").send(&gateway.url());
+                // A slot that is held until the response is sent would be free only after that.
+                assert_eq!(read.status, 200);
+                found = is_pending().then_some(());
+            }
+            stream.set_nonblocking(false).unwrap();
+            let mut response = String::new();
+            stream.read_to_string(&mut response).unwrap();
+            assert!(response.starts_with("HTTP/1.1 20") && response.ends_with(end), "{response}");
+            found
+        });
     }
 }

@@ -65,15 +65,25 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
-    for (_, location) in declared.rules.iter().filter(|(subject, _)| !upstream.dialect.names.has(*subject)) {
-        let found = format!("has no effect on upstream `{}`", upstream.name);
-        let why = format!("dialect `{}` does not support it", upstream.dialect.name);
-        context.warn(location, Problem::new(found).expected(why));
-    }
+    warn_of_ineffective(declared, upstream, context);
     if declared.is_valid {
         consistency::check_limits(declared, limits, Some(&upstream.name), context);
     }
     Some(Policy { limits, ..declared.policy.clone() })
+}
+
+/// Warns of a policy, or of options in it, about what the provider does not have.
+fn warn_of_ineffective(declared: &DeclaredPolicy, upstream: &Upstream, context: &mut Context) {
+    let (found, dialect) = (format!("has no effect on upstream `{}`", upstream.name), upstream.dialect);
+    let names = &dialect.names;
+    if SUBJECTS.iter().all(|(_, subject)| !names.has(*subject)) {
+        let why = format!("sessions of dialect `{}` have nothing that a policy evaluates", dialect.name);
+        return context.warn(&declared.location, Problem::new(found).expected(why));
+    }
+    for (_, location) in declared.rules.iter().filter(|(subject, _)| !names.has(*subject)) {
+        let why = format!("dialect `{}` does not support it", dialect.name);
+        context.warn(location, Problem::new(found.clone()).expected(why));
+    }
 }
 
 /// Warns of policies that no upstream uses.

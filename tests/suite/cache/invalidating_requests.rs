@@ -290,3 +290,19 @@ fn logout_invalidates_the_session_in_its_id_token() {
     let head = Request::new("HEAD", "/oidc/v1/end_session").send(&guarded.gateway.url());
     assert_eq!(head.status, 302);
 }
+
+/// Also a logout is rejected in the shape of its provider, and counted for its upstream.
+#[test]
+fn rejected_logout_has_the_shape_and_label_of_its_provider() {
+    let guarded = Guarded::start(Options::default());
+    let response = Request::new("POST", "/oidc/v1/end_session")
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(format!("state={}", "a".repeat(2 << 20)))
+        .send(&guarded.gateway.url());
+    let body: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!((response.status, &body["code"]), (413, &json!(8)), "{body}");
+    let metrics = guarded.gateway.metrics();
+    let labels = ["sessiongate_rejections_total{", "reason=\"too_large\"", "upstream=\"idp\""];
+    let counted = |line: &str| labels.iter().all(|label| line.contains(label)) && line.ends_with(" 1");
+    assert!(metrics.lines().any(counted), "{metrics}");
+}

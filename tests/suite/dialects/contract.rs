@@ -2,14 +2,16 @@
 
 use http::Method;
 use sessiongate::dialect::path::canonical_below;
-use sessiongate::dialect::{DIALECTS, Dialect, InvalidationRule, PathPart, Query, Route, RouteMatch, RuleEffect};
+use sessiongate::dialect::{
+    DIALECTS, Dialect, InvalidationRule, PathPart, Query, Route, RouteMatch, RuleEffect, Sharing,
+};
 use sessiongate::model::Rejection;
 use std::collections::BTreeSet;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "PURGE"];
 /// Values of the variables in paths.
 /// A UUID is valid in any form of IDs.
-const SESSION: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+pub const SESSION: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
 const REFRESH_TOKEN: &str = "r1";
 const USER: &str = "usr%7C1";
 
@@ -33,7 +35,7 @@ fn each_dialect(check: impl Fn(&'static Dialect, &mut Vec<String>)) {
 }
 
 /// A path that the pattern of a route matches.
-fn path_of(pattern: &[PathPart]) -> String {
+pub fn path_of(pattern: &[PathPart]) -> String {
     let parts = pattern.iter().map(|part| match part {
         PathPart::Word(word) => word,
         PathPart::Session => SESSION,
@@ -196,9 +198,9 @@ fn lists_name_each_thing_once() {
         check("unprotected paths".into(), dialect.unprotected_paths);
         let names = &dialect.names;
         let optional = [names.session, names.metadata, names.session_id, names.session_token, names.lifetime];
-        let known: Vec<&str> =
-            optional.into_iter().flatten().chain([names.id]).chain(names.error.iter().copied()).collect();
+        let known: Vec<&str> = optional.into_iter().flatten().chain([names.id]).collect();
         check("fields".into(), &known);
+        check("path of errors".into(), names.error);
         check("expiries".into(), names.expiries);
         check("lockout IDs".into(), dialect.lockout_ids);
         for route in dialect.routes {
@@ -217,6 +219,10 @@ fn lists_name_each_thing_once() {
         let names: BTreeSet<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
         if names.len() != DIALECTS.len() || dialect.title.is_empty() {
             faults.push("its name is not its own, or it has no title".into());
+        }
+        let (Sharing::Shared(why) | Sharing::PerCredential(why)) = dialect.sharing;
+        if !why.contains(' ') || dialect.names.error.is_empty() {
+            faults.push("it does not say why reads are shared or not, or where errors are".into());
         }
     });
 }

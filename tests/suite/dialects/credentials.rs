@@ -7,7 +7,7 @@ use sessiongate::dialect::{CredentialPlace, DIALECTS, Dialect, Effect};
 const TOKEN: &str = "ey-Tok.en_1";
 
 /// The header of a request that shows a token in this place.
-fn shown(place: CredentialPlace) -> (HeaderName, String) {
+pub fn shown(place: CredentialPlace) -> (HeaderName, String) {
     let header = HeaderName::from_bytes(place.header().as_bytes()).unwrap();
     let value = match place {
         CredentialPlace::Scheme { scheme, .. } => format!("{scheme} {TOKEN}"),

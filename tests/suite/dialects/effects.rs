@@ -1,12 +1,14 @@
 //! What each dialect's routes mean for the cache, and what each option of a policy means for each dialect. A new
 //! dialect needs no change here.
 
+use super::contract::{SESSION, path_of};
+use super::credentials::shown as shown_credential;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 use sessiongate::config::options::{Fallback, Options, ROOT, Row, Shape};
 use sessiongate::config::{self, Compiled, Environment};
-use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, MemberType, PathPart, Route};
+use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, MemberType, Route};
 use sessiongate::gateway::{Changes, Credential, Gateway, RequestHead, Routed, WriteDecision};
 use sessiongate::model::Operation;
 use std::path::Path;
@@ -34,14 +36,6 @@ fn compiled(dialect: &Dialect, policy: &str) -> Compiled {
     config::compile("contract", &text, &Nothing, [7; 32]).unwrap_or_else(|faults| panic!("{text}{faults:?}"))
 }
 
-fn path_of(route: &Route) -> String {
-    let parts = route.path.iter().map(|part| match part {
-        PathPart::Word(word) => word,
-        _ => "v1",
-    });
-    parts.fold(String::new(), |path, part| path + "/" + part)
-}
-
 /// A body that names what the operation needs.
 fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
     let mut members = Map::new();
@@ -52,7 +46,8 @@ fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
             let first = body.one_of.first()?;
             let member = body.members.iter().find(|member| member.name == *first).unwrap();
             let value = match member.member_type {
-                MemberType::Session | MemberType::User | MemberType::Text(_) => json!("v1"),
+                MemberType::Session => json!(SESSION),
+                MemberType::User | MemberType::Text(_) => json!("v1"),
                 MemberType::Boolean => json!(true),
                 MemberType::TextList { .. } => json!(["v1"]),
             };
@@ -60,7 +55,7 @@ fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
         }
         (Some(call), _) => {
             let session = dialect.names.session_id.filter(|_| call.is_rpc && route.effect.needs_session());
-            members.extend(session.map(|name| (name.to_owned(), json!("v1"))));
+            members.extend(session.map(|name| (name.to_owned(), json!(SESSION))));
             let token = dialect.names.session_token.filter(|_| call.takes_session_token);
             members.extend(token.map(|name| (name.to_owned(), json!("t1"))));
         }
@@ -70,10 +65,11 @@ fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
 
 /// What a request on a route is for the cache: a place, or what it makes stale.
 fn decided(gateway: &Gateway, dialect: &Dialect, route: &Route) -> Result<String, String> {
-    let (method, path) = (Method::from_bytes(route.method.as_bytes()).unwrap(), path_of(route));
+    let (method, path) = (Method::from_bytes(route.method.as_bytes()).unwrap(), path_of(route.path));
     let body = body_of(dialect, route).map(|body| body.to_string()).unwrap_or_default();
     let mut headers = HeaderMap::new();
-    headers.insert("authorization", HeaderValue::from_static("Bearer t"));
+    let (header, value) = shown_credential(dialect.credentials[0]);
+    headers.insert(header, HeaderValue::from_str(&value).unwrap());
     if !body.is_empty() {
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         headers.insert("content-length", body.len().into());
@@ -135,7 +131,7 @@ fn each_route_has_its_effect_on_the_cache() {
             };
             if !found.as_ref().is_ok_and(|found| expected.contains(&found.as_str())) || !has_reason {
                 let (name, method, effect) = (dialect.name, route.method, route.effect);
-                faults.push(format!("{name} {method} {}: {effect:?}, but {found:?}", path_of(route)));
+                faults.push(format!("{name} {method} {}: {effect:?}, but {found:?}", path_of(route.path)));
             }
         }
     }
@@ -181,7 +177,7 @@ fn operation_and_method_of_each_route_fit_its_effect() {
     for dialect in DIALECTS {
         for route in dialect.routes {
             if !may_have(route.operation, route.effect) || !method_may_have(route) {
-                let (name, method, path) = (dialect.name, route.method, path_of(route));
+                let (name, method, path) = (dialect.name, route.method, path_of(route.path));
                 faults.push(format!("{name} {method} {path}: {:?} with {:?}", route.operation, route.effect));
             }
         }
@@ -215,7 +211,9 @@ fn policy_options() -> Vec<Row> {
 fn has(dialect: &Dialect, option: &str) -> bool {
     let names = &dialect.names;
     match option {
-        "mode" | "wipe" | "keys" | "fields" | "limits" | "normalize" => names.metadata.is_some(),
+        // Of anything.
+        "mode" => ["wipe", "lifetime", "session_token", "checks", "challenges"].iter().any(|other| has(dialect, other)),
+        "wipe" | "keys" | "fields" | "limits" | "normalize" => names.metadata.is_some(),
         "lifetime" => names.lifetime.is_some(),
         "session_token" => names.session_token.is_some(),
         "checks" => names.checks.is_some(),

@@ -48,7 +48,7 @@ fn each_rejection_is_well_formed_on_each_route_and_carrier() {
             for carrier in carriers(dialect, route) {
                 for rejection in &samples {
                     let response = dialect.rejections.response(rejection, carrier);
-                    if let Err(fault) = check(rejection, carrier, &response) {
+                    if let Err(fault) = check(dialect, rejection, carrier, &response) {
                         faults.insert(format!("{} {carrier:?} {}: {fault}", dialect.name, rejection.name()));
                     }
                 }
@@ -58,12 +58,13 @@ fn each_rejection_is_well_formed_on_each_route_and_carrier() {
     assert!(faults.is_empty(), "{}", faults.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-fn check(rejection: &Rejection, carrier: Carrier, response: &OwnResponse) -> Result<(), String> {
+fn check(dialect: &Dialect, rejection: &Rejection, carrier: Carrier, response: &OwnResponse) -> Result<(), String> {
     check_headers(response)?;
     if response.body.len() > MAX_BODY {
         return Err(format!("a body of {} bytes", response.body.len()));
     }
     check_body(carrier, response)?;
+    check_error(dialect, carrier, response)?;
     let call = carrier.decode_response(response.status, &headers(response), &response.body, response.trailers.as_ref());
     check_status(rejection, carrier, call.status)?;
     let header = |name: &HeaderName| response.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value);
@@ -132,11 +133,26 @@ fn check_body(carrier: Carrier, response: &OwnResponse) -> Result<(), String> {
         return if fits && said { Ok(()) } else { Err(format!("{content_type} with {trailers:?}")) };
     }
     let body: Value = serde_json::from_slice(&response.body).map_err(|error| error.to_string())?;
-    let members = body.as_object().ok_or("not an object")?;
-    let says = |(name, value): (&String, &Value)| {
-        let text = value.as_str().unwrap_or_default();
-        (name.to_lowercase().contains("message") || name.to_lowercase().contains("summary")) && text.contains(' ')
-    };
-    let says = members.iter().any(says) || members.values().any(|value| value.as_str() == Some("Not Found"));
+    let says = body.is_object() && has_sentence(&body);
     if content_type.starts_with("application/json") && says { Ok(()) } else { Err(format!("{content_type}: {body}")) }
+}
+
+/// Whether a text in a document is more than a word.
+fn has_sentence(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(' '),
+        Value::Array(items) => items.iter().any(has_sentence),
+        Value::Object(members) => members.values().any(has_sentence),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The gateway finds the error where the dialect says that the provider's errors have theirs.
+fn check_error(dialect: &Dialect, carrier: Carrier, response: &OwnResponse) -> Result<(), String> {
+    let path = dialect.names.error;
+    let found = carrier.error_text(path, &headers(response), &response.body, response.trailers.as_ref());
+    match found {
+        Some(text) if !text.is_empty() => Ok(()),
+        found => Err(format!("the error at {path:?} is {found:?} in {:?}", response.body)),
+    }
 }

@@ -20,12 +20,8 @@ fn evaluated(dialect: &Dialect) -> String {
 
 /// The headers that the provider gets from trusted peers only.
 fn headers_of_trusted_peers(dialect: &Dialect) -> String {
-    let headers = &dialect.headers;
-    let named: Vec<&str> = headers.trusted_peer.iter().map(|header| header.name).collect();
-    let address = "x-forwarded-for";
-    let address = Some(address).filter(|address| headers.reads_forwarded && !named.contains(address));
-    let all: Vec<String> = named.into_iter().chain(address).map(|name| format!("`{name}`")).collect();
-    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+    let names: Vec<String> = dialect.headers.trusted_peer.iter().map(|header| format!("`{}`", header.name)).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod rejections;
 
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
-    BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
+    BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders,
     ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Sharing, Version,
 };
 use crate::model::{IdForm, Operation, claim};
@@ -39,61 +39,32 @@ const PAGE: &[&str] = &["include_totals", "from", "take", "page", "per_page"];
 const READS_TOKENS: Effect = Effect::Reads("a refresh token is not a session");
 const KEEPS_SESSIONS: Effect = Effect::Nothing("a session contains nothing of its refresh tokens");
 
-const fn row(
-    method: &'static str,
-    path: &'static [PathPart],
-    operation: Operation,
-    effect: Effect,
-    scopes: &'static [&'static str],
-) -> Route {
-    Route {
-        method,
-        path,
-        operation,
-        effect,
-        scopes,
-        query: Query::Parameters(&[]),
-        body: BodyKind::Nothing,
-        call: None,
-    }
-}
-
 static ROUTES: &[Route] = &[
-    row("GET", SESSION, Operation::ReadSession, Effect::ReadsSession, READ),
-    Route {
-        body: BodyKind::Metadata("session_metadata"),
-        ..row("PATCH", SESSION, Operation::UpdateSession, Effect::ChangesSession, &["update:sessions"])
-    },
-    row("DELETE", SESSION, Operation::DeleteSession, Effect::EndsSession, DELETE),
-    row("POST", REVOKE, Operation::RevokeSession, Effect::EndsSession, DELETE),
-    Route {
-        query: Query::Parameters(PAGE),
-        ..row("GET", USER_SESSIONS, Operation::ListSessions, Effect::ListsSessions, READ)
-    },
-    row("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, Effect::EndsUserSessions, DELETE),
-    Route {
-        body: BodyKind::Revocation(&ACCESS),
-        ..row("POST", REVOKE_ACCESS, Operation::RevokeAccess, Effect::EndsUserSessions, DELETE_BOTH)
-    },
-    Route {
-        body: BodyKind::Revocation(&BULK),
-        ..row("POST", REVOKE_TOKENS, Operation::RevokeRefreshTokens, Effect::EndsUserSessions, DELETE_TOKENS)
-    },
-    row("GET", TOKEN, Operation::ReadRefreshToken, READS_TOKENS, READ_TOKENS),
-    Route {
-        body: BodyKind::Metadata("refresh_token_metadata"),
-        ..row("PATCH", TOKEN, Operation::UpdateRefreshToken, KEEPS_SESSIONS, &["update:refresh_tokens"])
-    },
-    row("DELETE", TOKEN, Operation::DeleteRefreshToken, KEEPS_SESSIONS, DELETE_TOKENS),
-    Route {
-        query: Query::Parameters(&["user_id", "client_id", "from", "take", "fields", "include_fields"]),
-        ..row("GET", TOKENS, Operation::ListRefreshTokens, READS_TOKENS, READ_TOKENS)
-    },
-    Route {
-        query: Query::Parameters(PAGE),
-        ..row("GET", USER_TOKENS, Operation::ListRefreshTokens, READS_TOKENS, READ_TOKENS)
-    },
-    row("DELETE", USER_TOKENS, Operation::DeleteUserRefreshTokens, Effect::EndsUserSessions, DELETE_TOKENS),
+    Route::document("GET", SESSION, Operation::ReadSession, Effect::ReadsSession, READ),
+    Route::document("PATCH", SESSION, Operation::UpdateSession, Effect::ChangesSession, &["update:sessions"])
+        .with_body(BodyKind::Metadata("session_metadata")),
+    Route::document("DELETE", SESSION, Operation::DeleteSession, Effect::EndsSession, DELETE),
+    Route::document("POST", REVOKE, Operation::RevokeSession, Effect::EndsSession, DELETE),
+    Route::document("GET", USER_SESSIONS, Operation::ListSessions, Effect::ListsSessions, READ).with_query(PAGE),
+    Route::document("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, Effect::EndsUserSessions, DELETE),
+    Route::document("POST", REVOKE_ACCESS, Operation::RevokeAccess, Effect::EndsUserSessions, DELETE_BOTH)
+        .with_body(BodyKind::Revocation(&ACCESS)),
+    Route::document("POST", REVOKE_TOKENS, Operation::RevokeRefreshTokens, Effect::EndsUserSessions, DELETE_TOKENS)
+        .with_body(BodyKind::Revocation(&BULK)),
+    Route::document("GET", TOKEN, Operation::ReadRefreshToken, READS_TOKENS, READ_TOKENS),
+    Route::document("PATCH", TOKEN, Operation::UpdateRefreshToken, KEEPS_SESSIONS, &["update:refresh_tokens"])
+        .with_body(BodyKind::Metadata("refresh_token_metadata")),
+    Route::document("DELETE", TOKEN, Operation::DeleteRefreshToken, KEEPS_SESSIONS, DELETE_TOKENS),
+    Route::document("GET", TOKENS, Operation::ListRefreshTokens, READS_TOKENS, READ_TOKENS).with_query(&[
+        "user_id",
+        "client_id",
+        "from",
+        "take",
+        "fields",
+        "include_fields",
+    ]),
+    Route::document("GET", USER_TOKENS, Operation::ListRefreshTokens, READS_TOKENS, READ_TOKENS).with_query(PAGE),
+    Route::document("DELETE", USER_TOKENS, Operation::DeleteUserRefreshTokens, Effect::EndsUserSessions, DELETE_TOKENS),
 ];
 
 /// The body of `POST /users/{id}/revoke-access`. Without a body, or without a session, all access of the user is

@@ -15,8 +15,8 @@
 use super::PathPart::{OneOf, Rest, Session, User, Word};
 use super::rejections::{MAX_TEXT, Override, ProviderError, RejectionFormat, of};
 use super::{
-    BEARER, BodyKind, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, Query,
-    ReadOnlyScopes, Route, Scopes, Sharing, TrustedHeader, TrustedValue,
+    BEARER, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, ReadOnlyScopes,
+    Route, Scopes, Sharing, TrustedHeader, TrustedValue,
 };
 use crate::model::{IdForm, Operation, Reason, claim};
 use crate::policy::Limits;
@@ -39,34 +39,19 @@ const USER_SESSIONS: &[PathPart] = &[API, V1, USERS, User, SESSIONS];
 
 const MANAGE: &[&str] = &["okta.sessions.manage"];
 
-const fn row(
-    method: &'static str,
-    path: &'static [PathPart],
-    operation: Operation,
-    effect: Effect,
-    scopes: &'static [&'static str],
-) -> Route {
-    Route {
-        method,
-        path,
-        operation,
-        effect,
-        scopes,
-        query: Query::Parameters(&[]),
-        body: BodyKind::Nothing,
-        call: None,
-    }
-}
-
 static ROUTES: &[Route] = &[
-    row("GET", SESSION, Operation::ReadSession, Effect::ReadsSession, &["okta.sessions.read"]),
-    row("DELETE", SESSION, Operation::RevokeSession, Effect::EndsSession, MANAGE),
+    Route::document("GET", SESSION, Operation::ReadSession, Effect::ReadsSession, &["okta.sessions.read"]),
+    Route::document("DELETE", SESSION, Operation::RevokeSession, Effect::EndsSession, MANAGE),
     // It only moves `expiresAt`.
-    row("POST", REFRESH, Operation::UpdateSession, Effect::ChangesSession, MANAGE),
-    Route {
-        query: Query::Parameters(&["oauthTokens", "forgetDevices"]),
-        ..row("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, Effect::EndsUserSessions, &["okta.users.manage"])
-    },
+    Route::document("POST", REFRESH, Operation::UpdateSession, Effect::ChangesSession, MANAGE),
+    Route::document(
+        "DELETE",
+        USER_SESSIONS,
+        Operation::DeleteUserSessions,
+        Effect::EndsUserSessions,
+        &["okta.users.manage"],
+    )
+    .with_query(&["oauthTokens", "forgetDevices"]),
 ];
 
 /// Sign-in without a credential, and resources that no session contains and no session depends on.

@@ -131,6 +131,28 @@ pub enum RouteMatch {
 }
 
 impl Route {
+    /// A route without query, body and message schemas.
+    pub(super) const fn document(
+        method: &'static str,
+        path: &'static [PathPart],
+        operation: Operation,
+        effect: Effect,
+        scopes: &'static [&'static str],
+    ) -> Route {
+        let query = Query::Parameters(&[]);
+        Route { method, path, operation, effect, scopes, query, body: BodyKind::Nothing, call: None }
+    }
+
+    /// With these query parameters.
+    pub(super) const fn with_query(self, names: &'static [&'static str]) -> Route {
+        Route { query: Query::Parameters(names), ..self }
+    }
+
+    /// With this body.
+    pub(super) const fn with_body(self, body: BodyKind) -> Route {
+        Route { body, ..self }
+    }
+
     /// Whether the path names a user.
     pub fn names_user(&self) -> bool {
         self.path.contains(&PathPart::User)

@@ -12,8 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 const SESSION: &[PathPart] = &[Word("realms"), Tenant, Word("sessions"), Session];
 
 const fn row(method: &'static str, operation: Operation, effect: Effect) -> Route {
-    let query = Query::Parameters(&[]);
-    Route { method, path: SESSION, operation, effect, scopes: &[], query, body: BodyKind::Nothing, call: None }
+    Route::document(method, SESSION, operation, effect, &[])
 }
 
 /// A provider with realms, API keys and cookies, whose sessions are one level deep and have numbers as versions.

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Words of standards, of the gateway's own messages and of plain English, that providers use too.
-const STANDARD: [&str; 37] = [
+const STANDARD: [&str; 38] = [
     // HTTP, Forwarded, OAuth and OpenID Connect; gRPC and Connect.
     "authorization",
     "bearer",
@@ -24,6 +24,7 @@ const STANDARD: [&str; 37] = [
     "grpc-status",
     "grpc-status-details-bin",
     "location",
+    "sid",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",

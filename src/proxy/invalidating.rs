@@ -17,11 +17,12 @@ use crate::provider::{Failure, Fetch, Provider, Slot};
 use crate::runtime::Runtime;
 use crate::wire::call_end::CallEnd;
 use crate::wire::carrier::Carrier;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::Result;
 use pingora::prelude::Session;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -172,45 +173,55 @@ impl Sending {
         let (status, mut response, mut read) = sent.map_err(|failure| failure.rejection)?;
         let mut slot = Some(slot);
         if if_accepted && status.is_success() {
-            // This may wait for others, while the request is no longer in flight at the provider.
-            let finished = async {
-                if finish(&mut response, &mut read, timeouts.idle).await? {
-                    slot = None;
-                }
-                Ok(())
+            // This may wait for others. The request is in flight at the provider only as long as the body is.
+            let mut invalidated = pin!(runtime.service.invalidate_all(&upstream));
+            let mut ahead = Ahead::default();
+            let over = tokio::select! {
+                biased;
+                () = &mut invalidated => None,
+                over = ahead.read(&mut response) => Some(over),
             };
-            let (finished, ()) = tokio::join!(finished, runtime.service.invalidate_all(&upstream));
-            finished?;
+            if let Some(over) = over {
+                slot = slot.filter(|_| !matches!(over, Ok(true)));
+                invalidated.await;
+                over?;
+            }
+            read.extend(ahead.parts());
         }
         Ok(Relayed { response, read, _slot: slot })
     }
 }
 
-/// Reads the rest of a small body. `false` if it is larger: the request stays in flight until all of it is relayed.
-async fn finish(response: &mut Response, read: &mut Vec<Part>, idle: Duration) -> Result<bool, Rejection> {
-    let mut size = 0;
-    while !response.body.is_over() {
-        if size > SMALL_BODY {
-            return Ok(false);
-        }
-        match tokio::time::timeout(idle, response.body.next()).await {
-            // Empty parts have no meaning, and would add up.
-            Ok(Ok(Some(Part::Data(data)))) if data.is_empty() => {}
-            Ok(Ok(Some(part))) => {
-                if let Part::Data(data) = &part {
-                    size += data.len();
-                }
-                read.push(part);
+/// What was read of a body before its response is relayed.
+#[derive(Default)]
+struct Ahead {
+    data: BytesMut,
+    trailers: Option<HeaderMap>,
+}
+
+impl Ahead {
+    /// Reads a small body to its end. `false` if it is larger: the request stays in flight until all of it is relayed.
+    /// What was read stays here if this is dropped.
+    async fn read(&mut self, response: &mut Response) -> Result<bool, Rejection> {
+        while !response.body.is_over() && self.trailers.is_none() {
+            if self.data.len() > SMALL_BODY {
+                return Ok(false);
             }
-            Ok(Ok(None)) => break,
-            Ok(Err(_)) => return Err(Rejection::UpstreamFailed),
-            Err(_) => {
-                response.body.mark_hung();
-                return Err(Rejection::UpstreamTimeout(idle));
+            match response.body.next().await {
+                // Copied: a small part would keep the whole buffer of its connection.
+                Ok(Some(Part::Data(data))) => self.data.extend_from_slice(&data),
+                Ok(Some(Part::Trailers(trailers))) => self.trailers = Some(trailers),
+                Ok(None) => break,
+                Err(_) => return Err(Rejection::UpstreamFailed),
             }
         }
+        Ok(true)
     }
-    Ok(true)
+
+    fn parts(self) -> impl Iterator<Item = Part> {
+        let data = Some(self.data.freeze()).filter(|data| !data.is_empty()).map(Part::Data);
+        data.into_iter().chain(self.trailers.map(Part::Trailers))
+    }
 }
 
 /// Sets all marks, or none.

@@ -104,8 +104,7 @@ pub static OKTA: Dialect = Dialect {
     roots: &["/api/v1", "/idp/myaccount", "/integrations/api/v1/api-services", "/oauth2/v1/clients"],
     // Only sessions: `POST /api/v1/sessions` exchanges a session token, and needs no credential.
     protected_paths: &["/api/v1/sessions/{}", "/api/v1/users/{}/sessions"],
-    // These belong to a cookie.
-    unprotected_paths: &["/api/v1/sessions/me", "/api/v1/users/me/sessions"],
+    unprotected_paths: &["/api/v1/sessions/me"],
     routes: ROUTES,
     invalidating: RULES,
     // `/oauth2/v1/logout` has an ID token, which does not name a session of this API.

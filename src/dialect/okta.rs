@@ -76,7 +76,7 @@ const UNRELATED: PathPart = OneOf(&[
 ]);
 
 /// What belongs to an application but neither ends nor limits the access of its clients.
-const OF_APP: PathPart = OneOf(&["connections", "credentials", "features", "logo", "policies"]);
+const OF_APP: PathPart = OneOf(&["credentials", "logo", "policies"]);
 
 /// `docs/invalidation.md` gives the reasons.
 static RULES: &[InvalidationRule] = &[
@@ -87,10 +87,10 @@ static RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[INTEGRATIONS, API, V1, SERVICES]).with_method("POST"),
     InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, OF_APP, Rest]),
     // Who is assigned may do more afterwards, not less.
-    InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, USERS, Rest]).with_method("POST"),
-    InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, Word("groups"), Rest]).with_method("PUT"),
-    InvalidationRule::changes(&[OAUTH2, V1, CLIENTS, PathPart::Any, Rest]),
-    InvalidationRule::changes(&[INTEGRATIONS, API, V1, SERVICES, PathPart::Any, Rest]),
+    InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, USERS]).with_method("POST"),
+    InvalidationRule::keeps(&[API, V1, APPS, PathPart::Any, Word("groups"), PathPart::Any]).with_method("PUT"),
+    InvalidationRule::changes(&[OAUTH2, V1, CLIENTS, Rest]),
+    InvalidationRule::changes(&[INTEGRATIONS, API, V1, SERVICES, Rest]),
     InvalidationRule::if_accepted(&[API, V1, OneOf(&["sessions", "users"]), Word("me"), Rest]),
     InvalidationRule::if_accepted(&[Word("idp"), Word("myaccount"), Rest]),
     InvalidationRule::changes(&[API, V1, PathPart::Any, Rest]),

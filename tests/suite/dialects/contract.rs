@@ -5,14 +5,11 @@ use sessiongate::dialect::path::canonical_below;
 use sessiongate::dialect::{
     DIALECTS, Dialect, InvalidationRule, PathPart, Query, Route, RouteMatch, RuleEffect, Sharing,
 };
-use sessiongate::model::Rejection;
+use sessiongate::model::{IdForm, Rejection};
 use std::collections::BTreeSet;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "PURGE"];
-/// Values of the variables in paths.
-/// A UUID is valid in any form of IDs.
-pub const SESSION: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
-const REFRESH_TOKEN: &str = "r1";
+/// The value of a user in a path.
 const USER: &str = "usr%7C1";
 
 /// Protected paths without a route, and why every request below them is rejected.
@@ -34,12 +31,20 @@ fn each_dialect(check: impl Fn(&'static Dialect, &mut Vec<String>)) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// An ID of this form.
+pub fn id_of(form: IdForm) -> &'static str {
+    match form {
+        IdForm::Opaque(_) => "s",
+        IdForm::Uuid => "0f8fad5b-d9cb-469f-a165-70867728950e",
+    }
+}
+
 /// A path that the pattern of a route matches.
-pub fn path_of(pattern: &[PathPart]) -> String {
+pub fn path_of(dialect: &Dialect, pattern: &[PathPart]) -> String {
     let parts = pattern.iter().map(|part| match part {
         PathPart::Word(word) => word,
-        PathPart::Session => SESSION,
-        PathPart::RefreshToken => REFRESH_TOKEN,
+        PathPart::Session => id_of(dialect.session_ids),
+        PathPart::RefreshToken => id_of(dialect.refresh_token_ids),
         PathPart::User => USER,
         PathPart::OneOf(words) | PathPart::StartsWith(words) | PathPart::EndsWith(words) => words[0],
         PathPart::Rest => panic!("a route ends somewhere"),
@@ -60,9 +65,9 @@ fn is_governed_by(found: &Result<RouteMatch, Rejection>, own: &Route) -> bool {
 fn each_route_matches_its_own_path_and_gives_back_its_session() {
     each_dialect(|dialect, faults| {
         for route in dialect.routes {
-            let path = path_of(route.path);
+            let path = path_of(dialect, route.path);
             let found = matched(dialect, route.method, &path);
-            let session = route.path.contains(&PathPart::Session).then_some(SESSION);
+            let session = route.path.contains(&PathPart::Session).then_some(id_of(dialect.session_ids));
             let gives_back = |found: &RouteMatch| match found {
                 RouteMatch::Governed { session: own, path: canonical, .. } => {
                     own.as_ref().map(|id| id.as_str()) == session && *canonical == path
@@ -123,7 +128,7 @@ fn spellings(path: &str) -> Vec<String> {
 fn other_spellings_of_a_governed_path_are_governed_or_rejected() {
     each_dialect(|dialect, faults| {
         for route in dialect.routes {
-            for spelling in spellings(&path_of(route.path)) {
+            for spelling in spellings(&path_of(dialect, route.path)) {
                 match matched(dialect, route.method, &spelling) {
                     Ok(RouteMatch::Governed { route: found, .. }) if std::ptr::eq(found, route) => {}
                     Err(_) => {}
@@ -138,7 +143,7 @@ fn other_spellings_of_a_governed_path_are_governed_or_rejected() {
 fn other_methods_of_a_governed_path_are_rejected_with_those_that_it_has() {
     each_dialect(|dialect, faults| {
         for route in dialect.routes {
-            let path = path_of(route.path);
+            let path = path_of(dialect, route.path);
             let governed = |method: &&str| matches!(matched(dialect, method, &path), Ok(RouteMatch::Governed { .. }));
             let own: BTreeSet<&str> = METHODS.into_iter().filter(governed).collect();
             for method in METHODS.into_iter().filter(|method| !own.contains(method)) {
@@ -158,7 +163,7 @@ fn other_methods_of_a_governed_path_are_rejected_with_those_that_it_has() {
 #[test]
 fn routes_and_protected_paths_belong_together() {
     each_dialect(|dialect, faults| {
-        let paths: Vec<String> = dialect.routes.iter().map(|route| path_of(route.path)).collect();
+        let paths: Vec<String> = dialect.routes.iter().map(|route| path_of(dialect, route.path)).collect();
         for path in &paths {
             if canonical_below(path, dialect.protected_paths).is_none() {
                 faults.push(format!("{path} is not protected"));
@@ -204,7 +209,7 @@ fn lists_name_each_thing_once() {
         check("expiries".into(), names.expiries);
         check("lockout IDs".into(), dialect.lockout_ids);
         for route in dialect.routes {
-            let place = format!("{} {}", route.method, path_of(route.path));
+            let place = format!("{} {}", route.method, path_of(dialect, route.path));
             check(format!("scopes of {place}"), route.scopes);
             let (Query::Parameters(names) | Query::SessionToken(names)) = route.query;
             check(format!("query of {place}"), names);

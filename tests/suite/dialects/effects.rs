@@ -1,7 +1,7 @@
 //! What each dialect's routes mean for the cache, and what each option of a policy means for each dialect. A new
 //! dialect needs no change here.
 
-use super::contract::{SESSION, path_of};
+use super::contract::{id_of, path_of};
 use super::credentials::shown as shown_credential;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
@@ -46,7 +46,7 @@ fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
             let first = body.one_of.first()?;
             let member = body.members.iter().find(|member| member.name == *first).unwrap();
             let value = match member.member_type {
-                MemberType::Session => json!(SESSION),
+                MemberType::Session => json!(id_of(dialect.session_ids)),
                 MemberType::User | MemberType::Text(_) => json!("v1"),
                 MemberType::Boolean => json!(true),
                 MemberType::TextList { .. } => json!(["v1"]),
@@ -55,7 +55,7 @@ fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
         }
         (Some(call), _) => {
             let session = dialect.names.session_id.filter(|_| call.is_rpc && route.effect.needs_session());
-            members.extend(session.map(|name| (name.to_owned(), json!(SESSION))));
+            members.extend(session.map(|name| (name.to_owned(), json!(id_of(dialect.session_ids)))));
             let token = dialect.names.session_token.filter(|_| call.takes_session_token);
             members.extend(token.map(|name| (name.to_owned(), json!("t1"))));
         }
@@ -65,7 +65,7 @@ fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
 
 /// What a request on a route is for the cache: a place, or what it makes stale.
 fn decided(gateway: &Gateway, dialect: &Dialect, route: &Route) -> Result<String, String> {
-    let (method, path) = (Method::from_bytes(route.method.as_bytes()).unwrap(), path_of(route.path));
+    let (method, path) = (Method::from_bytes(route.method.as_bytes()).unwrap(), path_of(dialect, route.path));
     let body = body_of(dialect, route).map(|body| body.to_string()).unwrap_or_default();
     let mut headers = HeaderMap::new();
     let (header, value) = shown_credential(dialect.credentials[0]);
@@ -131,7 +131,7 @@ fn each_route_has_its_effect_on_the_cache() {
             };
             if !found.as_ref().is_ok_and(|found| expected.contains(&found.as_str())) || !has_reason {
                 let (name, method, effect) = (dialect.name, route.method, route.effect);
-                faults.push(format!("{name} {method} {}: {effect:?}, but {found:?}", path_of(route.path)));
+                faults.push(format!("{name} {method} {}: {effect:?}, but {found:?}", path_of(dialect, route.path)));
             }
         }
     }
@@ -177,7 +177,7 @@ fn operation_and_method_of_each_route_fit_its_effect() {
     for dialect in DIALECTS {
         for route in dialect.routes {
             if !may_have(route.operation, route.effect) || !method_may_have(route) {
-                let (name, method, path) = (dialect.name, route.method, path_of(route.path));
+                let (name, method, path) = (dialect.name, route.method, path_of(dialect, route.path));
                 faults.push(format!("{name} {method} {path}: {:?} with {:?}", route.operation, route.effect));
             }
         }

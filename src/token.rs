@@ -12,7 +12,7 @@ pub use keyset::{Key, KeySet, UnusedKey, describe_unused};
 pub use ring_provider::install as install_crypto_provider;
 
 use crate::model::{Caller, Claim, Rejection, claim};
-use crate::wire::json::{Document, Kind};
+use crate::wire::json::{Document, Kind, member};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claims::Claims;
@@ -151,7 +151,7 @@ fn header(token: &str) -> Result<Header, VerificationError> {
     // Parsed strictly: other parsers may read duplicate members differently.
     let document = Document::parse(decoded.into()).map_err(|_| malformed.clone())?;
     let members = document.members().ok_or(malformed.clone())?;
-    let found = |name: &str| members.iter().find(|member| member.key == name).map(|member| &member.value.kind);
+    let found = |name: &str| member(members, name).map(|value| &value.kind);
     // `crit` names extensions that must be understood, and none are supported; it is never empty (RFC 7515, section
     // 4.1.11). `b64` is one that access tokens do not have (RFC 7797, section 7).
     if found("crit").is_some() {

@@ -1,6 +1,5 @@
 //! Decoding of request bodies and responses: a JSON document, or a message with a schema.
 
-use super::resource::current_metadata;
 use super::{BodyKind, Call, Challenges, Checks, Dialect, Effect, ResponseFacts, Revocation, Route, Version};
 use crate::model::{
     Challenge, ChallengeKind, Check, Edit, Field, Lifetime, MetadataChange, Rejection, Rule, SessionId, SessionPatch,
@@ -139,7 +138,7 @@ impl Dialect {
             BodyKind::Nothing | BodyKind::Revocation(_) => self.names.metadata?,
         };
         match self.read_route(route)?.call {
-            None => current_metadata(name, &Document::parse(response.clone()).ok()?),
+            None => self.current_metadata(name, &Document::parse(response.clone()).ok()?),
             Some(call) => {
                 let parsed = Parsed::read(call.response, Codec::Json, response.clone()).ok()?;
                 let session = self.session_message(parsed.root())?;

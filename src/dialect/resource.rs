@@ -3,7 +3,7 @@
 use super::{Dialect, ResponseFacts, Version};
 use crate::model::{Edit, Field, MetadataChange, Rejection, SessionId, SessionPatch, Value};
 use crate::wire::is_ambiguous_spelling;
-use crate::wire::json::{Change, Document, Kind, Member, Node};
+use crate::wire::json::{Change, Document, Kind, Member, Node, member};
 use bytes::Bytes;
 
 impl Dialect {
@@ -16,16 +16,14 @@ impl Dialect {
         if let Some(twin) = members.iter().find(|member| is_ambiguous_spelling(&member.key, name)) {
             return Err(Rejection::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
         }
-        let metadata = match members.iter().find(|member| member.key == name) {
-            None => MetadataChange::Absent,
-            Some(member) => metadata_change(document, &member.value),
-        };
+        let metadata = member(members, name);
+        let metadata = metadata.map_or(MetadataChange::Absent, |metadata| metadata_change(document, metadata));
         Ok(SessionPatch { name, empty: members.is_empty(), metadata, ..SessionPatch::default() })
     }
 
     /// The bytes to forward: the original bytes with the edits applied.
     pub(super) fn apply(&self, name: &str, document: &Document, edits: &[Edit]) -> Bytes {
-        let metadata = document.members().and_then(|members| metadata_of(name, members));
+        let metadata = document.members().and_then(|members| member(members, name));
         let changes: Vec<Change> = edits.iter().cloned().filter_map(change).collect();
         document.edited(metadata.unwrap_or(document.root()), &changes)
     }
@@ -33,7 +31,7 @@ impl Dialect {
     /// What a response tells about its session. `None` if it does not parse, or names another session than `requested`.
     pub(super) fn read_response(&self, response: &Document, requested: Option<&SessionId>) -> Option<ResponseFacts> {
         let members = self.session_members(response.members()?, requested.is_some())?;
-        let found = |name: &str| members.iter().find(|member| member.key == name).map(|member| &member.value.kind);
+        let found = |name: &str| member(members, name).map(|value| &value.kind);
         let named = found(self.names.id);
         if let (Some(named), Some(requested)) = (named, requested)
             && !matches!(named, Kind::Text(id) if id == requested.as_str())
@@ -54,9 +52,19 @@ impl Dialect {
         let version = match self.names.version {
             None => None,
             Some(Version::Time(name)) => time(name)?,
-            Some(Version::Number(name)) => number(response, &members.iter().find(|member| member.key == name)?.value),
+            Some(Version::Number(name)) => member(members, name).and_then(|version| number(response, version)),
         };
         Some(ResponseFacts { expires_at, version })
+    }
+
+    /// The metadata in a response to a read: the session's member `name`. `None` if that is neither an object nor null.
+    pub(super) fn current_metadata(&self, name: &str, response: &Document) -> Option<Vec<Field>> {
+        let metadata = member(self.session_members(response.members()?, true)?, name);
+        match metadata.map(|metadata| metadata_change(response, metadata)) {
+            None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
+            Some(MetadataChange::Replace(fields)) => Some(fields),
+            Some(MetadataChange::Malformed(_)) => None,
+        }
     }
 
     /// The members of the session in a response to a read, or of what tells the version in one to a write.
@@ -64,23 +72,10 @@ impl Dialect {
         let Some(name) = (if read { self.names.session } else { self.names.write_details }) else {
             return Some(members);
         };
-        match &members.iter().find(|member| member.key == name)?.value.kind {
+        match &member(members, name)?.kind {
             Kind::Object(members) => Some(members),
             Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_) => None,
         }
-    }
-}
-
-fn metadata_of<'a>(name: &str, members: &'a [Member]) -> Option<&'a Node> {
-    members.iter().find(|member| member.key == name).map(|member| &member.value)
-}
-
-/// The metadata in a response: its member `name`. `None` if that is neither an object nor null.
-pub(super) fn current_metadata(name: &str, response: &Document) -> Option<Vec<Field>> {
-    match metadata_of(name, response.members()?).map(|node| metadata_change(response, node)) {
-        None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
-        Some(MetadataChange::Replace(fields)) => Some(fields),
-        Some(MetadataChange::Malformed(_)) => None,
     }
 }
 

@@ -6,7 +6,7 @@
 use super::Dialect;
 use super::revocation_body::{MemberType, RevocationBody, RevocationMember};
 use crate::model::{Rejection, Rule, SessionId, Violation, Violations, truncated};
-use crate::wire::json::{Document, Kind, Member, Node};
+use crate::wire::json::{Document, Kind, Member, Node, member};
 use bytes::Bytes;
 
 /// What a request's body revokes.
@@ -45,7 +45,7 @@ impl Dialect {
         }
         let named = |wanted: fn(&MemberType) -> bool| {
             let term = expected.members.iter().find(|term| wanted(&term.member_type))?;
-            value(members, term.name)
+            member(members, term.name)
         };
         let session = match named(|member_type| matches!(member_type, MemberType::Session)).map(|node| &node.kind) {
             Some(Kind::Text(id)) => Some(self.session_id(id)?),
@@ -58,7 +58,7 @@ impl Dialect {
         if let Some(type_error) = self.type_error(term.member_type, &found.kind) {
             report(term.name, type_error, violations);
         }
-        let missing: Vec<&str> = term.requires.iter().copied().filter(|name| value(members, name).is_none()).collect();
+        let missing: Vec<&str> = term.requires.iter().copied().filter(|name| member(members, name).is_none()).collect();
         if !missing.is_empty() {
             report(term.name, format!("needs `{}` too", missing.join("` and `")), violations);
         }
@@ -90,7 +90,7 @@ impl Dialect {
 
 /// Checks that exactly one member of `one_of` is present.
 fn check_choice(expected: &RevocationBody, members: &[Member], violations: &mut Violations) {
-    let there: Vec<&str> = expected.one_of.iter().copied().filter(|name| value(members, name).is_some()).collect();
+    let there: Vec<&str> = expected.one_of.iter().copied().filter(|name| member(members, name).is_some()).collect();
     let wanted = expected.one_of.join("` or `");
     match there.as_slice() {
         [_] => {}
@@ -98,10 +98,6 @@ fn check_choice(expected: &RevocationBody, members: &[Member], violations: &mut 
         [] => report("body", format!("is missing what to revoke; expected `{wanted}`"), violations),
         [first, ..] => report(first, format!("only one of `{wanted}` may be there"), violations),
     }
-}
-
-fn value<'a>(members: &'a [Member], name: &str) -> Option<&'a Node> {
-    members.iter().find(|member| member.key == name).map(|member| &member.value)
 }
 
 fn allowed(expected: &RevocationBody) -> String {

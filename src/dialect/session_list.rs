@@ -1,7 +1,7 @@
 //! Responses that list sessions.
 
 use super::Dialect;
-use crate::wire::json::{Document, Kind, Node};
+use crate::wire::json::{Document, Kind, Node, member};
 use bytes::Bytes;
 
 /// The maximum number of values and keys. A hundred sessions with all their metadata stay far below it.
@@ -42,7 +42,7 @@ impl Dialect {
         let Kind::Object(members) = &session.kind else {
             return None;
         };
-        match members.iter().find(|member| member.key == self.names.id).map(|member| &member.value.kind) {
+        match member(members, self.names.id).map(|id| &id.kind) {
             Some(Kind::Text(id)) => Some(id.clone()),
             Some(_) | None => None,
         }
@@ -62,9 +62,9 @@ impl SessionList {
     }
 }
 
-fn list<'a>(document: &'a Document, member: Option<&str>) -> Option<&'a Node> {
-    match member {
+fn list<'a>(document: &'a Document, name: Option<&str>) -> Option<&'a Node> {
+    match name {
         None => Some(document.root()),
-        Some(name) => document.members()?.iter().find(|member| member.key == name).map(|member| &member.value),
+        Some(name) => member(document.members()?, name),
     }
 }

@@ -24,7 +24,7 @@ pub(crate) static REALMS: Dialect = Dialect {
     protected_paths: &["/realms/{}/sessions"],
     unprotected_paths: &["/realms/{}/sessions/mine"],
     routes: &[
-        row("GET", Operation::ReadSession, Effect::ReadsSession),
+        row("GET", Operation::ReadSession, Effect::ReadsSession).with_query(&["expand"]),
         row("DELETE", Operation::DeleteUserSessions, Effect::ChangesAny),
     ],
     invalidating: &[InvalidationRule::changes(&[Word("realms"), PathPart::Any, Word("sessions"), PathPart::Rest])],
@@ -168,6 +168,7 @@ fn a_session_may_be_a_member_of_a_response_and_have_a_number_as_version() {
     assert_eq!(read(r#"{"data":{"key":"s1","rev":7,"ends":"1970-01-01T00:00:02Z"}}"#), Some((Some(2000), Some(7))));
     assert_eq!(read(r#"{"data":{"key":"s1","rev":"8"},"rev":9}"#), Some((None, Some(8))));
     assert_eq!(read(r#"{"data":{"key":"s1","rev":-1}}"#), Some((None, None)));
+    assert_eq!(read(r#"{"data":{"key":"s1"}}"#), Some((None, None)));
     for other in [r#"{"data":{"key":"s2"}}"#, r#"{"key":"s1"}"#, r#"{"data":[]}"#, r#"{"data":{"key":"s1","ends":1}}"#]
     {
         assert_eq!(read(other), None, "{other}");

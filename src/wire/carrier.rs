@@ -3,7 +3,7 @@
 //! Sources: gRPC's documents "gRPC over HTTP2" and "gRPC-Web Protocol", Connect's "Protocol Reference".
 
 use super::frame::{self, FrameError};
-use super::json::{Document, Kind};
+use super::json::{Document, Kind, member};
 use super::message::Codec;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -186,7 +186,7 @@ impl Carrier {
             let Kind::Object(members) = &found.kind else {
                 return None;
             };
-            found = members.iter().find(|member| member.key == *name).map(|member| &member.value)?;
+            found = member(members, name)?;
         }
         match &found.kind {
             Kind::Text(text) => Some(text.clone()),

@@ -7,7 +7,7 @@
 mod node;
 mod scan;
 
-pub use node::{JsonError, Kind, MAX_DEPTH, Member, Node};
+pub use node::{JsonError, Kind, MAX_DEPTH, Member, Node, member};
 
 use bytes::Bytes;
 use std::fmt;

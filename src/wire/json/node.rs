@@ -65,3 +65,8 @@ pub struct Member {
     /// The value.
     pub value: Node,
 }
+
+/// The value of the member with this key.
+pub fn member<'m>(members: &'m [Member], key: &str) -> Option<&'m Node> {
+    members.iter().find(|member| member.key == key).map(|member| &member.value)
+}

@@ -136,29 +136,24 @@ impl DecodedRequest {
             (None, None) => {}
         }
         let shared = upstream.dialect.sharing.is_shared();
-        let query = query.as_deref().unwrap_or_default().as_bytes();
         let own = |credential: &[u8]| {
             let token = self.token.as_deref().unwrap_or_default().as_bytes();
             let place = upstream.dialect.path(route, None, None);
             let shown = u8::from(self.token.is_some());
             let (named, place, carrier) = (&upstream.response_id, place.as_bytes(), carrier.name().as_bytes());
-            let parts = [&b"credential"[..], named, tenant, credential, caller, token, &[shown], place, carrier, query];
-            gateway.keyed_hash(if query.is_empty() { &parts[..9] } else { &parts })
+            gateway.keyed_hash(&[b"credential", named, tenant, credential, caller, token, &[shown], place, carrier])
         };
         let variant = match &self.authorized.credential {
             // Precomputed, because every hit of verified callers needs it.
-            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT && query.is_empty() => {
-                Some(upstream.response_id)
-            }
-            Credential::Verified(_) if shared && query.is_empty() => {
-                Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant]))
-            }
-            Credential::Verified(_) if shared => {
-                Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant, query]))
-            }
+            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT => Some(upstream.response_id),
+            Credential::Verified(_) if shared => Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant])),
             Credential::Verified(_) => Some(own(b"")),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
+        };
+        let variant = match query {
+            Some(query) => variant.map(|variant| gateway.keyed_hash(&[b"query", &variant, query.as_bytes()])),
+            None => variant,
         };
         let caller = match &self.authorized.credential {
             Credential::Verified(verified) if shared => gateway.keyed_hash(&[b"asker", verified.fingerprint()]),

@@ -189,8 +189,8 @@ mod tests {
     }
 
     fn head<'a>(method: &'a Method, path: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
-        let (listener, query, host) = ("main", None, "a.example");
-        RequestHead { listener, method, path, query, host, headers, http2: false, trusted: false }
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        RequestHead { listener: "main", method, path, query, host: "a.example", headers, http2: false, trusted: false }
     }
 
     #[test]
@@ -207,20 +207,22 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_in_a_cookie_is_part_of_the_cache_key() {
+    fn a_credential_in_a_cookie_and_the_query_are_part_of_the_cache_key() {
         let gateway = gateway();
-        let key = |cookie: &'static str| {
+        let key_at = |cookie: &'static str, path: &str| {
             let headers: HeaderMap =
                 [(http::header::COOKIE, http::HeaderValue::from_static(cookie))].into_iter().collect();
-            let Ok(Routed::Governed(governed)) = gateway.route(head(&Method::GET, "/realms/a/sessions/s1", &headers))
-            else {
-                panic!()
-            };
+            let Ok(Routed::Governed(governed)) = gateway.route(head(&Method::GET, path, &headers)) else { panic!() };
             let shown = governed.upstream().dialect.shown_credentials(&headers).next().map(|(_, value)| value.to_vec());
             let credential = shown.map_or(Credential::Anonymous, |value| Credential::Forwarded(Bytes::from(value)));
             let decoded = governed.authorize(credential).and_then(|request| request.read_body(&gateway, Bytes::new()));
             decoded.and_then(|decoded| decoded.read(&gateway)).map(|read| read.key().copied())
         };
+        let key = |cookie| key_at(cookie, "/realms/a/sessions/s1");
+        let expanded = |query: &str| key_at("sid=x", &format!("/realms/a/sessions/s1{query}"));
+        assert_eq!(expanded(""), key("sid=x"));
+        assert_ne!(expanded("?expand=a"), expanded(""));
+        assert_ne!(expanded("?expand=a"), expanded("?expand=b"));
         assert_eq!(key("sid=x; other=1"), key("other=2; sid=x"));
         assert!(matches!(key("sid=x"), Ok(Some(_))));
         assert_ne!(key("sid=x"), key("sid=y"));

@@ -5,6 +5,7 @@
 mod authority;
 mod dns;
 mod fleet;
+mod environment;
 mod fronts;
 mod gate;
 mod generated;
@@ -27,6 +28,7 @@ mod tls_client;
 pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};
 pub use authority::{Authority, server_config};
 pub use dns::{DnsServer, Said, addresses};
+pub use environment::EmptyEnvironment;
 pub use fleet::{Fleet, Known, LoadReport, SESSIONS};
 pub use fronts::{Front, Kind};
 pub use gate::Gate;

@@ -2,11 +2,11 @@
 //! that concurrent misses cause one fetch.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
-use crate::harness::{Connection, Gateway, Request, Response, wait_for};
+use crate::harness::{Connection, Gate, Gateway, Request, Response, wait_for};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -70,30 +70,6 @@ fn status(response: &Response) -> &str {
 
 fn is_hit(response: &Response) -> bool {
     status(response).starts_with("sessiongate; hit")
-}
-
-/// A gate that responses wait at.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-
-    fn close(&self) {
-        *self.0.0.lock().unwrap() = false;
-    }
-
-    fn pass(&self) {
-        let mut open = self.0.0.lock().unwrap();
-        while !*open {
-            let (next, waited) = self.0.1.wait_timeout(open, crate::harness::TIMEOUT).unwrap();
-            assert!(!waited.timed_out(), "nobody opens the gate");
-            open = next;
-        }
-    }
 }
 
 /// RFC 3339 in this many milliseconds from now.
@@ -199,7 +175,7 @@ fn no_stale_read_after_an_acknowledged_write() {
 
 #[test]
 fn fifty_concurrent_misses_cause_one_fetch() {
-    let gate = Gate::default();
+    let gate = Gate::closed();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
         own.pass();
@@ -207,7 +183,7 @@ fn fifty_concurrent_misses_cause_one_fetch() {
     });
     let mut asked: Vec<Connection> = (0..50).map(|_| cached.asked()).collect();
     cached.wait_in_flight(50);
-    gate.open();
+    gate.set(true);
     let responses: Vec<Response> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
     assert_eq!(cached.recorder.count(), 1);
     let of = |text: &str| responses.iter().filter(|response| status(response) == text).count();
@@ -220,7 +196,7 @@ fn fifty_concurrent_misses_cause_one_fetch() {
 
 #[test]
 fn shared_fetch_continues_after_its_first_client_leaves() {
-    let gate = Gate::default();
+    let gate = Gate::closed();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
         own.pass();
@@ -234,7 +210,7 @@ fn shared_fetch_continues_after_its_first_client_leaves() {
     let mut third = cached.asked();
     // One more than those that are left: the first may be noticed to be gone, or not.
     cached.wait_in_flight(2);
-    gate.open();
+    gate.set(true);
     for one in [&mut second, &mut third] {
         assert_eq!(one.response(false).unwrap().status, 200);
     }
@@ -243,7 +219,7 @@ fn shared_fetch_continues_after_its_first_client_leaves() {
 
 #[test]
 fn fetch_fills_the_cache_after_its_only_client_left() {
-    let gate = Gate::default();
+    let gate = Gate::closed();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
         own.pass();
@@ -257,14 +233,14 @@ fn fetch_fills_the_cache_after_its_only_client_left() {
         }
         (cached.recorder.count() == 1).then_some(())
     });
-    gate.open();
+    gate.set(true);
     assert_eq!(cached.get().status, 200);
     assert_eq!(cached.recorder.count(), 1);
 }
 
 #[test]
 fn write_is_completed_after_its_client_left() {
-    let gate = Gate::default();
+    let gate = Gate::closed();
     let own = gate.clone();
     let version = AtomicU64::new(1);
     let cached = cached("{}", move |call: &mut Call| {
@@ -287,7 +263,7 @@ fn write_is_completed_after_its_client_left() {
     drop(writer);
     let beside = cached.get();
     assert_eq!((shown(&beside), status(&beside)), (json!("1"), "sessiongate; fwd=bypass"));
-    gate.open();
+    gate.set(true);
     wait_for("the end of the write", || is_hit(&cached.get()).then_some(()));
     assert_eq!(shown(&cached.get()), "2");
     assert_eq!(cached.recorder.count_of("PATCH"), 1);
@@ -515,7 +491,7 @@ fn write_of_refresh_tokens_does_not_invalidate_sessions() {
 
 #[test]
 fn write_of_a_user_invalidates_every_session() {
-    let gate = Gate::default();
+    let gate = Gate::closed();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
         if call.seen.method != "GET" {
@@ -526,7 +502,7 @@ fn write_of_a_user_invalidates_every_session() {
     for (method, target, body) in USER_WIDE {
         cached.get();
         assert!(is_hit(&cached.get()), "{target}");
-        gate.close();
+        gate.set(false);
         let address = cached.gateway.address();
         let mut writer = Connection::open(address).unwrap();
         let before = cached.recorder.count();
@@ -535,7 +511,7 @@ fn write_of_a_user_invalidates_every_session() {
         writer.write(&request.bytes(address)).unwrap();
         cached.recorder.wait(before + 1);
         assert_eq!(status(&cached.get()), "sessiongate; fwd=bypass", "{method} {target}");
-        gate.open();
+        gate.set(true);
         assert!(writer.response(false).unwrap().status < 300, "{method} {target}");
         assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored", "{method} {target}");
     }
@@ -692,7 +668,7 @@ fn response_older_than_the_last_write_is_not_stored() {
 
 #[test]
 fn set_cookie_is_not_shared() {
-    let gate = Gate::default();
+    let gate = Gate::closed();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
         own.pass();
@@ -701,7 +677,7 @@ fn set_cookie_is_not_shared() {
     });
     let mut asked: Vec<Connection> = (0..8).map(|_| cached.asked()).collect();
     cached.wait_in_flight(8);
-    gate.open();
+    gate.set(true);
     let responses: Vec<Response> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
     for response in &responses {
         let cookie = response.header("Set-Cookie").is_some();
@@ -756,7 +732,7 @@ fn unverified_callers_do_not_share_entries() {
 #[test]
 fn provider_rejection_of_one_caller_is_not_shared() {
     for rejected in [401, 403, 429] {
-        let gate = Gate::default();
+        let gate = Gate::closed();
         let own = gate.clone();
         let cached = cached("{}", move |call: &mut Call| {
             own.pass();
@@ -770,7 +746,7 @@ fn provider_rejection_of_one_caller_is_not_shared() {
         let other = cached.recorder.token_of("other@clients");
         let mut others: Vec<Connection> = (0..4).map(|_| cached.asked_by(&other)).collect();
         cached.wait_in_flight(5);
-        gate.open();
+        gate.set(true);
         assert_eq!(first.response(false).unwrap().status, rejected);
         for one in &mut others {
             assert_eq!(one.response(false).unwrap().status, 200, "after a {rejected}");

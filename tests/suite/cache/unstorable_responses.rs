@@ -3,11 +3,11 @@
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::harness::replica::{SEAL_KEY, status};
-use crate::harness::{Connection, Gateway, RedisServer, Request, Response, redis_installed, wait_for};
+use crate::harness::{Connection, Gate, Gateway, RedisServer, Request, Response, redis_installed, wait_for};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 
 fn path() -> String {
     format!("/api/v2/sessions/{SESSION}")
@@ -248,23 +248,6 @@ fn stored_404_is_per_credential() {
     });
 }
 
-/// Where responses wait, by their number.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn set(&self, open: bool) {
-        *self.0.0.lock().unwrap() = open;
-        self.0.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let open = self.0.0.lock().unwrap();
-        let (_open, waited) = self.0.1.wait_timeout_while(open, crate::harness::TIMEOUT, |open| !*open).unwrap();
-        assert!(!waited.timed_out(), "nobody opens the gate");
-    }
-}
-
 /// A slow read begins. A `no-cache` read is faster. The response of the slow one must not be served afterwards.
 #[test]
 fn slow_fetch_does_not_replace_a_newer_entry() {
@@ -278,7 +261,7 @@ fn slow_fetch_does_not_replace_a_newer_entry() {
         (SLOW, FAST, 404, "slow", None),
         (FAST, SLOW, 200, "slow", Some("slow")),
     ] {
-        let gate = Gate::default();
+        let gate = Gate::closed();
         let own = gate.clone();
         let act = move |call: &mut Call| {
             let (which, version, status) = match call.turn {
@@ -314,7 +297,7 @@ fn slow_fetch_does_not_replace_a_newer_entry() {
 #[test]
 fn concurrent_fetches_leave_no_older_entry() {
     for version in [Some(STORED), None] {
-        let (first, second) = (Gate::default(), Gate::default());
+        let (first, second) = (Gate::closed(), Gate::closed());
         let gates = [first.clone(), second.clone()];
         let act = move |call: &mut Call| {
             if let Some(gate) = gates.get(call.turn) {
@@ -467,7 +450,7 @@ struct Shows {
 
 impl Shows {
     fn new() -> Arc<Shows> {
-        Arc::new(Shows { session: Mutex::new(json!({})), reads: Gate::default(), writes: Gate::default() })
+        Arc::new(Shows { session: Mutex::new(json!({})), reads: Gate::closed(), writes: Gate::closed() })
     }
 
     fn act(self: &Arc<Shows>) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + use<> {
@@ -581,7 +564,7 @@ fn unstored_404_drops_the_entry() {
 #[test]
 fn slow_fetch_is_not_stored_after_an_unstorable_response() {
     for version in [Some(NEW), Some(STORED), None] {
-        let gate = Gate::default();
+        let gate = Gate::closed();
         let own = gate.clone();
         let act = move |call: &mut Call| match call.turn {
             0 => {

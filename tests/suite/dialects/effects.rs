@@ -3,28 +3,15 @@
 
 use super::contract::{id_of, path_of};
 use super::credentials::shown as shown_credential;
+use crate::harness::EmptyEnvironment;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 use sessiongate::config::options::{Fallback, Options, ROOT, Row, Shape};
-use sessiongate::config::{self, Compiled, Environment};
+use sessiongate::config::{self, Compiled};
 use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, MemberType, Route};
 use sessiongate::gateway::{Changes, Credential, Gateway, RequestHead, Routed, WriteDecision};
 use sessiongate::model::Operation;
-use std::path::Path;
-
-/// No variables, no files.
-struct Nothing;
-
-impl Environment for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-        Err("there is none".into())
-    }
-}
 
 /// A configuration with one upstream of a dialect, which caches and has this policy.
 fn compiled(dialect: &Dialect, policy: &str) -> Compiled {
@@ -33,7 +20,7 @@ fn compiled(dialect: &Dialect, policy: &str) -> Compiled {
         "upstreams: {{ up: {{ dialect: {name}, url: https://idp.test, auth: forward, cache: {{}}, policy: p }} }}\n\
          policies: {{ p: {{ {policy} }} }}\n"
     );
-    config::compile("contract", &text, &Nothing, [7; 32]).unwrap_or_else(|faults| panic!("{text}{faults:?}"))
+    config::compile("contract", &text, &EmptyEnvironment, [7; 32]).unwrap_or_else(|faults| panic!("{text}{faults:?}"))
 }
 
 /// A body that names what the operation needs.

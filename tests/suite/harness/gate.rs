@@ -20,6 +20,6 @@ impl Gate {
     pub fn pass(&self) {
         let open = self.0.0.lock().unwrap();
         let (_open, waited) = self.0.1.wait_timeout_while(open, TIMEOUT, |open| !*open).unwrap();
-        assert!(!waited.timed_out(), "nobody opens the gate");
+        assert!(!waited.timed_out(), "the gate was not opened");
     }
 }

@@ -43,7 +43,7 @@ impl<'a> TlsClient<'a> {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
-    /// The response to a request, or none where the gateway ends the connection.
+    /// The response to a request; `None` if the gateway closes the connection.
     pub fn ask(&self, gateway: &Gateway, name: &str) -> Option<String> {
         on_runtime(async {
             let mut stream = self.connect(gateway, name).await.ok()?;

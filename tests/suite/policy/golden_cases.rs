@@ -17,13 +17,14 @@
 //! * The body, after an empty line. Anywhere, `⟦ff fe⟧` are bytes, `⟦a*255⟧` is an `a` 255 times, and `⟦25 "k#":"v"⟧`
 //!   are 25 numbered copies, separated by commas.
 
+use crate::harness::EmptyEnvironment;
 use crate::harness::recorder::key_set;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use sessiongate::config::{self, Environment};
+use sessiongate::config;
 use sessiongate::dialect::{AUTH0, DIALECTS, Dialect, ZITADEL};
 use sessiongate::gateway::{
     BodySize, CallerCheck, Changes, Credential, Gateway, RequestHead, Routed, Unmatched, Upstream, WriteDecision,
@@ -176,26 +177,13 @@ impl File {
                 "upstreams:\n  {dialect}:\n    dialect: {dialect}\n    url: {ISSUER}\n{auth}{named}{upstream}{policies}"
             )
         });
-        match config::compile("case", &config, &Nothing, [9; 32]) {
+        match config::compile("case", &config, &EmptyEnvironment, [9; 32]) {
             Ok(compiled) => compiled.config.gateway,
             Err(faults) => {
                 let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
                 panic!("{}:\n{}\n{config}", path.display(), faults.join("\n"))
             }
         }
-    }
-}
-
-/// No variables, no files.
-struct Nothing;
-
-impl Environment for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-        Err("there is none".into())
     }
 }
 

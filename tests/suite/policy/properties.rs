@@ -1,36 +1,23 @@
 //! Properties of all documents, policies, bodies and paths, with generated input.
 
-use crate::harness::{decoded, path_readers, proptest_cases};
+use crate::harness::{EmptyEnvironment, decoded, path_readers, proptest_cases};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use serde_json::Value;
-use sessiongate::config::{self, Environment};
+use sessiongate::config;
 use sessiongate::dialect::{AUTH0, DIALECTS, RouteMatch};
 use sessiongate::gateway::{Credential, Gateway, RequestHead, Routed, Upstream, WriteDecision};
 use sessiongate::model::Rejection;
 use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
 use sessiongate::wire::http1::{self, HeadLimits, RequestError};
-use std::path::Path;
 use std::sync::LazyLock;
-
-struct Nothing;
-
-impl Environment for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-        Err("there is none".into())
-    }
-}
 
 /// An upstream without a policy of its own, whose callers the provider checks.
 static BASE: LazyLock<Upstream> = LazyLock::new(|| {
     let text = "upstreams:\n  a: { dialect: auth0, url: \"https://a.test\", auth: none }\n";
-    let compiled = config::compile("base", text, &Nothing, [1; 32]).unwrap();
+    let compiled = config::compile("base", text, &EmptyEnvironment, [1; 32]).unwrap();
     Upstream::clone(&compiled.config.gateway.upstreams()[0])
 });
 

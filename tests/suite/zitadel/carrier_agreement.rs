@@ -1,7 +1,7 @@
 //! The same ZITADEL call gets the same decision on every carrier, for generated calls. The test encodes and decodes
 //! them with its own code.
 
-use crate::harness::proptest_cases;
+use crate::harness::{EmptyEnvironment, proptest_cases};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -9,27 +9,14 @@ use http::{HeaderMap, Method};
 use proptest::prelude::*;
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
-use sessiongate::config::{self, Environment};
+use sessiongate::config;
 use sessiongate::dialect::ZITADEL;
 use sessiongate::gateway::{Credential, Gateway, RequestHead, Routed, WriteDecision};
 use sessiongate::model::{Operation, Rejection};
 use sessiongate::wire::carrier::Carrier;
 use sessiongate::wire::message::Codec;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
-
-struct Nothing;
-
-impl Environment for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-        Err("there is none".into())
-    }
-}
 
 /// The policies that every call is evaluated with.
 static POLICIES: LazyLock<Vec<Arc<Gateway>>> = LazyLock::new(|| {
@@ -48,7 +35,7 @@ static POLICIES: LazyLock<Vec<Arc<Gateway>>> = LazyLock::new(|| {
 fn gateway(policy: &str) -> Arc<Gateway> {
     let upstream = "upstreams:\n  a: { dialect: zitadel, url: \"https://a.test\", auth: forward, policy: p }\n";
     let text = format!("{upstream}policies:\n  p: {policy}\n");
-    let compiled = config::compile("verdicts", &text, &Nothing, [1; 32]);
+    let compiled = config::compile("verdicts", &text, &EmptyEnvironment, [1; 32]);
     let compiled = compiled.unwrap_or_else(|faults| panic!("{policy}: {}", faults[0]));
     compiled.config.gateway
 }

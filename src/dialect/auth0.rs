@@ -136,7 +136,7 @@ pub static AUTH0: Dialect = Dialect {
     user_id_length: 300,
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
     has_grpc: false,
-    sharing: Sharing::Shared("a token with the scope reads every session of the tenant, whoever has it"),
+    sharing: Sharing::Shared("any token with the scope reads every session of the tenant"),
     not_found: NotFoundMeaning::Any,
     empty_map_clears: true,
     bad_request_has_effects: false,

@@ -173,7 +173,7 @@ impl Dialect {
         }
     }
 
-    /// What a request with this method and path may do to sessions. A method of `None` stands for any.
+    /// What a request with this method and path may do to sessions. `None` is any method.
     fn rule_effect(&self, method: Option<&Method>, parts: &[String]) -> RuleEffect {
         let named =
             |row: &&InvalidationRule| row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own));

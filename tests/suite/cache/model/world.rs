@@ -200,7 +200,7 @@ enum Writes {
     Forwarded(Where),
     /// No client waits for it any more, but the provider may still execute it.
     Late,
-    /// Its outcome is known: this version, or none where it was rejected.
+    /// Its outcome is known: this version, or `None` if it was rejected.
     Settles(Where, Option<u8>),
     /// It records what it changed, while others need the mark that it shares.
     Records(Where, Option<u8>),

@@ -323,7 +323,7 @@ impl World {
         }
     }
 
-    /// Until the store has the response, or will never have it, nobody has, and the fetch can be joined.
+    /// Other reads can join the fetch until the store has its response, or can no longer get it.
     fn fetch_is_kept(&self, process: usize, at: usize, fetch: &Running, all: &mut Following) {
         let lands = |world: &mut World, instead: Option<u8>| {
             let shown = instead.or(fetch.brought).unwrap_or_default();

@@ -5,6 +5,10 @@
 
 mod documents;
 mod fetches;
+mod issuer_mismatch;
+
+pub use documents::{Discovery, Documents, FetchError};
+pub use issuer_mismatch::IssuerMismatch;
 
 use crate::client::Resolver;
 use crate::gateway::KeySource;
@@ -91,6 +95,8 @@ pub struct Issuer {
     tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
     fetches: Fetches,
     failing: AtomicBool,
+    /// What the last discovery document said of the issuer, if it named another one.
+    mismatch: ArcSwapOption<IssuerMismatch>,
     context: IssuerContext,
 }
 
@@ -115,6 +121,7 @@ impl Issuer {
             tokens: Cache::new(CACHED_TOKENS),
             fetches: Fetches::default(),
             failing: AtomicBool::new(false),
+            mismatch: ArcSwapOption::empty(),
             context,
         })
     }
@@ -136,6 +143,16 @@ impl Issuer {
     /// Whether the last fetch failed.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Whether the URL of its keys comes from its discovery document.
+    pub fn is_discovered(&self) -> bool {
+        self.source.jwks.is_none()
+    }
+
+    /// Whether its last discovery document named another issuer.
+    pub fn mismatch(&self) -> Option<Arc<IssuerMismatch>> {
+        self.mismatch.load_full()
     }
 
     /// The state of an issuer's keys.
@@ -266,7 +283,7 @@ impl Issuer {
                 }
                 Err(reason) => {
                     self.context.counters.failed.fetch_add(1, Ordering::Relaxed);
-                    self.record_result(Some(&reason));
+                    self.record_result(Some(&reason.to_string()));
                     let pause = retry;
                     retry = (retry * 2).min(self.source.refresh).min(MAX_RETRY);
                     pause
@@ -274,6 +291,38 @@ impl Issuer {
             };
             self.fetches.end(succeeded);
             self.fetches.wait_until_due(pause, self.source.min_interval).await;
+        }
+    }
+
+    /// Fetches the keys and their document.
+    async fn fetch(&self) -> Result<(KeySet, Bytes), FetchError> {
+        let documents = Documents::new(&self.source, &self.context.resolver);
+        let algorithms = &self.expected.algorithms;
+        match &self.source.jwks {
+            Some(url) => documents.keys(url, algorithms).await,
+            None => {
+                let discovery = documents.discovery().await?;
+                self.record_mismatch(IssuerMismatch::of(&discovery, &self.expected, &self.name));
+                documents.keys(discovery.jwks_uri(), algorithms).await
+            }
+        }
+    }
+
+    /// Records whether the discovery document names another issuer, and logs a change.
+    fn record_mismatch(&self, found: Option<IssuerMismatch>) {
+        let last = self.mismatch.swap(found.clone().map(Arc::new));
+        if last.as_deref() == found.as_ref() {
+            return;
+        }
+        match found {
+            Some(IssuerMismatch { configured, discovered, hint }) => tracing::error!(
+                upstream = self.name,
+                configured,
+                discovered,
+                hint,
+                "the issuer's discovery document names another issuer"
+            ),
+            None => tracing::info!(upstream = self.name, "the issuer's discovery document names the configured issuer"),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Fetches an issuer's documents: its JWKS, and the discovery document that names it.
 
-use super::Issuer;
-use crate::client::{Addresses, Client, ConnectOptions, Exchange};
-use crate::gateway::Protocol;
+use crate::client::{Addresses, Client, ConnectOptions, Exchange, Resolver};
+use crate::gateway::{KeySource, Protocol};
+use crate::model::truncated;
 use crate::token::KeySet;
 use crate::wire::coding;
 use crate::wire::http1::uri_without_root_dot;
@@ -10,77 +10,129 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, LOCATION, USER_AGENT};
 use http::uri::Authority;
 use http::{Request, Uri};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 const MAX_DOCUMENT: usize = 256 * 1024;
 /// Timeout of name resolution: long enough for a second DNS server if the first hangs.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The maximum length of a reason, in bytes: errors of parsers repeat parts of the document.
+const MAX_REASON: usize = 500;
 /// The `User-Agent`. Web firewalls reject requests without one.
 const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 
-/// The only member of a discovery document that is used.
-#[derive(Deserialize)]
-struct Discovery {
-    jwks_uri: String,
+/// Fetches the documents of an issuer.
+#[derive(Clone, Copy)]
+pub struct Documents<'i> {
+    source: &'i KeySource,
+    resolver: &'i Arc<Resolver>,
 }
 
-impl Issuer {
-    /// Fetches the keys and their document.
-    pub(super) async fn fetch(&self) -> Result<(KeySet, Bytes), String> {
-        let jwks = match &self.source.jwks {
-            Some(address) => address.clone(),
-            None => self.discover().await?,
-        };
+/// The members of a discovery document that are used.
+#[derive(Debug, Deserialize)]
+pub struct Discovery {
+    jwks_uri: String,
+    /// Of any type: a document that can be used today must not become unusable because of it.
+    #[serde(default)]
+    issuer: Value,
+}
+
+/// Why a document could not be fetched, or not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {reason}")]
+pub struct FetchError {
+    /// The URL of the document, without its query. Bounded in length.
+    pub url: String,
+    /// What is wrong. Bounded in length.
+    pub reason: String,
+}
+
+impl FetchError {
+    fn new(url: &str, reason: String) -> FetchError {
+        FetchError { url: for_log(url), reason: truncated(reason, MAX_REASON) }
+    }
+}
+
+impl Discovery {
+    /// The URL of the JWKS document.
+    pub fn jwks_uri(&self) -> &str {
+        &self.jwks_uri
+    }
+
+    /// The issuer that the document names; `None` if it names none, although OpenID Connect Discovery requires it.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_str()
+    }
+}
+
+impl<'i> Documents<'i> {
+    /// The documents of this issuer. `resolver` resolves the hosts of their URLs.
+    pub fn new(source: &'i KeySource, resolver: &'i Arc<Resolver>) -> Documents<'i> {
+        Documents { source, resolver }
+    }
+
+    /// Fetches the discovery document. It is also there if `jwks` is configured; the gateway then does not need it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be fetched, is invalid, or names keys without TLS for an issuer with TLS.
+    pub async fn discovery(&self) -> Result<Discovery, FetchError> {
+        let url = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
+        let document = self.fetch(&url, None).await?;
+        let found = serde_json::from_slice(&document).map_err(|error| format!("not a discovery document: {error}"));
+        found.and_then(|discovery| self.same_scheme(discovery)).map_err(|reason| FetchError::new(&url, reason))
+    }
+
+    /// Fetches the JWKS document at `url`, and returns its keys for tokens with these algorithms, and the document.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be fetched, is invalid, or has no usable key.
+    pub async fn keys(&self, url: &str, algorithms: &[Algorithm]) -> Result<(KeySet, Bytes), FetchError> {
         let host = self.source.host.as_ref().filter(|_| self.source.jwks.is_some());
-        let document = self.document(&jwks, host).await?;
-        let keys = KeySet::parse(&document, &self.expected.algorithms).map_err(|reason| format!("{jwks}: {reason}"))?;
+        let document = self.fetch(url, host).await?;
+        let keys = KeySet::parse(&document, algorithms).map_err(|reason| FetchError::new(url, reason))?;
         Ok((keys, document))
     }
 
-    /// Fetches the address of the JWKS from the discovery document.
-    async fn discover(&self) -> Result<String, String> {
-        let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
-        let document = self.document(&address, None).await?;
-        let discovery: Discovery = serde_json::from_slice(&document)
-            .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
-        self.same_scheme(&discovery.jwks_uri)?;
-        Ok(discovery.jwks_uri)
+    /// An issuer with https must not have keys over plain http.
+    fn same_scheme(&self, discovery: Discovery) -> Result<Discovery, String> {
+        let jwks = &discovery.jwks_uri;
+        if self.source.issuer.starts_with("https://") && !jwks.starts_with("https://") {
+            return Err(format!("the document names the keys {}, which is not https", for_log(jwks)));
+        }
+        Ok(discovery)
     }
 
-    /// An issuer with https must not have keys over plain http.
-    fn same_scheme(&self, jwks: &str) -> Result<(), String> {
-        if self.source.issuer.starts_with("https://") && !jwks.starts_with("https://") {
-            return Err(format!("the discovery document names {jwks}, which is not https"));
-        }
-        Ok(())
+    async fn fetch(&self, url: &str, virtual_host: Option<&Authority>) -> Result<Bytes, FetchError> {
+        let fetched = self.document(url, virtual_host).await;
+        fetched.map_err(|reason| FetchError::new(url, reason))
     }
 
     /// Fetches a document. `virtual_host` replaces the host in the request if the server is reached by another name.
-    async fn document(&self, address: &str, virtual_host: Option<&Authority>) -> Result<Bytes, String> {
-        let fault = |reason: String| format!("{address}: {reason}");
-        let uri: Uri = address.parse().map_err(|_| fault("not a URL".into()))?;
+    async fn document(&self, url: &str, virtual_host: Option<&Authority>) -> Result<Bytes, String> {
+        let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = Addresses::new(&self.context.resolver, &host, port);
+        let addresses = Addresses::new(self.resolver, &host, port);
         let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, addresses.look_up()).await;
-        looked_up
-            .map_err(|_| fault("the host name was not resolved in time".into()))?
-            .map_err(|e| fault(e.to_string()))?;
+        looked_up.map_err(|_| "the host name was not resolved in time".to_owned())?.map_err(|e| e.to_string())?;
         // The trailing dot is only for name resolution.
         let uri = uri_without_root_dot(&uri).unwrap_or(uri);
-        let uri = with_authority(uri, virtual_host).map_err(|error| fault(error.to_string()))?;
-        let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
+        let uri = with_authority(uri, virtual_host).map_err(|error| error.to_string())?;
+        let client = self.client(addresses).map_err(|error| error.to_string())?;
         let request = Request::get(uri)
             .header(USER_AGENT, USER_AGENT_VALUE)
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "identity")
             .body(Bytes::new());
-        let request = request.map_err(|error| fault(error.to_string()))?;
+        let request = request.map_err(|error| error.to_string())?;
         let response = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await;
-        let response = response.map_err(|error| fault(error.to_string()))?;
-        check_response(&response).map_err(fault)?;
+        let response = response.map_err(|error| error.to_string())?;
+        check_response(&response)?;
         Ok(response.body)
     }
 
@@ -125,7 +177,7 @@ fn check_response(response: &Exchange) -> Result<(), String> {
 }
 
 /// An address for the log: without secrets, and bounded.
-fn for_log(address: &str) -> String {
+pub(super) fn for_log(address: &str) -> String {
     const MOST: usize = 200;
     let check_response = address.split(['?', '#']).next().unwrap_or_default();
     let without_user = match check_response.split_once("//") {

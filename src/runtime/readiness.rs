@@ -82,6 +82,10 @@ impl Runtime {
                     _ => issuer.is_failing().then_some("cannot fetch the issuer's keys; still using the previous keys"),
                 };
                 checks.push((name("keys"), check(wrong)));
+                if issuer.is_discovered() {
+                    let other = issuer.mismatch().map(|mismatch| mismatch.to_string());
+                    checks.push((name("issuer"), check(other.as_deref())));
+                }
             }
         }
         let caching = self.gateway.upstreams().iter().filter(|upstream| upstream.scope_cache.is_some());

@@ -5,9 +5,9 @@ use crate::harness::{
     Authority, Gateway, Request, Response, Scripted, json_response, long, skipped, unused_address, wait_for,
 };
 use rustls::ServerConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -254,4 +254,79 @@ fn unusable_keys_are_logged_and_not_counted() {
     assert!(gateway.metrics().contains("sessiongate_jwks_keys{upstream=\"auth0\"} 2"), "those that are usable");
     assert_eq!(read(&gateway, &good.good()).status, 200, "the second of its name");
     assert_eq!(read(&gateway, &same_name.good()).status, 200, "and the first");
+}
+
+/// An issuer whose discovery document names the issuer that `name` has, after its own URL.
+fn discovered(keys: &Response, name: &Arc<Mutex<&'static str>>) -> Scripted {
+    let (keys, name) = (keys.clone(), name.clone());
+    Scripted::start(move |request| match request.path.as_str() {
+        "/.well-known/openid-configuration" => {
+            let own = format!("http://{}", request.header("Host").unwrap());
+            let issuer = format!("{own}{}", name.lock().unwrap());
+            json_response(200, &json!({ "issuer": issuer, "jwks_uri": format!("{own}/keys") }).to_string())
+        }
+        _ => keys.clone(),
+    })
+}
+
+#[test]
+fn discovery_of_another_issuer_is_reported_and_does_not_end_readiness() {
+    let key = Signer::new("one");
+    let name = Arc::new(Mutex::new("/"));
+    let issuer = discovered(&document(&[&key]), &name);
+    let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
+    let own = issuer.url();
+    let more = format!("auth: {{ issuer: '{own}', audience: here, algorithms: [EdDSA], min_interval: 1s }}");
+    let gateway =
+        Gateway::start(&format!("upstreams:\n  auth0:\n    dialect: auth0\n    url: {}\n    {more}\n", provider.url()));
+    gateway.ready();
+    let message = r#""message":"the issuer's discovery document names another issuer""#;
+    let line: Value = serde_json::from_str(&gateway.wait_for_log(|line| line.contains(message))).unwrap();
+    let hint = format!("set `upstreams.auth0.auth.issuer` to `{own}/`: the configured value lacks the final `/`");
+    assert_eq!(
+        line.as_object().unwrap().iter().filter(|(name, _)| *name != "timestamp").collect::<Vec<_>>(),
+        json!({
+            "level": "ERROR", "message": "the issuer's discovery document names another issuer", "upstream": "auth0",
+            "configured": own, "discovered": format!("{own}/"), "hint": hint, "target": "sessiongate::jwks",
+        })
+        .as_object()
+        .unwrap()
+        .iter()
+        .collect::<Vec<_>>()
+    );
+    let check = || {
+        let ready = Request::new("GET", "/readyz").send(&gateway.admin_url());
+        assert_eq!(ready.status, 200, "{}", ready.text());
+        ready.json()["checks"]["upstreams.auth0.issuer"].as_str().unwrap().to_owned()
+    };
+    let shown = check();
+    assert!(shown.contains(&format!("names the issuer `{own}/`, not `{own}`")) && shown.contains(&hint), "{shown}");
+    let with = |issuer: &str| key.token(json!({}), json!({ "iss": issuer, "aud": "here" }));
+    assert_eq!(read(&gateway, &with(&own)).status, 200, "the keys are used, for the configured issuer");
+    is_rejected(&read(&gateway, &with(&format!("{own}/"))), 401, "the document's issuer is not trusted");
+    // Each token with an unknown key causes a fetch.
+    let fetch = || {
+        let before = issuer.received().len();
+        wait_for("both documents to be fetched", || {
+            read(&gateway, &key.token(json!({"kid": "other"}), json!({})));
+            (issuer.received().len() >= before + 2).then_some(())
+        });
+    };
+    fetch();
+    *name.lock().unwrap() = "";
+    fetch();
+    gateway.wait_for_log(|line| line.contains("the issuer's discovery document names the configured issuer"));
+    assert_eq!(check(), "ok");
+    assert_eq!(gateway.log().iter().filter(|line| line.contains(message)).count(), 1, "not repeated while it lasts");
+}
+
+#[test]
+fn configured_key_url_needs_no_discovery() {
+    let world = World::new(&[&Signer::new("one")]);
+    let gateway = world.gateway("");
+    let body = Request::new("GET", "/readyz").send(&gateway.admin_url()).json();
+    assert!(
+        body["checks"]["upstreams.auth0.keys"] == "ok" && body["checks"]["upstreams.auth0.issuer"].is_null(),
+        "{body}"
+    );
 }

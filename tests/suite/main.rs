@@ -100,8 +100,9 @@ mod lifecycle {
     mod start_and_stop;
 }
 
-/// Log, metrics and traces.
+/// Log, metrics and traces, and the rules for Prometheus.
 mod observability {
+    mod alert_rules;
     mod log;
     mod metrics;
     mod traces;

@@ -38,6 +38,8 @@ pub struct Expectations {
     pub leeway: u64,
     /// The claim that lists the scopes.
     pub scope: Claim,
+    /// The claims that name the client, in the order in which they are tried.
+    pub client_id: &'static [&'static str],
     /// A further `typ` of the issuer's access tokens, besides those of RFC 9068 and RFC 7519.
     pub token_type: Option<&'static str>,
 }
@@ -92,7 +94,7 @@ struct Header {
 /// Verifies a token at `now` (seconds since the epoch).
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
     let claims = verified_payload(token, keys, expected)?;
-    let caller = check(Claims::parse(&claims, &expected.scope)?, expected, now)?;
+    let caller = check(Claims::parse(&claims, &expected.scope, expected.client_id)?, expected, now)?;
     Ok(Verified { caller, fingerprint: fingerprint(token) })
 }
 
@@ -193,7 +195,8 @@ fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, Ve
     if seconds(claims.begins) > now.saturating_add(expected.leeway) {
         return Err(Rejection::TokenInvalid("it is not valid yet").into());
     }
-    Ok(Caller { subject: claims.subject, scopes: claims.scopes, expires_at })
+    let Claims { client_id, subject, scopes, .. } = claims;
+    Ok(Caller { client_id, subject, scopes, expires_at })
 }
 
 /// Whole seconds. A float-to-integer cast saturates, so this cannot overflow.

@@ -53,8 +53,15 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
         let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
-        let expected =
-            Expectations { issuers, audiences: values(audiences), algorithms, leeway, scope: SCOPE, token_type: None };
+        let expected = Expectations {
+            issuers,
+            audiences: values(audiences),
+            algorithms,
+            leeway,
+            scope: SCOPE,
+            client_id: &[],
+            token_type: None,
+        };
         let opaque = section.get(&rows::OPAQUE);
         CallerCheck::Token { expected, keys, opaque }
     })
@@ -84,6 +91,7 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
 pub(super) fn use_token_form(check: &mut CallerCheck, dialect: &Dialect) {
     if let CallerCheck::Token { expected, .. } = check {
         expected.scope = dialect.scopes.claim;
+        expected.client_id = dialect.client_id;
         expected.token_type = dialect.token_type;
     }
 }

@@ -107,6 +107,8 @@ pub static AUTH0: Dialect = Dialect {
     logouts: &[Logout { path: "/oidc/logout", token: "id_token_hint" }],
     credentials: &[BEARER],
     token_type: None,
+    // `azp` in Auth0's own token profile, `client_id` in that of RFC 9068 (its page "Access token profiles").
+    client_id: &["azp", "client_id"],
     scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Prefix("read:"), decide: true },
     headers: ProviderHeaders {
         reads_forwarded: false,

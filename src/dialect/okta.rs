@@ -111,6 +111,7 @@ pub static OKTA: Dialect = Dialect {
     logouts: &[],
     credentials: &[BEARER],
     token_type: Some("application/okta-internal-at+jwt"),
+    client_id: &["cid"],
     scopes: Scopes { claim: claim!("scp"), read_only: ReadOnlyScopes::Suffix(".read"), decide: false },
     headers: ProviderHeaders {
         reads_forwarded: true,

@@ -37,6 +37,9 @@ pub struct Dialect {
     pub credentials: &'static [CredentialPlace],
     /// The `typ` of access tokens, if it is neither `JWT` nor one of RFC 9068's.
     pub token_type: Option<&'static str>,
+    /// The claims of access tokens that name the client, in the order in which they are tried. RFC 9068 (section 2.2)
+    /// has `client_id`.
+    pub client_id: &'static [&'static str],
     /// The scopes of access tokens.
     pub scopes: Scopes,
     /// The headers that the provider reads.

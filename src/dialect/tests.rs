@@ -35,6 +35,7 @@ pub(crate) static REALMS: Dialect = Dialect {
         CredentialPlace::Cookie("sid"),
     ],
     token_type: None,
+    client_id: &["app"],
     scopes: Scopes { claim: claim!("permissions"), read_only: ReadOnlyScopes::Suffix(".view"), decide: true },
     headers: ProviderHeaders {
         reads_forwarded: false,
@@ -115,7 +116,7 @@ fn a_credential_is_found_in_each_place_in_their_order() {
 fn scopes_that_only_read_may_have_an_ending() {
     let may = |scopes: &[&str]| {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        REALMS.allows_writes(&Caller { subject: String::new(), scopes, expires_at: 0 })
+        REALMS.allows_writes(&Caller { client_id: None, subject: String::new(), scopes, expires_at: 0 })
     };
     assert!(!may(&[]) && !may(&["sessions.view"]));
     assert!(may(&["sessions.view", "sessions.end"]));

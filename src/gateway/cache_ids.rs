@@ -70,7 +70,7 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
     let CallerCheck::Token { expected, keys, opaque } = check else {
         return vec![if matches!(check, CallerCheck::Forward) { b"forward".to_vec() } else { b"none".to_vec() }];
     };
-    let Expectations { issuers, audiences, algorithms, leeway: _, scope: _, token_type: _ } = expected;
+    let Expectations { issuers, audiences, algorithms, leeway: _, scope: _, client_id: _, token_type: _ } = expected;
     let KeySource { jwks, host, issuer, refresh: _, min_interval: _, max_stale: _, timeout: _, authorities: _ } =
         &**keys;
     let mut parts = vec![b"token".to_vec(), vec![u8::from(*opaque)], issuer.clone().into_bytes()];

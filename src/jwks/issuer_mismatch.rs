@@ -62,6 +62,7 @@ mod tests {
             algorithms: Vec::new(),
             leeway: 0,
             scope: SCOPE,
+            client_id: &[],
             token_type: None,
         };
         IssuerMismatch::of(&serde_json::from_str(document).unwrap(), &expected, "auth0")

@@ -9,6 +9,9 @@ use std::fmt;
 /// The error for a payload that is not a JSON object.
 pub(super) const NOT_CLAIMS: &str = "its claims are not a JSON object";
 
+/// The maximum length of a client ID, in bytes. Providers have at most 64; a client ID may also be a URL.
+const MAX_IDENTIFIER: usize = 1024;
+
 /// The claims of an access token.
 pub(super) struct Claims {
     pub issuer: String,
@@ -16,13 +19,15 @@ pub(super) struct Claims {
     /// `exp` and `nbf` in seconds since the epoch, as finite numbers.
     pub expires: f64,
     pub begins: f64,
+    pub client_id: Option<String>,
     pub subject: String,
     pub scopes: Vec<String>,
 }
 
 impl Claims {
-    /// Parses the payload of an access token. `scope` is the claim that lists scopes, in a string or an array.
-    pub fn parse(payload: &[u8], scope: &Claim) -> Result<Claims, Rejection> {
+    /// Parses the payload of an access token. `scope` is the claim that lists scopes, in a string or an array;
+    /// `client_id` are the claims that may name the client, in the order in which they are tried.
+    pub fn parse(payload: &[u8], scope: &Claim, client_id: &[&str]) -> Result<Claims, Rejection> {
         let members = Members::parse(payload)?;
         let scopes = members.optional::<OneOrMany>(scope)?.map_or_else(Vec::new, OneOrMany::all);
         let scopes = scopes.iter().flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty());
@@ -31,6 +36,7 @@ impl Claims {
             audiences: members.required::<OneOrMany>(&AUD)?.all(),
             expires: members.required(&EXP)?,
             begins: members.optional(&NBF)?.unwrap_or(0.0),
+            client_id: client_id.iter().find_map(|name| members.identifier(name)),
             subject: members.optional(&SUB)?.unwrap_or_default(),
             scopes: scopes.map(str::to_owned).collect(),
         })
@@ -86,6 +92,17 @@ impl<'p> Members<'p> {
             return Ok(None);
         };
         serde_json::from_str(value.get()).map_err(|_| Rejection::TokenInvalid(claim.malformed))
+    }
+
+    /// A claim that only identifies, so a token is not rejected because of it: `None` if it is missing, duplicated, not
+    /// a string, empty or too long.
+    fn identifier(&self, name: &str) -> Option<String> {
+        let mut found = self.0.iter().filter(|(own, _)| own == name);
+        let (Some((_, value)), None) = (found.next(), found.next()) else {
+            return None;
+        };
+        let text: String = serde_json::from_str(value.get()).ok()?;
+        (1..=MAX_IDENTIFIER).contains(&text.len()).then_some(text)
     }
 
     fn required<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<T, Rejection> {

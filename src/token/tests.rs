@@ -72,6 +72,7 @@ fn verified(token: &str) -> Result<Verified, VerificationError> {
         algorithms: vec![Algorithm::ES256, Algorithm::RS256],
         leeway: 10,
         scope: SCOPE,
+        client_id: &["client_id", "azp"],
         token_type: None,
     };
     verify(token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW)
@@ -94,6 +95,29 @@ fn a_good_token_names_its_caller() {
     assert_eq!(verified.caller().subject, "me");
     assert!(verified.caller().has_scope("read:sessions") && !verified.caller().has_scope("read"));
     assert!(verified.is_valid_at(NOW + 99) && !verified.is_valid_at(NOW + 100));
+}
+
+#[test]
+fn client_is_named_by_the_first_claim_that_has_it() {
+    let client = |payload: &str| verified(&signed(good_header(), payload)).unwrap().caller().client_id.clone();
+    let long = "x".repeat(1025);
+    for (changes, expected) in [
+        (json!({}), None),
+        (json!({ "client_id": "a" }), Some("a")),
+        (json!({ "azp": "b" }), Some("b")),
+        (json!({ "client_id": "a", "azp": "b" }), Some("a")),
+        (json!({ "client_id": 5, "azp": "b" }), Some("b")),
+        (json!({ "client_id": ["a"] }), None),
+        (json!({ "client_id": "" }), None),
+        (json!({ "client_id": &long[1..] }), Some(&long[1..])),
+        (json!({ "client_id": long }), None),
+    ] {
+        assert_eq!(client(&claims(changes.clone())).as_deref(), expected, "{changes}");
+    }
+    let twice = claims(json!({ "client_id": "a" })).replace("\"sub\"", "\"client_id\":\"a\",\"sub\"");
+    assert_eq!(client(&twice), None, "a duplicate");
+    let null = claims(json!({})).replace("\"sub\"", "\"client_id\":null,\"sub\"");
+    assert_eq!(client(&null), None, "null");
 }
 
 #[test]
@@ -336,6 +360,7 @@ fn a_modulus_with_a_leading_zero_verifies() {
         algorithms: vec![Algorithm::RS256],
         leeway: 0,
         scope: SCOPE,
+        client_id: &["client_id", "azp"],
         token_type: None,
     };
     let token = include_str!("../../tests/cases/keys/leading-zero-modulus/token.txt").trim();
@@ -403,6 +428,7 @@ fn expected(algorithms: &[Algorithm]) -> Expectations {
         algorithms: algorithms.to_vec(),
         leeway: 0,
         scope: SCOPE,
+        client_id: &["client_id", "azp"],
         token_type: None,
     }
 }
@@ -494,6 +520,7 @@ fn a_token_without_kid_needs_a_single_candidate() {
         algorithms: vec![Algorithm::ES256],
         leeway: 0,
         scope: SCOPE,
+        client_id: &["client_id", "azp"],
         token_type: None,
     };
     let token = signed(json!({ "alg": "ES256" }), &claims(json!({})));
@@ -559,6 +586,7 @@ fn wycheproof_tokens_verify_only_if_valid() {
         algorithms: algorithms.split(' ').map(|name| name.parse().unwrap()).collect(),
         leeway: 0,
         scope: SCOPE,
+        client_id: &["client_id", "azp"],
         token_type: None,
     };
     let (mut good, mut bad) = (0, 0);

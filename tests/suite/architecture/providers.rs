@@ -12,10 +12,11 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Words of standards, of the gateway's own messages and of plain English, that providers use too.
-const STANDARD: [&str; 38] = [
+const STANDARD: [&str; 39] = [
     // HTTP, Forwarded, OAuth and OpenID Connect; gRPC and Connect.
     "authorization",
     "bearer",
+    "client_id",
     "cache-status",
     "content-length",
     "cookie",
@@ -78,6 +79,7 @@ fn words(dialect: &Dialect) -> BTreeSet<String> {
         CredentialPlace::Cookie(name) => [place.header(), *name],
     }));
     all.extend(dialect.token_type);
+    all.extend(dialect.client_id);
     all.extend(headers.cors.iter().flat_map(|cors| cors.exposed.split(',').map(str::trim)));
     all.extend(dialect.rejections.overrides.iter().filter_map(|one| one.code));
     all.extend(dialect.lockout_ids);

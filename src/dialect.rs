@@ -16,6 +16,7 @@ mod revocation;
 mod revocation_body;
 mod route;
 mod session_list;
+mod token_form;
 mod zitadel;
 
 pub use auth0::AUTH0;
@@ -32,6 +33,7 @@ pub use revocation::Revocation;
 pub use revocation_body::{MemberType, RevocationBody, RevocationMember};
 pub use route::{BodyKind, Call, Effect, Query, Route, RouteMatch};
 pub use session_list::SessionList;
+pub use token_form::TokenForm;
 pub use zitadel::ZITADEL;
 
 /// Every dialect. The configuration, the documentation and the tests read this list.

@@ -1,9 +1,10 @@
 //! The option `auth` of an upstream: how callers are verified.
 
+use super::FindingId;
 use super::certificates;
 use super::error::{Problem, listed};
 use super::options::{auth as rows, upstreams};
-use super::section::{Entry, Section, Spanned};
+use super::section::{Context, Entry, Section, Spanned};
 use super::url::{Url, authority};
 use super::value;
 use super::variables::Text;
@@ -18,7 +19,7 @@ const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to r
     `none` to leave authentication to the provider";
 
 /// Reads `auth`. It is required: a missing option must not allow anything.
-pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
+pub(super) fn read(section: &mut Section, dialect: Option<&Dialect>, target: Option<&Target>) -> Option<CallerCheck> {
     let entry = section.required(&upstreams::AUTH, FORMS)?;
     if entry.is_single() {
         return entry.read(section.context, |text| match text.as_str() {
@@ -27,10 +28,15 @@ pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
             _ => Err(Problem::new(format!("{} is not a valid value", text.shown())).expected(FORMS)),
         });
     }
-    token(section, &entry)
+    token(section, &entry, dialect, target)
 }
 
-fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
+fn token(
+    section: &mut Section,
+    entry: &Entry,
+    dialect: Option<&Dialect>,
+    target: Option<&Target>,
+) -> Option<CallerCheck> {
     section.context.read_map(entry, |section| {
         let issuers = section.one_or_several(&rows::ISSUER, "expected the URL of the issuer", Url::without_query);
         let audiences = section.one_or_several(&rows::AUDIENCE, "expected the audience of access tokens", value::text);
@@ -41,11 +47,17 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let host = section.parse(&rows::HOST, authority);
         if section.has(&rows::HOST) && !section.has(&rows::JWKS) {
             let location = section.location_of(&rows::HOST);
-            section.context.reject(&location, Problem::new("needs `jwks`").expected("set both or neither"));
+            section.context.reject(
+                &location,
+                Problem::new("needs `jwks`").id(FindingId::Conflict).expected("set both or neither"),
+            );
         }
         let allow_http = section.get(&rows::ALLOW_HTTP);
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
             require_tls(section, url);
+        }
+        if let Some((dialect, target)) = dialect.zip(target) {
+            warn_of_form(section.context, (dialect, target), &issuers, &audiences);
         }
         let algorithms = section.list(&rows::ALGORITHMS, algorithm);
         let algorithms = algorithms.map_or_else(|| vec![rows::ALGORITHMS.kind.default], values);
@@ -82,9 +94,35 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
         let location = section.location_of(&rows::MAX_STALE);
         let found = format!("{} is shorter than `refresh`", value::shown_duration(source.max_stale));
         let allowed = format!("expected at least {}", value::shown_duration(source.refresh));
-        section.context.reject(&location, Problem::new(found).expected(allowed));
+        section.context.reject(&location, Problem::new(found).id(FindingId::Conflict).expected(allowed));
     }
     source
+}
+
+/// Warns of issuers and audiences that lack the final slash which those of the provider's tokens have.
+fn warn_of_form(
+    context: &mut Context,
+    (dialect, target): (&Dialect, &Target),
+    issuers: &[Spanned<Url>],
+    audiences: &[Spanned<String>],
+) {
+    let Some(form) = &dialect.token_form else {
+        return;
+    };
+    let slash = |name: &str| {
+        let why = format!("`{name}` of tokens of dialect `{}` ends with `/`, and is compared exactly", dialect.name);
+        Problem::new("does not end with `/`").expected(why)
+    };
+    for Spanned { location, .. } in issuers.iter().filter(|issuer| form.lacks_issuer_slash(&issuer.value.text)) {
+        context.warn(location, FindingId::IssuerForm, slash("iss"));
+    }
+    let own = target.virtual_host.as_ref().map(Authority::host);
+    let hosts = issuers.iter().map(|issuer| issuer.value.host.as_str());
+    let hosts: Vec<&str> = hosts.chain(own).chain([target.host.as_str()]).collect();
+    let lacking = |audience: &&Spanned<String>| form.lacks_audience_slash(&audience.value, &hosts);
+    for Spanned { location, .. } in audiences.iter().filter(lacking) {
+        context.warn(location, FindingId::AudienceForm, slash("aud"));
+    }
 }
 
 /// Tokens have the form of the dialect's.

@@ -1,6 +1,7 @@
 //! Certificates and keys, for providers, issuers and listeners. They are read when the configuration is compiled, so
 //! what was validated is what is used, and two configurations can be compared by the contents of their files.
 
+use super::FindingId;
 use super::error::{Location, Problem};
 use super::options::declare::Plain;
 use super::secret;
@@ -42,16 +43,17 @@ pub(super) fn identity(section: &mut Section, certificate: &Plain, key: &Plain) 
     match CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()) {
         Ok(_) => return Some(ClientIdentity { chain: chain.into(), key: Arc::new(key) }),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            let problem = Problem::new("does not match the certificate");
+            let problem = Problem::new("does not match the certificate").id(FindingId::File);
             section.context.reject(
                 &key_place,
                 problem.expected("expected the private key of the first certificate in `certificate`"),
             );
         }
         Err(Error::InvalidCertificate(_)) => reject_damaged(section.context, &place),
-        Err(_) => section
-            .context
-            .reject(&key_place, Problem::new("the private key in the file is invalid or of an unsupported type")),
+        Err(_) => section.context.reject(
+            &key_place,
+            Problem::new("the private key in the file is invalid or of an unsupported type").id(FindingId::File),
+        ),
     }
     None
 }
@@ -61,7 +63,7 @@ pub(super) fn require_both(section: &mut Section, [certificate, key]: [&Plain; 2
     for (one, other) in [(certificate, key), (key, certificate)] {
         if section.has(one) && !section.has(other) {
             let location = section.location_of(other);
-            let problem = Problem::new(format!("is missing, but `{}` is set", one.key));
+            let problem = Problem::new(format!("is missing, but `{}` is set", one.key)).id(FindingId::MissingOption);
             section.context.reject(&location, problem.expected("set both or neither"));
         }
     }
@@ -98,7 +100,10 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(bytes.expose_secret())).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
-            context.reject(location, Problem::new("the file has no certificate").expected(CERTIFICATES));
+            context.reject(
+                location,
+                Problem::new("the file has no certificate").id(FindingId::File).expected(CERTIFICATES),
+            );
             None
         }
         // Pingora parses certificates with this library, so all must be valid for it.
@@ -115,7 +120,7 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
 /// Parses the private key of a file.
 fn private_key(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
     let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
-    let problem = |_| Problem::new("the file has no readable private key").expected(KEY);
+    let problem = |_| Problem::new("the file has no readable private key").id(FindingId::File).expected(KEY);
     key.map_err(|error| context.reject(location, problem(error))).ok()
 }
 
@@ -125,5 +130,8 @@ pub fn text(bytes: &[u8]) -> &[u8] {
 }
 
 fn reject_damaged(context: &mut Context, location: &Location) {
-    context.reject(location, Problem::new("a certificate in the file is invalid").expected(CERTIFICATES));
+    context.reject(
+        location,
+        Problem::new("a certificate in the file is invalid").id(FindingId::File).expected(CERTIFICATES),
+    );
 }

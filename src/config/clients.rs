@@ -4,7 +4,7 @@ use super::error::Problem;
 use super::options::clients as rows;
 use super::section::Section;
 use super::value;
-use super::{ClientLimits, Clients};
+use super::{ClientLimits, Clients, FindingId};
 use crate::wire::http1::HeadLimits;
 use ipnet::IpNet;
 
@@ -41,7 +41,11 @@ fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
     let networks = section.list(&rows::TRUSTED_PEERS, value::network).unwrap_or_default();
     for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
         let problem = Problem::new("every client is trusted to set `X-Forwarded-*` and instance headers");
-        section.context.warn(&network.location, problem.expected("list only the networks of your own proxies"));
+        section.context.warn(
+            &network.location,
+            FindingId::TrustsEveryClient,
+            problem.expected("list only the networks of your own proxies"),
+        );
     }
     networks.into_iter().map(|network| network.value).collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! Wherever possible the policy itself is evaluated, so the checks cannot disagree with it.
 
+use super::FindingId;
 use super::declared::DeclaredPolicy;
 use super::error::Problem;
 use super::section::{Context, Spanned};
@@ -13,7 +14,7 @@ pub(super) fn check_keys(declared: &DeclaredPolicy, context: &mut Context) {
     let policy = &declared.policy;
     for Spanned { location, value: key } in declared.keys.iter().chain(&declared.protected) {
         if is_changed(policy.normalize, key, "value") {
-            context.reject(location, Problem::new("`normalize` changes this key, so it never matches"));
+            context.reject(location, conflict("`normalize` changes this key, so it never matches"));
         }
     }
     let Some(allowed) = &policy.allowed else {
@@ -21,7 +22,7 @@ pub(super) fn check_keys(declared: &DeclaredPolicy, context: &mut Context) {
     };
     for Spanned { location, value: key } in &declared.keys {
         if !allowed.matches(key) && !policy.protected.matches(key) {
-            context.reject(location, Problem::new("is not in `keys.allowed`"));
+            context.reject(location, conflict("is not in `keys.allowed`"));
         }
     }
 }
@@ -38,14 +39,14 @@ pub(super) fn check_values(declared: &DeclaredPolicy, context: &mut Context) {
                 Rule::OneOf => "is not in `one_of`".to_owned(),
                 _ => violation.message,
             };
-            context.reject(location, Problem::new(found));
+            context.reject(location, conflict(found));
         }
         if is_changed(normalize, "key", value) {
-            context.reject(location, Problem::new("`normalize` changes this value, so it never matches"));
+            context.reject(location, conflict("`normalize` changes this value, so it never matches"));
         }
         let is_default = location.path.ends_with(".default");
         if is_default && pattern.exact().is_some_and(|key| declared.policy.protected.matches(key)) {
-            context.reject(location, Problem::new("a protected key cannot have a default"));
+            context.reject(location, conflict("a protected key cannot have a default"));
         }
     }
 }
@@ -62,9 +63,13 @@ pub(super) fn check_limits(declared: &DeclaredPolicy, limits: Limits, upstream: 
         };
         for violation in violations {
             let whose = upstream.map_or("`limits`".to_owned(), |name| format!("upstream `{name}`"));
-            context.reject(location, Problem::new(format!("rejected by {whose}: {}", violation.message)));
+            context.reject(location, conflict(format!("rejected by {whose}: {}", violation.message)));
         }
     }
+}
+
+fn conflict(found: impl Into<String>) -> Problem {
+    Problem::new(found).id(FindingId::PolicyConflict)
 }
 
 /// Whether normalization would change this key or value.

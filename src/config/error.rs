@@ -1,16 +1,26 @@
 //! Errors in a configuration, and their messages.
 
+use super::FindingId;
 use std::fmt;
+
+/// The maximum length of each text of an error, in characters: values of the configuration are repeated in it.
+const MAX_TEXT: usize = 1000;
+/// The maximum length of a word for which similar ones are searched, in bytes.
+const MAX_WORD: usize = 100;
 
 /// An error or warning with its location. It never contains a secret or the value of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
+    /// What kind of error or warning it is.
+    pub id: FindingId,
     /// The name of the text, as passed to [`super::compile`].
     pub file: String,
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1, in characters.
     pub column: usize,
+    /// The column after the end of the value or key, if it ends in the same line.
+    pub end_column: Option<usize>,
     /// The option's path: `upstreams.main.cache.ttl`. Empty for the text as a whole.
     pub path: String,
     /// What was found.
@@ -27,14 +37,16 @@ impl fmt::Display for ConfigError {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
-        f.write_str(&self.found)?;
-        if let Some(allowed) = &self.allowed {
-            write!(f, "; {allowed}")?;
-        }
-        match &self.suggestion {
-            Some(suggestion) => write!(f, "; did you mean `{suggestion}`?"),
-            None => Ok(()),
-        }
+        f.write_str(&self.text())
+    }
+}
+
+impl ConfigError {
+    /// The message without the location.
+    pub fn text(&self) -> String {
+        let allowed = self.allowed.as_ref().map(|allowed| format!("; {allowed}")).unwrap_or_default();
+        let suggestion = self.suggestion.as_ref().map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+        format!("{}{allowed}{suggestion}", self.found)
     }
 }
 
@@ -43,15 +55,22 @@ impl std::error::Error for ConfigError {}
 /// An error without its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
+    id: FindingId,
     found: String,
     allowed: Option<String>,
     suggestion: Option<String>,
 }
 
 impl Problem {
-    /// An error with what was found.
+    /// An error with what was found. Its ID is that of an invalid value: see [`Problem::id`].
     pub fn new(found: impl Into<String>) -> Problem {
-        Problem { found: found.into(), allowed: None, suggestion: None }
+        Problem { id: FindingId::InvalidValue, found: found.into(), allowed: None, suggestion: None }
+    }
+
+    /// Sets the ID.
+    pub fn id(mut self, id: FindingId) -> Problem {
+        self.id = id;
+        self
     }
 
     /// Adds what is allowed.
@@ -60,29 +79,69 @@ impl Problem {
         self
     }
 
-    /// Suggests the known word that is most similar to `word`, if any is.
+    /// Suggests the known word that is most similar to `word`, if any is: its singular or plural, or else the one with
+    /// the fewest typos.
     pub fn like<'a>(mut self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
-        let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
+        if word.len() > MAX_WORD {
+            return self;
+        }
+        let word = word.to_lowercase();
+        let distance = |other: &str| match other.to_lowercase() {
+            other if singular(&other) == singular(&word) => 0,
+            other => strsim::damerau_levenshtein(&word, &other),
+        };
         let near = known.into_iter().map(|other| (distance(other), other)).min();
         let tolerance = 1 + word.chars().count() / 4;
         self.suggestion = near.filter(|(distance, _)| *distance <= tolerance).map(|(_, other)| other.to_owned());
         self
     }
 
+    /// Suggests something else if there is no suggestion yet.
+    pub fn or_suggest(mut self, other: impl FnOnce() -> Option<String>) -> Problem {
+        self.suggestion = self.suggestion.or_else(other);
+        self
+    }
+
     /// Adds the location.
     pub fn at(self, file: &str, location: &Location) -> ConfigError {
-        let Position { line, column } = location.place;
-        let path = location.path.clone();
-        let Problem { found, allowed, suggestion } = self;
-        ConfigError { file: file.to_owned(), line, column, path, found, allowed, suggestion }
+        let Position { line, column, end_column } = location.place;
+        let Problem { id, found, allowed, suggestion } = self;
+        ConfigError {
+            id,
+            file: file.to_owned(),
+            line,
+            column,
+            end_column,
+            path: bounded(location.path.clone()),
+            found: bounded(found),
+            allowed: allowed.map(bounded),
+            suggestion: suggestion.map(bounded),
+        }
     }
 }
 
-/// A line and a column, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The singular of an English word.
+fn singular(word: &str) -> String {
+    match (word.strip_suffix("ies"), word.strip_suffix('s')) {
+        (Some(stem), _) => format!("{stem}y"),
+        (None, stem) => stem.unwrap_or(word).to_owned(),
+    }
+}
+
+/// A text of at most [`MAX_TEXT`] characters.
+fn bounded(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// A line and a column, from 1, and the column after the end, if that is in the same line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     pub line: usize,
     pub column: usize,
+    pub end_column: Option<usize>,
 }
 
 /// The position and the path of an option.

@@ -1,5 +1,6 @@
 //! The options `listen` and `listeners`: where the gateway accepts requests.
 
+use super::FindingId;
 use super::certificates;
 use super::error::{Location, Problem};
 use super::options::listeners as rows;
@@ -102,14 +103,15 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
         return address.map(|address| Listener { name: MAIN.to_owned(), address, tls: None }).into_iter().collect();
     };
     if let Some(listen) = listen {
-        let problem = Problem::new("cannot be combined with `listeners`");
+        let problem = Problem::new("cannot be combined with `listeners`").id(FindingId::Conflict);
         section.context.reject(&listen.location, problem.expected("remove one of them"));
     }
     let named = entry.named(section.context);
     if named.as_ref().is_some_and(Vec::is_empty) {
-        section
-            .context
-            .reject(&entry.location, Problem::new("the map is empty").expected("expected at least one listener"));
+        section.context.reject(
+            &entry.location,
+            Problem::new("the map is empty").id(FindingId::MissingOption).expected("expected at least one listener"),
+        );
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, entry) in named.into_iter().flatten() {
@@ -120,7 +122,8 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
             continue;
         };
         if let Some(twin) = listeners.iter().find(|other| overlap(&other.address, &listener.address)) {
-            let problem = Problem::new(format!("overlaps with the address of listener `{}`", twin.name));
+            let problem =
+                Problem::new(format!("overlaps with the address of listener `{}`", twin.name)).id(FindingId::Conflict);
             section.context.reject(&location, problem.expected("expected a different address or port"));
         }
         listeners.push(listener);
@@ -157,7 +160,7 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
                 for option in [&rows::MODE as &dyn Declared, &rows::OWNER] {
                     if section.has(option) {
                         let location = section.location_of(option);
-                        let problem = Problem::new("only valid for a Unix socket");
+                        let problem = Problem::new("only valid for a Unix socket").id(FindingId::Conflict);
                         section.context.reject(&location, problem.expected("remove it, or use a `unix:` address"));
                     }
                 }
@@ -232,7 +235,7 @@ fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
         Ok(identity) => Some(Arc::new(identity)),
         Err(error) => {
             let location = location?;
-            let problem = Problem::new(format!("cannot be used with `key`: {error}"));
+            let problem = Problem::new(format!("cannot be used with `key`: {error}")).id(FindingId::File);
             section
                 .context
                 .reject(&location, problem.expected("expected the certificate of that key first, then its chain"));

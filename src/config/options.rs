@@ -6,6 +6,7 @@
 pub(super) mod auth;
 pub(super) mod clients;
 pub(super) mod declare;
+mod elsewhere;
 pub(super) mod kind;
 pub(super) mod listeners;
 pub(super) mod policies;
@@ -16,6 +17,7 @@ pub(super) mod store;
 pub(super) mod table;
 pub(super) mod upstreams;
 
+pub(super) use elsewhere::elsewhere;
 pub use process::ROOT;
 pub use secrets::SECRET;
 pub use table::{Example, Fallback, Format, MAX_NAME, NamedMaps, Options, Row, Rule, Sample, Shape};

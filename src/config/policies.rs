@@ -1,6 +1,7 @@
 //! The option `policies`: each policy is read once, then bound to each upstream that uses it and to the limits of its
 //! dialect.
 
+use super::FindingId;
 use super::consistency;
 use super::declared::{DeclaredPolicy, LimitKind};
 use super::error::{Location, Problem};
@@ -61,7 +62,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         if let Some(most) = limit.filter(|most| wanted > most) {
             let found = format!("{wanted} exceeds the limit of upstream `{}`", upstream.name);
             let allowed = format!("dialect `{}` allows at most {most}", upstream.dialect.name);
-            context.reject(location, Problem::new(found).expected(allowed));
+            context.reject(location, Problem::new(found).id(FindingId::PolicyConflict).expected(allowed));
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
@@ -78,18 +79,18 @@ fn warn_of_ineffective(declared: &DeclaredPolicy, upstream: &Upstream, context: 
     let names = &dialect.names;
     if SUBJECTS.iter().all(|(_, subject)| !names.has(*subject)) {
         let why = format!("sessions of dialect `{}` have nothing that a policy evaluates", dialect.name);
-        return context.warn(&declared.location, Problem::new(found).expected(why));
+        return context.warn(&declared.location, FindingId::NoEffect, Problem::new(found).expected(why));
     }
     for (_, location) in declared.rules.iter().filter(|(subject, _)| !names.has(*subject)) {
         let why = format!("dialect `{}` does not support it", dialect.name);
-        context.warn(location, Problem::new(found.clone()).expected(why));
+        context.warn(location, FindingId::NoEffect, Problem::new(found.clone()).expected(why));
     }
 }
 
 /// Warns of policies that no upstream uses.
 pub(super) fn warn_of_unused(policies: &Policies, context: &mut Context) {
     for declared in policies.values().flatten().filter(|declared| !declared.used) {
-        context.warn(&declared.location, Problem::new("no upstream uses this policy"));
+        context.warn(&declared.location, FindingId::UnusedPolicy, Problem::new("no upstream uses this policy"));
     }
 }
 
@@ -190,7 +191,9 @@ fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Decl
     let default = section.parse(&rows::DEFAULT, value::any_text);
     let default_location = section.location_of(&rows::DEFAULT);
     if default.is_some() && pattern.is_some_and(|pattern| pattern.exact().is_none()) {
-        let problem = Problem::new("a pattern cannot have a default").expected("expected an exact key, or no default");
+        let problem = Problem::new("a pattern cannot have a default")
+            .id(FindingId::PolicyConflict)
+            .expected("expected an exact key, or no default");
         section.context.reject(&default_location, problem);
     }
     let mut rule = FieldRule { regex, min_length, max_length, ..FieldRule::default() };
@@ -214,7 +217,7 @@ fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
     {
         let location = section.location_of(&rows::MIN_LENGTH);
         let found = format!("{least} is greater than `max_length` ({most})");
-        section.context.reject(&location, Problem::new(found));
+        section.context.reject(&location, Problem::new(found).id(FindingId::PolicyConflict));
     }
     (least, most)
 }

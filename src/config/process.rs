@@ -4,7 +4,7 @@ use super::error::{Location, Problem};
 use super::options::process as rows;
 use super::section::{Context, Section};
 use super::value::{self, shown_size};
-use super::{Config, Dns, ListenAddress, Listener, Log, Reload, Shutdown, Store};
+use super::{Config, Dns, FindingId, ListenAddress, Listener, Log, Reload, Shutdown, Store};
 use super::{clients, listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
 use secrecy::ExposeSecret;
@@ -33,7 +33,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     if replicas > 1 && cached && matches!(store, Store::Memory(_)) {
         let location = section.location_of(&rows::REPLICAS);
         let problem = Problem::new("replicas with an in-memory store do not see each other's writes");
-        section.context.warn(&location, problem.expected("use `store.redis`"));
+        section.context.warn(&location, FindingId::ReplicasWithoutSharedStore, problem.expected("use `store.redis`"));
     }
     if let Store::Memory(memory) = &store
         && cached
@@ -75,7 +75,7 @@ fn check_store_size(cached: usize, declared: Option<usize>, location: &Location,
             0 => "there is no room for an in-memory store".to_owned(),
             room => format!("at most {room}MiB leaves enough memory for clients"),
         };
-        context.warn(location, Problem::new(found).expected(allowed));
+        context.warn(location, FindingId::StoreExceedsMemory, Problem::new(found).expected(allowed));
     }
 }
 
@@ -106,12 +106,15 @@ fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
     if listeners.iter().any(|listener| listeners::overlap(&listener.address, &ListenAddress::Tcp(admin))) {
         section.context.reject(
             &location,
-            Problem::new("overlaps with the address of a listener").expected("expected a different port"),
+            Problem::new("overlaps with the address of a listener")
+                .id(FindingId::Conflict)
+                .expected("expected a different port"),
         );
     }
     if !admin.ip().is_loopback() {
         let found = "reachable from other machines without authentication";
-        section.context.warn(&location, Problem::new(found).expected("a loopback address is safer"));
+        let problem = Problem::new(found).expected("a loopback address is safer");
+        section.context.warn(&location, FindingId::AdminExposed, problem);
     }
     Some(admin)
 }

@@ -1,5 +1,6 @@
 //! References to secrets and certificates. Their values are never in the configuration itself.
 
+use super::FindingId;
 use super::error::{Location, Problem};
 use super::options::declare::Opt;
 use super::options::kind::SecretOf;
@@ -25,25 +26,29 @@ pub(super) fn text(section: &mut Section, option: &Opt<SecretOf>) -> Option<Secr
     let entry = section.entry(option)?;
     let found = referenced_secret(section.context, &entry, option.kind.min)?;
     let text = std::str::from_utf8(found.expose_secret()).map(SecretString::from);
-    text.map_err(|_| section.context.reject(&entry.location, Problem::new("the secret is not valid UTF-8"))).ok()
+    text.map_err(|_| {
+        section.context.reject(&entry.location, Problem::new("the secret is not valid UTF-8").id(FindingId::Secret))
+    })
+    .ok()
 }
 
 /// The secret that an entry refers to, of at least `least` bytes.
 pub(super) fn referenced_secret(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
     if entry.is_single() {
-        let problem = Problem::new("the configuration must not contain secrets").expected(FORMS);
+        let problem = Problem::new("the configuration must not contain secrets").id(FindingId::Secret).expected(FORMS);
         context.reject(&entry.location, problem);
         return None;
     }
     let found = context.read_map(entry, referred)??;
     let length = found.expose_secret().len();
     if length == 0 && least == 1 {
-        context.reject(&entry.location, Problem::new("the secret is empty"));
+        context.reject(&entry.location, Problem::new("the secret is empty").id(FindingId::Secret));
         return None;
     }
     if length < least {
-        let problem =
-            Problem::new(format!("the secret has {length} bytes")).expected(format!("at least {least} are required"));
+        let problem = Problem::new(format!("the secret has {length} bytes"))
+            .id(FindingId::Secret)
+            .expected(format!("at least {least} are required"));
         context.reject(&entry.location, problem);
         return None;
     }
@@ -61,7 +66,7 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
         (None, Some(env)) => {
             let environment = section.context.environment;
             let value = env.read(section.context, |text| {
-                let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown()));
+                let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).id(FindingId::Variable);
                 let name = Some(text.as_str()).filter(|name| is_name(name));
                 let name = name.ok_or_else(|| wrong("is not a valid name of an environment variable"))?;
                 environment.variable(name).ok_or_else(|| wrong("is not set in the environment"))
@@ -75,7 +80,7 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
 
 fn missing<T>(section: &mut Section, found: &str) -> Option<T> {
     let location = section.location.clone();
-    section.context.reject(&location, Problem::new(found).expected(FORMS));
+    section.context.reject(&location, Problem::new(found).id(FindingId::Secret).expected(FORMS));
     None
 }
 
@@ -89,7 +94,7 @@ pub(super) fn file(section: &mut Section, option: &dyn Declared) -> Option<(Loca
 /// The path and the contents of the file that an entry names.
 fn contents(context: &mut Context, entry: &Entry) -> Option<(PathBuf, Vec<u8>)> {
     let (path, shown) = entry.read(context, |text| Ok((value::path(text)?, text.shown().to_owned())))?;
-    let problem = |error| Problem::new(format!("{error}: {shown}"));
+    let problem = |error| Problem::new(format!("{error}: {shown}")).id(FindingId::File);
     let found = context.environment.file(&path);
     found.map(|bytes| (path, bytes)).map_err(|error| context.reject(&entry.location, problem(error))).ok()
 }

@@ -1,12 +1,12 @@
 //! Reads options out of the tree. All errors are collected, and options that were not read are unknown.
 
-use super::Environment;
 use super::error::{ConfigError, Location, Problem, listed, path_below};
 use super::options::declare::Opt;
 use super::options::kind::{Or, Parse};
 use super::options::table::Declared;
 use super::tree::{Member, Node, NodeKind};
 use super::variables::Text;
+use super::{Environment, FindingId, options};
 
 /// Collects errors and warnings, and gives access to the environment.
 pub(super) struct Context<'l> {
@@ -44,9 +44,9 @@ impl Context<'_> {
         self.faults.push(problem.at(self.file, location));
     }
 
-    /// Adds a warning.
-    pub fn warn(&mut self, location: &Location, problem: Problem) {
-        self.warnings.push(problem.at(self.file, location));
+    /// Adds a warning. Each kind of warning has an ID of its own.
+    pub fn warn(&mut self, location: &Location, id: FindingId, problem: Problem) {
+        self.warnings.push(problem.id(id).at(self.file, location));
     }
 }
 
@@ -85,12 +85,11 @@ impl<'t> Entry<'t> {
     /// The value as text, with its references resolved.
     pub fn text(&self, context: &mut Context) -> Option<Text> {
         let NodeKind::Scalar { text, .. } = &self.node.kind else {
-            context
-                .reject(&self.location, Problem::new(format!("expected a single value, found {}", self.node.name())));
+            context.reject(&self.location, wrong_type(format!("expected a single value, found {}", self.node.name())));
             return None;
         };
         if self.node.is_null() {
-            context.reject(&self.location, Problem::new("has no value"));
+            context.reject(&self.location, wrong_type("has no value"));
             return None;
         }
         match Text::resolve(text, context.environment) {
@@ -111,11 +110,14 @@ impl<'t> Entry<'t> {
     /// The items of a list. An empty list is an error, and `allowed` its hint.
     pub fn items(&self, context: &mut Context, allowed: &str) -> Vec<Entry<'t>> {
         let NodeKind::Sequence(items) = &self.node.kind else {
-            context.reject(&self.location, Problem::new(format!("expected a list, found {}", self.node.name())));
+            context.reject(&self.location, wrong_type(format!("expected a list, found {}", self.node.name())));
             return Vec::new();
         };
         if items.is_empty() {
-            context.reject(&self.location, Problem::new("is an empty list").expected(allowed));
+            context.reject(
+                &self.location,
+                Problem::new("is an empty list").id(FindingId::MissingOption).expected(allowed),
+            );
         }
         let entry = |(index, node): (usize, &'t Node)| Entry {
             location: Location { path: format!("{}[{index}]", self.location.path), place: node.place },
@@ -136,7 +138,7 @@ impl<'t> Entry<'t> {
         if let NodeKind::Map(members) = &self.node.kind {
             return Some(members);
         }
-        let problem = Problem::new(format!("expected a map of options, found {}", self.node.name()));
+        let problem = wrong_type(format!("expected a map of options, found {}", self.node.name()));
         context.reject(&self.location, problem);
         None
     }
@@ -197,7 +199,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         let entry = self.entry(option);
         if entry.is_none() {
             let location = self.location_of(option);
-            self.context.reject(&location, Problem::new("is missing").expected(allowed));
+            self.context.reject(&location, Problem::new("is missing").id(FindingId::MissingOption).expected(allowed));
         }
         entry
     }
@@ -250,13 +252,19 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         self.context.read_map(&entry, read)
     }
 
-    /// Rejects the options that were not read.
+    /// Rejects the options that were not read. The hint is a similar option of this map, or the same one of another map.
     fn reject_unknown(self) {
         for member in self.members.iter().filter(|member| !self.known.contains(&member.key.as_str())) {
             let location = Location { path: path_below(&self.location.path, &member.key), place: member.place };
             let allowed = format!("allowed: {}", listed(self.known.iter().copied()));
-            let problem = Problem::new("unknown key").expected(allowed).like(&member.key, self.known.iter().copied());
+            let problem = Problem::new("unknown key").id(FindingId::UnknownOption).expected(allowed);
+            let problem = problem.like(&member.key, self.known.iter().copied());
+            let problem = problem.or_suggest(|| options::elsewhere(&self.location.path, &member.key));
             self.context.reject(&location, problem);
         }
     }
+}
+
+fn wrong_type(found: impl Into<String>) -> Problem {
+    Problem::new(found).id(FindingId::WrongType)
 }

@@ -8,7 +8,7 @@ use super::section::{Section, Spanned};
 use super::url::{is_host, is_loopback, port};
 use super::value;
 use super::variables::Text;
-use super::{Login, RedisAddress, Servers, secret};
+use super::{FindingId, Login, RedisAddress, Servers, secret};
 use http::Uri;
 
 /// The options that name the servers. Exactly one must be set.
@@ -49,6 +49,7 @@ pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
         section.context.reject(
             &location,
             Problem::new(found)
+                .id(if given.is_empty() { FindingId::MissingOption } else { FindingId::Conflict })
                 .expected(format!("expected exactly one of {}", listed(SERVER_OPTIONS.map(|option| option.key)))),
         );
     }
@@ -85,11 +86,16 @@ fn check_nodes(
         if value.tls != tls {
             let scheme = if tls { "rediss://" } else { "redis://" };
             let found = format!("does not begin with `{scheme}` like `{}`", first.location.path);
-            section.context.reject(location, Problem::new(found).expected("expected the same scheme for all"));
+            section.context.reject(
+                location,
+                Problem::new(found).id(FindingId::Conflict).expected("expected the same scheme for all"),
+            );
         }
         if let Some(twin) = nodes.iter().take(index).find(|other| other.value.address == value.address) {
             let found = format!("is a duplicate of `{}`", twin.location.path);
-            section.context.reject(location, Problem::new(found).expected("list each address once"));
+            section
+                .context
+                .reject(location, Problem::new(found).id(FindingId::Conflict).expected("list each address once"));
         }
     }
     let remote = |node: &&Spanned<Address>| !node.value.tls && !is_loopback(&node.value.address.host);
@@ -102,7 +108,7 @@ pub(super) fn login(section: &mut Section, username: &Plain, password: &Opt<Secr
     let found = Login { username: section.parse(username, value::text), password: secret::text(section, password) };
     if section.has(username) && !section.has(password) {
         let location = section.location_of(password);
-        let problem = Problem::new(format!("is missing, but `{}` is set", username.key));
+        let problem = Problem::new(format!("is missing, but `{}` is set", username.key)).id(FindingId::MissingOption);
         section.context.reject(&location, problem.expected(secret::FORMS));
     }
     found

@@ -1,5 +1,6 @@
 //! A policy's options for lifetimes, session tokens, checks and challenges.
 
+use super::FindingId;
 use super::declared::DeclaredPolicy;
 use super::error::Problem;
 use super::options::{policies, session_rules as rows};
@@ -31,12 +32,14 @@ fn lifetime(section: &mut Section) -> LifetimeRule {
     {
         let location = section.location_of(&rows::MIN);
         let (min, max) = (value::shown_duration(min), value::shown_duration(max));
-        section.context.reject(&location, Problem::new(format!("{min} is greater than `max` ({max})")));
+        let problem = Problem::new(format!("{min} is greater than `max` ({max})")).id(FindingId::PolicyConflict);
+        section.context.reject(&location, problem);
     }
     let outside = section.get(&rows::OUTSIDE);
     if outside == OutsideBounds::Clamp && !bounded {
         let location = section.location_of(&rows::OUTSIDE);
-        let problem = Problem::new("`clamp` needs a bound").expected("set `min` or `max`");
+        let problem =
+            Problem::new("`clamp` needs a bound").id(FindingId::PolicyConflict).expected("set `min` or `max`");
         section.context.reject(&location, problem);
     }
     let required = section.get(&rows::REQUIRED);

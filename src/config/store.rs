@@ -7,7 +7,7 @@ use super::options::store as rows;
 use super::section::Section;
 use super::url::host;
 use super::variables::Text;
-use super::{Login, Memory, Redis, RedisTimeouts, RedisTls, Servers, Store};
+use super::{FindingId, Login, Memory, Redis, RedisTimeouts, RedisTls, Servers, Store};
 use super::{secret, servers};
 use secrecy::{ExposeSecret, SecretSlice};
 
@@ -55,11 +55,11 @@ pub(super) fn read(section: &mut Section, has_hash_key: bool, hash_key: Option<&
     if section.has(&rows::REDIS) {
         let location = section.location_of(&rows::REDIS);
         if section.has(&rows::MEMORY) {
-            let problem = Problem::new("cannot be combined with `memory`");
+            let problem = Problem::new("cannot be combined with `memory`").id(FindingId::Conflict);
             section.context.reject(&location, problem.expected("remove one of them"));
         }
         if !has_hash_key {
-            let problem = Problem::new("a shared store needs the option `hash_key`");
+            let problem = Problem::new("a shared store needs the option `hash_key`").id(FindingId::Conflict);
             section
                 .context
                 .reject(&location, problem.expected("set it beside `store`, to the same value in every replica"));
@@ -74,7 +74,10 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     let database = u8::try_from(section.get(&rows::DATABASE)).unwrap_or_default();
     if section.has(&rows::CLUSTER) && section.has(&rows::DATABASE) {
         let location = section.location_of(&rows::DATABASE);
-        section.context.reject(&location, Problem::new("not supported with `cluster`").expected("remove it"));
+        section.context.reject(
+            &location,
+            Problem::new("not supported with `cluster`").id(FindingId::Conflict).expected("remove it"),
+        );
     }
     let login = servers::login(section, &rows::USERNAME, &rows::PASSWORD);
     let tls = section.optional_subsection(&rows::TLS, tls);
@@ -93,7 +96,7 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     let servers::StoreServers { servers, tls: encrypted, exposed } = found?;
     if section.has(&rows::TLS) && !encrypted {
         let location = section.location_of(&rows::TLS);
-        let problem = Problem::new("the addresses do not use TLS");
+        let problem = Problem::new("the addresses do not use TLS").id(FindingId::Conflict);
         section.context.reject(&location, problem.expected("use `rediss://`, or remove `tls`"));
     }
     warn_of_exposed(section, &servers, &login, exposed.filter(|_| !allow_plaintext));
@@ -124,6 +127,7 @@ fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, expo
         let problem = Problem::new("the password and all commands go over the network in cleartext");
         section.context.warn(
             &location,
+            FindingId::CleartextStore,
             problem.expected("use `rediss://`, or set `allow_plaintext: true` if the network is encrypted"),
         );
     }
@@ -157,7 +161,7 @@ fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
     };
     let items = entry.items(section.context, "expected at least one `{ file: path }` or `{ env: NAME }`");
     if items.len() > most {
-        let problem = Problem::new(format!("has {} keys", items.len()));
+        let problem = Problem::new(format!("has {} keys", items.len())).id(FindingId::OutOfRange);
         section.context.reject(&entry.location, problem.expected(format!("at most {most} are allowed")));
     }
     items.iter().filter_map(|item| secret::referenced_secret(section.context, item, min)).collect()

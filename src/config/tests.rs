@@ -1,3 +1,4 @@
+mod findings;
 mod schema;
 
 use super::*;

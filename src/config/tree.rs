@@ -3,8 +3,9 @@
 //! It is stricter than YAML: one document, keys that are text and unique, no tags, no merge keys. What remains is
 //! unambiguous.
 
+use super::FindingId;
 use super::error::{Location, Position, Problem, path_below};
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use std::collections::BTreeMap;
 
 /// The maximum size of the text, in bytes.
@@ -123,22 +124,20 @@ struct Anchored {
 
 impl Builder {
     fn read(&mut self, text: &str) -> Result<(), Fatal> {
-        let begin = Position { line: 1, column: 1 };
+        let begin = Position { line: 1, column: 1, end_column: None };
         if text.len() > MAX_TEXT {
-            return Err((
-                begin,
-                Problem::new(format!("the file has {} bytes; at most {MAX_TEXT} are allowed", text.len())),
-            ));
+            return Err((begin, syntax(format!("the file has {} bytes; at most {MAX_TEXT} are allowed", text.len()))));
         }
+        let chars: Vec<char> = text.chars().collect();
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
-            let (event, span) = event.map_err(|error| (place(error.marker()), Problem::new(error.info())))?;
-            self.event(event, place(&span.start))?;
+            let (event, span) = event.map_err(|error| (place(error.marker()), syntax(error.info())))?;
+            self.event(event, place_of(&span, &chars))?;
         }
         if self.root.is_none() {
             return Err((
                 begin,
-                Problem::new("the file is empty").expected("expected a map of options with at least `upstreams`"),
+                syntax("the file is empty").expected("expected a map of options with at least `upstreams`"),
             ));
         }
         Ok(())
@@ -163,7 +162,7 @@ impl Builder {
             }
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::DocumentStart(_) if self.root.is_some() => {
-                Err((place, Problem::new("second YAML document").expected("expected exactly one")))
+                Err((place, syntax("second YAML document").expected("expected exactly one")))
             }
             Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => {
                 Ok(())
@@ -184,8 +183,8 @@ impl Builder {
 
     fn reject_tag(&mut self, tag: Option<&Tag>, place: Position) {
         if let Some(tag) = tag {
-            let problem = Problem::new(format!("has the tag `{}`", tag.to_string().escape_debug()))
-                .expected("tags are not supported");
+            let problem =
+                syntax(format!("has the tag `{}`", tag.to_string().escape_debug())).expected("tags are not supported");
             self.faults.push((Location { path: self.path(), place }, problem));
         }
     }
@@ -199,11 +198,11 @@ impl Builder {
             return;
         };
         let first = members.iter().find(|member| member.key == text).map(|member| member.place);
-        let problem = if let Some(Position { line, column }) = first {
-            Some(Problem::new(format!("duplicate key; first defined at {line}:{column}")))
+        let problem = if let Some(Position { line, column, .. }) = first {
+            Some(Problem::new(format!("duplicate key; first defined at {line}:{column}")).id(FindingId::DuplicateKey))
         } else if plain && text == "<<" {
             Some(
-                Problem::new("YAML merge keys are not supported")
+                syntax("YAML merge keys are not supported")
                     .expected("write the keys out, or use an alias for the whole value"),
             )
         } else {
@@ -217,7 +216,7 @@ impl Builder {
 
     fn begin(&mut self, kind: Collected, anchor: usize, tag: Option<&Tag>, place: Position) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((place, Problem::new("a map or a list cannot be a key").expected("expected a string")));
+            return Err((place, syntax("a map or a list cannot be a key").expected("expected a string")));
         }
         self.reject_tag(tag, place);
         self.count(1, 1, place)?;
@@ -238,10 +237,10 @@ impl Builder {
 
     fn alias(&mut self, anchor: usize, place: Position) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((place, Problem::new("an alias cannot be a key").expected("expected a string")));
+            return Err((place, syntax("an alias cannot be a key").expected("expected a string")));
         }
         let Some(Anchored { node, nodes, depth }) = self.anchors.get(&anchor) else {
-            return Err((place, Problem::new("the alias refers to a value that contains it")));
+            return Err((place, syntax("the alias refers to a value that contains it")));
         };
         let (node, nodes, depth) = (node.clone(), *nodes, *depth);
         self.count(nodes, depth, place)?;
@@ -252,13 +251,10 @@ impl Builder {
     fn count(&mut self, nodes: usize, depth: usize, place: Position) -> Result<(), Fatal> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err((
-                place,
-                Problem::new(format!("more than {MAX_NODES} values, including those that aliases repeat")),
-            ));
+            return Err((place, syntax(format!("more than {MAX_NODES} values, including those that aliases repeat"))));
         }
         if self.open.len() + depth > MAX_DEPTH {
-            return Err((place, Problem::new(format!("values are nested more than {MAX_DEPTH} levels deep"))));
+            return Err((place, syntax(format!("values are nested more than {MAX_DEPTH} levels deep"))));
         }
         Ok(())
     }
@@ -289,6 +285,19 @@ impl Builder {
     }
 }
 
+fn syntax(found: impl Into<String>) -> Problem {
+    Problem::new(found).id(FindingId::Syntax)
+}
+
 fn place(marker: &Marker) -> Position {
-    Position { line: marker.line(), column: marker.col() + 1 }
+    Position { line: marker.line(), column: marker.col() + 1, end_column: None }
+}
+
+/// The position of an event. A map or a list ends at its last value, so its end is not known yet.
+fn place_of(span: &Span, text: &[char]) -> Position {
+    let within = span.start.line() == span.end.line() && span.end.col() > span.start.col();
+    // The parser counts the blanks after a quoted value as part of it.
+    let marked = text.get(span.start.index()..span.end.index()).unwrap_or_default();
+    let blanks = marked.iter().rev().take_while(|c| c.is_whitespace()).count();
+    Position { end_column: within.then(|| span.end.col() + 1 - blanks), ..place(&span.start) }
 }

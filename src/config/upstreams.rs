@@ -1,6 +1,5 @@
 //! The option `upstreams`: compiled into the gateway's own types.
 
-use super::Listener;
 use super::callers;
 use super::certificates;
 use super::error::{Location, Problem, listed};
@@ -12,6 +11,7 @@ use super::section::{Section, Spanned};
 use super::url::{PLAIN_PATH, Url, authority, is_host, is_loopback, is_plain_path};
 use super::value::{self, seconds};
 use super::variables::Text;
+use super::{FindingId, Listener};
 use crate::dialect::path::ANY;
 use crate::dialect::{DIALECTS, Dialect};
 use crate::gateway::{
@@ -33,9 +33,10 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
     };
     let named = entry.named(section.context);
     if named.as_ref().is_some_and(Vec::is_empty) {
-        section
-            .context
-            .reject(&entry.location, Problem::new("the map is empty").expected("expected at least one upstream"));
+        section.context.reject(
+            &entry.location,
+            Problem::new("the map is empty").id(FindingId::MissingOption).expected("expected at least one upstream"),
+        );
     }
     let mut upstreams: Vec<CompiledUpstream> = Vec::new();
     for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
@@ -48,7 +49,8 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
         };
         let matcher = &found.upstream.matcher;
         if let Some(twin) = upstreams.iter().find(|other| has_same_match(&other.upstream.matcher, matcher)) {
-            let problem = Problem::new(format!("matches the same requests as upstream `{}`", twin.upstream.name));
+            let problem = Problem::new(format!("matches the same requests as upstream `{}`", twin.upstream.name))
+                .id(FindingId::Conflict);
             section.context.reject(
                 &found.match_location,
                 problem.expected("expected a different `host`, `listener` or `path_prefix`"),
@@ -91,6 +93,7 @@ fn check_holds(section: &mut Section, upstreams: &[CompiledUpstream]) {
 fn too_long(found: String) -> Problem {
     let longest = value::shown_duration(MAX_HOLD);
     Problem::new(found)
+        .id(FindingId::Conflict)
         .expected(format!("the sum of `ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest}"))
 }
 
@@ -110,7 +113,7 @@ fn upstream(
     let target = target(section);
     let matcher = section.subsection(&rows::MATCH, |section| matcher(section, listeners));
     let unmatched = section.get(&rows::UNMATCHED);
-    let check = callers::read(section);
+    let check = callers::read(section, dialect, target.as_ref());
     let cache = cache(section);
     let body = section.subsection(&rows::BODY, body);
     let slots = section.subsection(&rows::LIMITS, slots);
@@ -119,7 +122,7 @@ fn upstream(
     let named = [&rows::POLICY, &rows::REFRESH_TOKEN_POLICY].map(|option| policy(section, option, policies));
     if preserve_host && section.has(&rows::HOST) {
         let location = section.location_of(&rows::HOST);
-        let problem = Problem::new("cannot be combined with `preserve_host`");
+        let problem = Problem::new("cannot be combined with `preserve_host`").id(FindingId::Conflict);
         section.context.reject(&location, problem.expected("remove one of them"));
     }
     let (dialect, target, mut check) = (dialect?, target?, check?);
@@ -169,7 +172,7 @@ fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Polici
     let location = section.location_of(&rows::REFRESH_TOKEN_POLICY);
     if section.has(&rows::REFRESH_TOKEN_POLICY) && !upstream.dialect.has_refresh_tokens() {
         let why = format!("dialect `{}` has no refresh tokens", upstream.dialect.name);
-        section.context.warn(&location, Problem::new("has no effect").expected(why));
+        section.context.warn(&location, FindingId::NoEffect, Problem::new("has no effect").expected(why));
     }
 }
 
@@ -186,7 +189,7 @@ fn policy(section: &mut Section, option: &Plain, policies: &Policies) -> Option<
         if policies.contains_key(text.as_str()) {
             return Ok(text.as_str().to_owned());
         }
-        let problem = Problem::new(format!("{} is not a declared policy", text.shown()));
+        let problem = Problem::new(format!("{} is not a declared policy", text.shown())).id(FindingId::UndeclaredName);
         let names = || policies.keys().map(String::as_str);
         Err(match policies.is_empty() {
             true => problem.expected("no `policies` are declared"),
@@ -211,7 +214,9 @@ fn target(section: &mut Section) -> Option<Target> {
         let location = section.location_of(&rows::TLS);
         section.context.reject(
             &location,
-            Problem::new("`url` does not use TLS").expected("use `https://` there, or remove `tls`"),
+            Problem::new("`url` does not use TLS")
+                .id(FindingId::Conflict)
+                .expected("use `https://` there, or remove `tls`"),
         );
     }
     let Url { tls, host, rooted, port, path: base_path, .. } = url;
@@ -303,7 +308,7 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
     if names().any(|name| name == text.as_str()) {
         return Ok(text.as_str().to_owned());
     }
-    let problem = Problem::new(format!("{} is not a declared listener", text.shown()));
+    let problem = Problem::new(format!("{} is not a declared listener", text.shown())).id(FindingId::UndeclaredName);
     Err(problem.expected(format!("allowed: {}", listed(names()))).like(text.as_str(), names()))
 }
 
@@ -312,14 +317,20 @@ fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
     if !target.tls && !is_loopback(&target.host) && !allow_http {
         let location = section.location_of(&rows::URL);
         let problem = Problem::new("tokens and sessions go over the network in cleartext");
-        section
-            .context
-            .warn(&location, problem.expected("use `https://`, or set `allow_http: true` if the network is encrypted"));
+        section.context.warn(
+            &location,
+            FindingId::CleartextProvider,
+            problem.expected("use `https://`, or set `allow_http: true` if the network is encrypted"),
+        );
     }
     if target.protocol == Protocol::Auto && !target.tls {
         let location = section.location_of(&rows::PROTOCOL);
         let problem = Problem::new("`auto` means `http1` without TLS");
-        section.context.warn(&location, problem.expected("use `http2` for HTTP/2 with prior knowledge (h2c)"));
+        section.context.warn(
+            &location,
+            FindingId::ProtocolWithoutTls,
+            problem.expected("use `http2` for HTTP/2 with prior knowledge (h2c)"),
+        );
     }
 }
 
@@ -328,7 +339,7 @@ fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatche
     let location = section.location_of(&rows::MATCH);
     let prefix = &matcher.path_prefix;
     if prefix.is_empty() && matcher.strip_prefix {
-        section.context.reject(&location, Problem::new("`strip_prefix` needs `path_prefix`"));
+        section.context.reject(&location, Problem::new("`strip_prefix` needs `path_prefix`").id(FindingId::Conflict));
     }
     let reached = |path: &&str| is_below(path, prefix) || is_below(prefix, path);
     if !matcher.strip_prefix && !dialect.protected_paths.iter().any(reached) {
@@ -337,13 +348,13 @@ fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatche
         let plain = |path: &&'static str| path.split(ANY).next().unwrap_or(path).trim_end_matches('/');
         let plain: BTreeSet<&str> = dialect.protected_paths.iter().map(plain).collect();
         let allowed = format!("set `strip_prefix: true`, or use a prefix of {}", listed(plain));
-        section.context.reject(&location, Problem::new(found).expected(allowed));
+        section.context.reject(&location, Problem::new(found).id(FindingId::Conflict).expected(allowed));
     }
     let base = target.base_path.to_ascii_lowercase();
     if let Some(root) = dialect.roots.iter().find(|root| base.ends_with(**root)) {
         let location = section.location_of(&rows::URL);
         let found = format!("ends with `{root}`, but request paths already begin with it");
-        section.context.warn(&location, Problem::new(found));
+        section.context.warn(&location, FindingId::RepeatedApiPath, Problem::new(found));
     }
 }
 

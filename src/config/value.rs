@@ -1,5 +1,6 @@
 //! Parsers of single values: durations, sizes, counts, names, choices.
 
+use super::FindingId;
 use super::error::{Problem, listed};
 use super::options::table::MAX_NAME;
 use super::variables::Text;
@@ -185,7 +186,7 @@ fn within<T: PartialOrd + Copy>(
     }
     let side = if found < *range.start() { "small" } else { "large" };
     let allowed = format!("allowed: {} to {}", shown(*range.start()), shown(*range.end()));
-    Err(Problem::new(format!("{} is too {side}", text.shown())).expected(allowed))
+    Err(Problem::new(format!("{} is too {side}", text.shown())).id(FindingId::OutOfRange).expected(allowed))
 }
 
 fn is_bare(text: &str) -> bool {

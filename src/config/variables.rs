@@ -2,8 +2,8 @@
 //!
 //! They are resolved after parsing, so the value of a variable cannot change the structure.
 
-use super::Environment;
 use super::error::Problem;
+use super::{Environment, FindingId};
 
 /// A resolved value, and its form for messages.
 #[derive(Debug)]
@@ -59,8 +59,12 @@ impl Text {
 
 const FORMS: &str = "expected `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, or `$$` for a single `$`";
 
+fn wrong(found: impl Into<String>) -> Problem {
+    Problem::new(found).id(FindingId::Variable)
+}
+
 fn unclosed() -> Problem {
-    Problem::new("`${` is not closed by `}`").expected(FORMS)
+    wrong("`${` is not closed by `}`").expected(FORMS)
 }
 
 fn resolve_reference(reference: &str, environment: &dyn Environment) -> Result<String, Problem> {
@@ -71,18 +75,18 @@ fn resolve_reference(reference: &str, environment: &dyn Environment) -> Result<S
     let found = environment.variable(name);
     let filled = found.clone().filter(|value| !value.is_empty());
     match rest.map(|rest| (rest.strip_prefix('-'), rest.strip_prefix('?'))) {
-        None => found.ok_or_else(|| Problem::new(format!("environment variable `{name}` is not set"))),
+        None => found.ok_or_else(|| wrong(format!("environment variable `{name}` is not set"))),
         Some((Some(default), _)) => Ok(filled.unwrap_or_else(|| default.to_owned())),
         Some((None, Some(message))) => filled.ok_or_else(|| {
             let state = if found.is_some() { "empty" } else { "not set" };
-            Problem::new(format!("environment variable `{name}` is {state}: {}", message.escape_debug()))
+            wrong(format!("environment variable `{name}` is {state}: {}", message.escape_debug()))
         }),
         Some((None, None)) => Err(malformed(reference)),
     }
 }
 
 fn malformed(reference: &str) -> Problem {
-    Problem::new(format!("`${{{}}}` is not a valid variable reference", reference.escape_debug())).expected(FORMS)
+    wrong(format!("`${{{}}}` is not a valid variable reference", reference.escape_debug())).expected(FORMS)
 }
 
 /// Whether this is a valid name of a variable.

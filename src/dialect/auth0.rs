@@ -9,7 +9,7 @@ mod rejections;
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
     BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders,
-    ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Sharing, Version,
+    ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Sharing, TokenForm, Version,
 };
 use crate::model::{IdForm, Operation, claim};
 use crate::policy::Limits;
@@ -109,6 +109,8 @@ pub static AUTH0: Dialect = Dialect {
     token_type: None,
     // `azp` in Auth0's own token profile, `client_id` in that of RFC 9068 (its page "Access token profiles").
     client_id: &["azp", "client_id"],
+    // Auth0's pages "Access Token Profiles" and "Get Management API Access Tokens", and "Custom Domains" for the host.
+    token_form: Some(TokenForm { issuer_has_slash: true, audience_path: "/api/v2/", tenant_hosts: ".auth0.com" }),
     scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Prefix("read:"), decide: true },
     headers: ProviderHeaders {
         reads_forwarded: false,

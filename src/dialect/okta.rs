@@ -112,6 +112,7 @@ pub static OKTA: Dialect = Dialect {
     credentials: &[BEARER],
     token_type: Some("application/okta-internal-at+jwt"),
     client_id: &["cid"],
+    token_form: None,
     scopes: Scopes { claim: claim!("scp"), read_only: ReadOnlyScopes::Suffix(".read"), decide: false },
     headers: ProviderHeaders {
         reads_forwarded: true,

@@ -7,6 +7,7 @@ use super::pattern::{InvalidationRule, PathPart, RuleEffect, matches};
 use super::provider_headers::ProviderHeaders;
 use super::rejections::RejectionFormat;
 use super::route::{Effect, Route, RouteMatch};
+use super::token_form::TokenForm;
 use crate::model::{Caller, IdForm, Rejection, SessionId};
 use crate::policy::Limits;
 use http::{HeaderMap, Method};
@@ -40,6 +41,8 @@ pub struct Dialect {
     /// The claims of access tokens that name the client, in the order in which they are tried. RFC 9068 (section 2.2)
     /// has `client_id`.
     pub client_id: &'static [&'static str],
+    /// The form of the issuer and the audience of access tokens, if it is always the same.
+    pub token_form: Option<TokenForm>,
     /// The scopes of access tokens.
     pub scopes: Scopes,
     /// The headers that the provider reads.

@@ -36,6 +36,7 @@ pub(crate) static REALMS: Dialect = Dialect {
     ],
     token_type: None,
     client_id: &["app"],
+    token_form: None,
     scopes: Scopes { claim: claim!("permissions"), read_only: ReadOnlyScopes::Suffix(".view"), decide: true },
     headers: ProviderHeaders {
         reads_forwarded: false,

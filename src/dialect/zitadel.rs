@@ -84,6 +84,7 @@ pub static ZITADEL: Dialect = Dialect {
     // Tokens have no scopes that limit writes. Roles do, but they are not in the token.
     token_type: None,
     client_id: &["client_id"],
+    token_form: None,
     scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Unknown, decide: false },
     headers: ProviderHeaders {
         reads_forwarded: true,

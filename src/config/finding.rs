@@ -1,0 +1,60 @@
+//! The kinds of errors and warnings that `sessiongate check` reports, by ID.
+
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
+
+/// The ID of a kind of error or warning. It stays the same when the message changes. The documentation comment of an
+/// ID is its meaning in the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
+pub enum FindingId {
+    /// The file is not valid YAML, or uses what the gateway does not accept: several documents, tags, merge keys.
+    Syntax,
+    /// A key is defined twice in the same map.
+    DuplicateKey,
+    /// No such option in this map.
+    UnknownOption,
+    /// A required option is not set.
+    MissingOption,
+    /// A map, a list or a single value was expected, and another one was found, or none.
+    WrongType,
+    /// A value is not valid for its option.
+    InvalidValue,
+    /// A number, duration or size is below the minimum or above the maximum.
+    OutOfRange,
+    /// A reference to an environment variable is malformed, or the variable is not set.
+    Variable,
+    /// The name of a policy or listener that is not declared.
+    UndeclaredName,
+    /// Options contradict each other, or one needs another.
+    Conflict,
+    /// A file cannot be read, or does not contain what the option needs.
+    File,
+    /// A secret is in the configuration itself, or the secret that a reference names is empty, too short or not text.
+    Secret,
+    /// Rules of a policy contradict each other or the provider's limits.
+    PolicyConflict,
+    /// Tokens and sessions go to the provider in cleartext.
+    CleartextProvider,
+    /// `protocol: auto` without TLS means HTTP/1.1.
+    ProtocolWithoutTls,
+    /// The path of `url` repeats the path that requests begin with.
+    RepeatedApiPath,
+    /// `auth.issuer` does not have the form of the provider's issuers.
+    IssuerForm,
+    /// `auth.audience` is almost the provider's API, but not exactly.
+    AudienceForm,
+    /// An option or policy has no effect on this provider.
+    NoEffect,
+    /// No upstream uses the policy.
+    UnusedPolicy,
+    /// Several replicas with in-memory stores do not see each other's writes.
+    ReplicasWithoutSharedStore,
+    /// The in-memory store leaves too little memory for clients.
+    StoreExceedsMemory,
+    /// The password of the store and all commands go over the network in cleartext.
+    CleartextStore,
+    /// The admin listener is reachable from other machines without authentication.
+    AdminExposed,
+    /// Every client is trusted to set forwarding headers.
+    TrustsEveryClient,
+}

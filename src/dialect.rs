@@ -26,7 +26,7 @@ pub use names::{Challenges, Checks, Names, PolicySubject, Version};
 pub use okta::OKTA;
 pub use pattern::{InvalidationRule, PathPart, RuleEffect};
 pub use provider_api::{Dialect, Logout, NotFoundMeaning, Sharing};
-pub use provider_headers::{Cors, ProviderHeaders, TrustedHeader, TrustedValue};
+pub use provider_headers::{Cors, ProviderHeaders, QuotaHeaders, TrustedHeader, TrustedValue};
 pub use rejections::{Override, ProviderError, RejectionFormat};
 pub use response_facts::ResponseFacts;
 pub use revocation::Revocation;

@@ -7,6 +7,7 @@ mod claim;
 mod field_path;
 mod operation;
 mod patch;
+mod quota;
 mod reason_row;
 mod rejection;
 mod session_id;
@@ -22,6 +23,7 @@ pub use patch::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Lifetime, MetadataChange, SessionPatch,
     SessionTokenPresence, SignedDuration, Value,
 };
+pub use quota::Quota;
 pub use reason_row::{Cause, GrpcCode, Row};
 pub use rejection::{Reason, Rejection};
 pub use session_id::{IdForm, SessionId};

@@ -9,10 +9,12 @@ mod rejections;
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
     BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders,
-    ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Sharing, TokenForm, Version,
+    QuotaHeaders, ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Sharing, TokenForm,
+    Version,
 };
 use crate::model::{IdForm, Operation, claim};
 use crate::policy::Limits;
+use http::HeaderName;
 
 const API: [PathPart; 2] = [Word("api"), Word("v2")];
 const USERS: PathPart = Word("users");
@@ -119,6 +121,12 @@ pub static AUTH0: Dialect = Dialect {
         cache_key: &[],
         software: &["auth0-client"],
         cors: None,
+        // Auth0's page "Rate limit policy".
+        quota: Some(QuotaHeaders {
+            limit: HeaderName::from_static("x-ratelimit-limit"),
+            remaining: HeaderName::from_static("x-ratelimit-remaining"),
+            reset: HeaderName::from_static("x-ratelimit-reset"),
+        }),
     },
     names: Names {
         session: None,

@@ -15,13 +15,14 @@
 use super::PathPart::{OneOf, Rest, Session, User, Word};
 use super::rejections::{MAX_TEXT, Override, ProviderError, RejectionFormat, of};
 use super::{
-    BEARER, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, ReadOnlyScopes,
-    Route, Scopes, Sharing, TrustedHeader, TrustedValue,
+    BEARER, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, QuotaHeaders,
+    ReadOnlyScopes, Route, Scopes, Sharing, TrustedHeader, TrustedValue,
 };
 use crate::model::{IdForm, Operation, Reason, claim};
 use crate::policy::Limits;
 use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
+use http::HeaderName;
 use serde_json::json;
 
 const API: PathPart = Word("api");
@@ -126,6 +127,12 @@ pub static OKTA: Dialect = Dialect {
         cache_key: &["cookie"],
         software: &[],
         cors: None,
+        // Okta's page "Rate limit best practices". While a limit of concurrent requests is exceeded, they report that.
+        quota: Some(QuotaHeaders {
+            limit: HeaderName::from_static("x-rate-limit-limit"),
+            remaining: HeaderName::from_static("x-rate-limit-remaining"),
+            reset: HeaderName::from_static("x-rate-limit-reset"),
+        }),
     },
     names: Names {
         session: None,

@@ -1,6 +1,9 @@
-//! The headers that a provider reads.
+//! The headers that a provider reads, and those in which it reports its request limit.
 
-/// The headers that a provider reads beyond those of HTTP.
+use crate::model::Quota;
+use http::{HeaderMap, HeaderName};
+
+/// The headers of a provider beyond those of HTTP.
 #[derive(Debug)]
 pub struct ProviderHeaders {
     /// Whether the provider uses `X-Forwarded-For`, `-Proto` and `-Host`. If not, they are not sent.
@@ -15,6 +18,19 @@ pub struct ProviderHeaders {
     pub software: &'static [&'static str],
     /// The headers that pages of any origin may read, if the provider's API is for browsers: see [`Cors`].
     pub cors: Option<Cors>,
+    /// The headers in which the provider reports its request limit, if it does.
+    pub quota: Option<QuotaHeaders>,
+}
+
+/// The response headers in which a provider reports its request limit.
+#[derive(Debug)]
+pub struct QuotaHeaders {
+    /// How many requests the limit allows.
+    pub limit: HeaderName,
+    /// How many of them are left.
+    pub remaining: HeaderName,
+    /// When the provider allows more again, in seconds since the epoch.
+    pub reset: HeaderName,
 }
 
 /// A header that is accepted from trusted peers only.
@@ -44,6 +60,14 @@ pub enum TrustedValue {
 pub struct Cors {
     /// The response headers that a page may read, as in `Access-Control-Expose-Headers`.
     pub exposed: &'static str,
+}
+
+impl QuotaHeaders {
+    /// What the headers of a response report.
+    pub fn read(&self, headers: &HeaderMap) -> Quota {
+        let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+        Quota { limit: number(&self.limit), remaining: number(&self.remaining), reset: number(&self.reset) }
+    }
 }
 
 impl ProviderHeaders {

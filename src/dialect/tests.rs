@@ -45,6 +45,7 @@ pub(crate) static REALMS: Dialect = Dialect {
         cache_key: &[],
         software: &[],
         cors: None,
+        quota: None,
     },
     names: Names {
         session: Some("data"),

@@ -97,6 +97,7 @@ pub static ZITADEL: Dialect = Dialect {
             exposed: "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, \
                       x-request-id",
         }),
+        quota: None,
     },
     names: Names {
         session: Some("session"),

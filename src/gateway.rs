@@ -28,7 +28,7 @@ pub use governed::Governed;
 pub use head::{BodySize, RequestHead};
 pub use invalidating_request::InvalidatingRequest;
 pub use listing::Listing;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, UpstreamExchange, UpstreamResult};
 pub use provider_response::{DecodedResponse, ProviderResponse};
 pub use routing::{RejectedRequest, Routed};
 pub use upstream::{

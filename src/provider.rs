@@ -1,11 +1,13 @@
 //! Bounded, buffered fetches from a provider, for governed requests. A fetch does not depend on the client that
 //! requested it.
 
+mod exchange_record;
 mod forward;
 mod headers;
 pub mod heads;
 mod slots;
 
+pub use exchange_record::ExchangeRecord;
 pub use headers::{Origin, RequestHeaders, RequestKind};
 pub use slots::{Slot, SlotUsage, Slots};
 
@@ -13,15 +15,16 @@ use crate::client::{Addresses, Client, ConnectOptions, Exchange, ExchangeError, 
 use crate::descriptors;
 use crate::gateway::{Protocol, ProviderResponse, Target, Upstream};
 use crate::memory::Memory;
-use crate::model::Rejection;
+use crate::model::{Quota, Rejection};
 use crate::wire::coding;
 use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use parking_lot::Mutex;
 use ring::digest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The largest response to a governed request, in bytes.
 pub const MAX_RESPONSE: usize = 4 * 1024 * 1024;
@@ -50,6 +53,8 @@ pub struct Provider {
     headers: Arc<RequestHeaders>,
     trust: u64,
     failing: AtomicBool,
+    /// What it last reported of its request limit, and when.
+    quota: Mutex<Option<(Quota, Instant)>>,
     /// How often its shared connections were abandoned.
     pool_generation: AtomicU64,
 }
@@ -69,6 +74,8 @@ pub struct Fetch {
     pub http2: bool,
     /// Whether it is a read, which may be sent again.
     pub reads: bool,
+    /// The record of what happens to it.
+    pub record: ExchangeRecord,
 }
 
 impl Provider {
@@ -107,6 +114,7 @@ impl Provider {
             headers: Arc::new(RequestHeaders::new(upstream)),
             trust: trust(target),
             failing: AtomicBool::new(false),
+            quota: Mutex::default(),
             pool_generation: AtomicU64::new(0),
         })
     }
@@ -150,12 +158,14 @@ impl Provider {
         }
         .map(|exchange| {
             self.note(None);
+            self.responded(&fetch.record, exchange.status, &exchange.headers, exchange.head_at);
             response(exchange)
         })
-        .map_err(|error| self.failure(error))
+        .map_err(|error| self.failure(error, &fetch.record))
     }
 
     async fn once(&self, fetch: &Fetch) -> Result<Exchange, ExchangeError> {
+        fetch.record.sending();
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
         let within = self.upstream.target.timeouts.first_byte;
         let exchange = client.exchange(self.request(fetch)?, MAX_RESPONSE, within, fetch.reads).await?;
@@ -197,7 +207,22 @@ impl Provider {
         }
     }
 
-    fn failure(&self, error: ExchangeError) -> Failure {
+    /// Records the head of a response, which arrived at this time.
+    pub fn responded(&self, record: &ExchangeRecord, status: StatusCode, headers: &HeaderMap, at: Instant) {
+        let quota = self.upstream.dialect.headers.quota.as_ref().map(|names| names.read(headers)).unwrap_or_default();
+        if quota != Quota::default() {
+            *self.quota.lock() = Some((quota, at));
+        }
+        record.responded(status, quota, at);
+    }
+
+    /// What the provider last reported of its request limit, and how long ago.
+    pub fn quota(&self) -> Option<(Quota, Duration)> {
+        self.quota.lock().map(|(quota, at)| (quota, at.elapsed()))
+    }
+
+    fn failure(&self, error: ExchangeError, record: &ExchangeRecord) -> Failure {
+        record.failed();
         self.note(Some(&error.to_string()));
         let sent = !matches!(error, ExchangeError::Connect(_) | ExchangeError::Refused(_));
         let status = if let ExchangeError::TooLarge(_, status) = error { Some(status) } else { None };

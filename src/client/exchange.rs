@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,8 @@ pub enum ExchangeError {
 pub struct Exchange {
     /// The status.
     pub status: StatusCode,
+    /// When the head had arrived.
+    pub head_at: Instant,
     /// The headers.
     pub headers: HeaderMap,
     /// The body.

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Bytes of a response that are read even if memory is full.
 const ALWAYS_ALLOWED: usize = 256 << 10;
@@ -40,12 +41,13 @@ impl Response {
         Response { status: head.status, headers: head.headers, reused, body }
     }
 
-    /// Reads the complete response, up to `most` bytes. `memory` accounts for the bytes beyond `ALWAYS_ALLOWED`.
+    /// Reads the complete response, whose head has just arrived, up to `most` bytes. `memory` accounts for the bytes beyond `ALWAYS_ALLOWED`.
     pub(super) async fn collect(
         mut self,
         most: usize,
         memory: Option<&Arc<Memory>>,
     ) -> Result<Exchange, ExchangeError> {
+        let head_at = Instant::now();
         let (mut body, mut trailers) = (BytesMut::new(), None);
         let mut held: Option<Reservation> = None;
         while let Some(part) = self.body.next().await? {
@@ -70,7 +72,7 @@ impl Response {
                 Part::Trailers(behind) => trailers = Some(behind),
             }
         }
-        Ok(Exchange { status: self.status, headers: self.headers, body: body.freeze(), trailers })
+        Ok(Exchange { status: self.status, head_at, headers: self.headers, body: body.freeze(), trailers })
     }
 }
 

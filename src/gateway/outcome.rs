@@ -1,7 +1,9 @@
 //! The outcome of a request, for metrics and the access log.
 
-use crate::model::{Operation, Rule, Violations};
+use crate::model::{Operation, Quota, Rule, Violations};
 use crate::telemetry::{CacheStatus, Decision};
+use http::StatusCode;
+use std::time::Duration;
 
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,45 @@ pub struct Outcome {
     pub rules: Vec<Rule>,
     /// The keyed hash of the session ID.
     pub session: Option<[u8; 16]>,
+    /// The last request that was sent to the provider for this one; `None` if there was none, as for a cache hit or a
+    /// read that joined the fetch of another.
+    pub exchange: Option<UpstreamExchange>,
+}
+
+/// What happened to a request at the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UpstreamExchange {
+    /// What came of it.
+    pub result: UpstreamResult,
+    /// Time from sending, including the connection if a new one was needed, to the end of the response head, or to the
+    /// failure.
+    pub duration: Duration,
+    /// How often the request was sent. An attempt without a connection counts.
+    pub attempts: u32,
+    /// The provider's request limit, as the response reports it.
+    pub quota: Quota,
+}
+
+/// What came of a request to the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamResult {
+    /// Nothing yet: the client's request ended before the provider responded.
+    #[default]
+    Pending,
+    /// A response. For calls that the gateway reads, the HTTP equivalent of their status.
+    Status(StatusCode),
+    /// No response, or an unusable one.
+    Failed,
+}
+
+impl UpstreamResult {
+    /// The status of the response, if there is one.
+    pub fn status(self) -> Option<StatusCode> {
+        match self {
+            UpstreamResult::Status(status) => Some(status),
+            UpstreamResult::Pending | UpstreamResult::Failed => None,
+        }
+    }
 }
 
 impl Outcome {
@@ -41,6 +82,7 @@ impl Default for Outcome {
             rejection: None,
             rules: Vec::new(),
             session: None,
+            exchange: None,
         }
     }
 }

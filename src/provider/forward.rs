@@ -6,6 +6,7 @@ use crate::client::{ExchangeError, Response};
 use http::Uri;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Provider {
     /// Whether pass-through requests use HTTP/2, if the provider may choose.
@@ -26,8 +27,9 @@ impl Provider {
             Err(ExchangeError::Closed) if fetch.reads => self.open(fetch).await,
             result => result,
         };
-        let mut response = response.map_err(|error| self.failure(error))?;
+        let mut response = response.map_err(|error| self.failure(error, &fetch.record))?;
         self.note(None);
+        self.responded(&fetch.record, response.status, &response.headers, Instant::now());
         heads::of_connection(&response.headers).iter().for_each(|name| drop(response.headers.remove(name)));
         response.headers.remove(TRANSFER_ENCODING);
         if heads::has_no_length(response.status) {
@@ -54,6 +56,7 @@ impl Provider {
     }
 
     async fn open(&self, fetch: &Fetch) -> Result<Response, ExchangeError> {
+        fetch.record.sending();
         let client = self.forward_calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.forward);
         let response = client.open(self.request(fetch)?, self.upstream.target.timeouts.first_byte).await?;
         match heads::fault(&response.headers) {

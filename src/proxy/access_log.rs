@@ -2,7 +2,8 @@
 
 use super::access_log_fields::{self as fields, LogField};
 use super::context::Context;
-use crate::gateway::Outcome;
+use crate::gateway::{Outcome, UpstreamExchange};
+use crate::provider::ExchangeRecord;
 use crate::runtime::LineFormat;
 use crate::telemetry::{Decision, Label};
 use crate::wire::hex;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
     context.is_accounted_for = true;
     let took = context.started.elapsed();
+    context.outcome.exchange = context.record.as_ref().and_then(ExchangeRecord::read);
     context.runtime.metrics.request(&context.outcome, status, took);
     if let Some(format) = context.runtime.log_requests {
         context.runtime.log_writer.line(line(context, (status, bytes), took, format).as_bytes());
@@ -24,7 +26,7 @@ pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
 /// methods and addresses have no quotes or line feeds.
 fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format: LineFormat) -> String {
     let mut line = Line { text: String::with_capacity(512), format };
-    let Outcome { upstream, operation, decision, cache, rejection, rules, session: hash } = &context.outcome;
+    let Outcome { upstream, operation, decision, cache, rejection, rules, session: hash, exchange } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
     // A client that leaves needs no operator's attention.
     line.begin(*decision == Decision::ClientGone);
@@ -50,8 +52,15 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format
         line.word(&fields::SESSION_HASH, &hex::text(hash));
     }
     line.number(&fields::BYTES, bytes as u64);
-    line.number(&fields::DURATION_US, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    line.number(&fields::DURATION_US, micros(took));
+    if let Some(exchange) = exchange {
+        line.exchange(exchange);
+    }
     line.end()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 struct Line {
@@ -73,6 +82,25 @@ impl Line {
         // Writing to a String cannot fail.
         let _ = write!(self.text, "{time}");
         self.text.push_str(after);
+    }
+
+    /// Writes what happened at the provider.
+    fn exchange(&mut self, UpstreamExchange { result, duration, attempts, quota }: &UpstreamExchange) {
+        if let Some(status) = result.status() {
+            self.number(&fields::UPSTREAM_STATUS, u64::from(status.as_u16()));
+        }
+        self.number(&fields::UPSTREAM_DURATION_US, micros(*duration));
+        self.number(&fields::UPSTREAM_ATTEMPTS, u64::from(*attempts));
+        let quotas = [
+            (&fields::QUOTA_LIMIT, quota.limit),
+            (&fields::QUOTA_REMAINING, quota.remaining),
+            (&fields::QUOTA_RESET, quota.reset),
+        ];
+        for (field, value) in quotas {
+            if let Some(value) = value {
+                self.number(field, value);
+            }
+        }
     }
 
     fn word(&mut self, field: &LogField, value: &str) {

@@ -89,4 +89,18 @@ fields! {
         "Size of the response body, in bytes.";
     DURATION_US = Number "duration_us", "all",
         "Time from the request head to the end of the response, in microseconds.";
+    UPSTREAM_STATUS = Number "upstream_status", "requests that the provider responded to",
+        "Status of the provider's response. For calls that the gateway reads, the HTTP equivalent of the call's status.";
+    UPSTREAM_DURATION_US = Number "upstream_duration_us", "requests that were sent to the provider",
+        "Time at the provider: from sending, with the connection if a new one was needed, to the end of the response \
+         head, or to the failure, in microseconds. Without the wait for a slot.";
+    UPSTREAM_ATTEMPTS = Number "upstream_attempts", "requests that were sent to the provider",
+        "How often the request was sent to the provider. An attempt without a connection counts; further addresses \
+         belong to the same attempt.";
+    QUOTA_LIMIT = Number "quota_limit", "requests to which the provider reported its request limit",
+        "How many requests the provider's limit allows: see [Quota](#quota).";
+    QUOTA_REMAINING = Number "quota_remaining", "requests to which the provider reported its request limit",
+        "How many requests of the provider's limit are left.";
+    QUOTA_RESET = Number "quota_reset", "requests to which the provider reported its request limit",
+        "When the provider allows more requests, in seconds since the epoch.";
 }

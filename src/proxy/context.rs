@@ -10,7 +10,7 @@ use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
 use crate::metrics::Counted;
 use crate::model::Operation;
-use crate::provider::{Origin, Provider, Slot};
+use crate::provider::{ExchangeRecord, Origin, Provider, Slot};
 use crate::runtime::Runtime;
 use crate::telemetry::{Decision, Shed};
 use crate::wire::http1::HeadLimits;
@@ -38,6 +38,8 @@ pub(super) struct Context {
     /// The address of the client, or of the proxy before the gateway.
     pub client: Option<IpAddr>,
     pub outcome: Outcome,
+    /// The record of the last request to the provider.
+    pub record: Option<ExchangeRecord>,
     /// The upstream of the request.
     pub upstream: Option<Arc<Upstream>>,
     /// Whether the gateway has verified the caller.
@@ -95,6 +97,7 @@ impl Context {
             method: Method::default(),
             client: None,
             outcome: Outcome::default(),
+            record: None,
             upstream: None,
             verified: false,
             slot: None,
@@ -132,6 +135,13 @@ impl Context {
     /// The provider of the request's upstream.
     pub fn provider(&self) -> Option<&Arc<Provider>> {
         self.upstream.as_ref().and_then(|upstream| self.runtime.provider(upstream))
+    }
+
+    /// The request is sent to the provider by Pingora, or sent again. Further addresses belong to the same attempt.
+    pub fn sending(&mut self) {
+        if self.attempts.is_none() {
+            self.record.get_or_insert_default().sending();
+        }
     }
 
     /// The next address of the provider to connect to; `None` if all were tried.

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::not_served::NotServed;
 use super::response::{response_head, write};
 use crate::gateway::{Credential, Governed, Outcome};
-use crate::provider::Origin;
+use crate::provider::{ExchangeRecord, Origin};
 use crate::serve::{ClientRequest, Served, ServedFrom};
 use http::HeaderMap;
 use pingora::Error;
@@ -65,6 +65,10 @@ impl ClientRequest for Client<'_> {
 
     fn outcome(&mut self) -> &mut Outcome {
         &mut self.context.outcome
+    }
+
+    fn record(&mut self) -> &mut Option<ExchangeRecord> {
+        &mut self.context.record
     }
 
     async fn attend<W>(&mut self, work: W) -> Result<W::Output, Box<Error>>

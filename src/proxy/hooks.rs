@@ -30,7 +30,7 @@ use pingora::protocols::Digest;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, Result};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a request may be sent to a provider, including the first try.
 pub(super) const MAX_TRIES: usize = 2;
@@ -295,6 +295,11 @@ impl ProxyHttp for Hooks {
         upstream_response::check(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
             provider.note(None);
+            // An informational response precedes the final one, unless it switches protocols.
+            let is_final = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
+            if let Some(record) = context.record.as_ref().filter(|_| is_final) {
+                provider.responded(record, response.status, &response.headers, Instant::now());
+            }
         }
         Ok(())
     }

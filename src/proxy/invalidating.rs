@@ -154,7 +154,7 @@ impl Sending {
             Invalidation::Marked(marks) => (begin(sessions, marks, timeouts.guard()).await?, false),
             Invalidation::IfAccepted => (Vec::new(), true),
         };
-        let began = Instant::now();
+        let (began, record) = (Instant::now(), fetch.record.clone());
         let sent = match provider.forward(&fetch).await {
             // The mark lasts longer than this.
             Ok(response) => ended(response, carrier, (timeouts.first_byte * 2).saturating_sub(began.elapsed())).await,
@@ -162,6 +162,10 @@ impl Sending {
         };
         let status = sent.as_ref().ok().map(|(status, ..)| *status);
         runtime.metrics.fetch(upstream.index, status.map(|status| status.as_u16()));
+        match status {
+            Some(status) => record.set_status(status),
+            None => record.failed(),
+        }
         let write_outcome = match &sent {
             Ok((status, ..)) => settle_invalidating(*status, repeatable),
             Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,

@@ -73,6 +73,7 @@ pub(super) fn peer(
     // A retry has its own timeout, or none.
     context.is_whole = false;
     context.timing.as_ref().inspect(|timing| timing.stop_timers());
+    context.sending();
     let address = context.next_address().ok_or_else(unknown)?;
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;

@@ -8,7 +8,7 @@ use super::{peer, reject, upstream_response};
 use crate::client::{Part, Response};
 use crate::edge::OutOfMemory;
 use crate::gateway::Upstream;
-use crate::provider::{Fetch, Provider, Slot};
+use crate::provider::{ExchangeRecord, Fetch, Provider, Slot};
 use crate::telemetry::Shed;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -28,7 +28,7 @@ pub(super) struct Relayed {
 /// The request to the provider for a pass-through request.
 pub(super) fn fetch(
     session: &Session,
-    context: &Context,
+    context: &mut Context,
     upstream: &Upstream,
     provider: &Provider,
     body: Bytes,
@@ -43,6 +43,7 @@ pub(super) fn fetch(
         body: Some(body),
         http2: grpc,
         reads: false,
+        record: context.record.insert(ExchangeRecord::default()).clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::coherence::Micros;
 use crate::coherence::reading::ForwardReason;
 use crate::gateway::{Cacheability, ProviderResponse, Read};
 use crate::model::Rejection;
-use crate::provider::{Failure, Fetch};
+use crate::provider::{ExchangeRecord, Failure, Fetch};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 use std::net::IpAddr;
@@ -20,11 +20,12 @@ struct DetachedFetch<P> {
     read: Arc<Read>,
     headers: HeaderMap,
     client_ip: Option<IpAddr>,
+    record: ExchangeRecord,
 }
 
 impl<P: ProviderClient> DetachedFetch<P> {
     async fn fetch(self, floor: Option<u64>) -> FetchedResponse {
-        let DetachedFetch { service, read, headers, client_ip } = self;
+        let DetachedFetch { service, read, headers, client_ip, record } = self;
         let caller = read.caller();
         let none = |rejection, storable, failed| {
             let response = Err(rejection);
@@ -41,12 +42,14 @@ impl<P: ProviderClient> DetachedFetch<P> {
         let began = clock::millis();
         let (method, path, body) = read.request();
         let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
-        let response = backend.provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;
+        let fetch = Fetch { method, path, headers, body, http2, reads: true, record: record.clone() };
+        let response = backend.provider.fetch(fetch).await;
         let response = response.map(|response| response.decoded(read.carrier()));
         let status = response.as_ref().ok().map(|response| response.status());
         service.metrics.fetch(read.upstream().index, status.map(|status| status.as_u16()));
         match response {
             Ok(response) => {
+                record.set_status(response.status());
                 let storable = read.cacheability(&response, floor, began);
                 let failed = response.status().is_server_error();
                 FetchedResponse { response: Ok(Arc::new(response.into())), status, storable, failed, caller }
@@ -78,7 +81,11 @@ impl<P: ProviderClient> Service<P> {
             // Built only for a read that fetches: most reads are hits.
             let fetch = |floor: Option<u64>| self.detached(client, &read).fetch(floor);
             let (response, source) = match self.sessions.read(key, options, fetch).await {
-                ReadResult::Hit { response, age, left } => (response, ServedFrom::Hit { age, left }),
+                ReadResult::Hit { response, age, left } => {
+                    // The request did not wait for a fetch that only renews the response. It did for one that failed.
+                    client.record().take_if(|record| !record.is_over());
+                    (response, ServedFrom::Hit { age, left })
+                }
                 ReadResult::Deleted if read.is_shared() => return Err(Rejection::Deleted.into()),
                 ReadResult::Deleted => self.unverified_deleted(client, &read).await?,
                 ReadResult::Miss(fetched, why) => {
@@ -121,7 +128,7 @@ impl<P: ProviderClient> Service<P> {
         if status == Some(StatusCode::OK) { Err(Rejection::Deleted.into()) } else { Ok((response, ServedFrom::Bypass)) }
     }
 
-    fn detached<C: ClientRequest>(self: &Arc<Self>, client: &C, read: &Arc<Read>) -> DetachedFetch<P> {
+    fn detached<C: ClientRequest>(self: &Arc<Self>, client: &mut C, read: &Arc<Read>) -> DetachedFetch<P> {
         let shared = read.key().is_some();
         let headers = self
             .backend(read.upstream())
@@ -129,6 +136,7 @@ impl<P: ProviderClient> Service<P> {
         DetachedFetch {
             headers: headers.unwrap_or_default(),
             client_ip: client.client_ip(),
+            record: client.new_record(),
             service: self.clone(),
             read: read.clone(),
         }

@@ -7,7 +7,7 @@ use crate::coherence::reading::ForwardReason;
 use crate::gateway::{Gateway, Outcome, ProviderResponse, Upstream};
 use crate::metrics::Meters;
 use crate::model::Rejection;
-use crate::provider::{Failure, Fetch, Origin, Provider, RequestHeaders, Slots};
+use crate::provider::{ExchangeRecord, Failure, Fetch, Origin, Provider, RequestHeaders, Slots};
 use crate::telemetry::CacheStatus;
 use http::HeaderMap;
 use std::net::IpAddr;
@@ -46,6 +46,14 @@ pub trait ClientRequest: Send {
 
     /// What the access log and the metrics show of the request.
     fn outcome(&mut self) -> &mut Outcome;
+
+    /// The record of the last request that was sent to the provider for this one; `None` if there is none.
+    fn record(&mut self) -> &mut Option<ExchangeRecord>;
+
+    /// A record for a request to the provider.
+    fn new_record(&mut self) -> ExchangeRecord {
+        self.record().insert(ExchangeRecord::default()).clone()
+    }
 
     /// Awaits `work`, and cancels it when the client disconnects. Does not poll it if the client has already left.
     fn attend<W>(&mut self, work: W) -> impl Future<Output = Result<W::Output, Self::Gone>> + Send

@@ -4,7 +4,7 @@ use crate::config::{Environment, compile};
 use crate::gateway::{Credential, DecodedRequest, Gateway, Outcome, ProviderResponse, RequestHead, Routed};
 use crate::metrics::{Meters, Metrics};
 use crate::model::Rejection;
-use crate::provider::{Failure, Fetch, Origin, RequestHeaders, Slots};
+use crate::provider::{ExchangeRecord, Failure, Fetch, Origin, RequestHeaders, Slots};
 use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -68,6 +68,7 @@ impl ProviderClient for FakeProvider {
 struct FakeClient {
     headers: HeaderMap,
     outcome: Outcome,
+    record: Option<ExchangeRecord>,
     is_gone: bool,
 }
 
@@ -92,6 +93,10 @@ impl ClientRequest for FakeClient {
 
     fn outcome(&mut self) -> &mut Outcome {
         &mut self.outcome
+    }
+
+    fn record(&mut self) -> &mut Option<ExchangeRecord> {
+        &mut self.record
     }
 
     async fn attend<W>(&mut self, work: W) -> Result<W::Output, &'static str>
@@ -170,7 +175,7 @@ impl World {
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         headers.insert("content-length", HeaderValue::from(body.len()));
         let request = self.decoded("a", method, "/api/v2/sessions/s", &headers, body);
-        let mut client = FakeClient { headers, outcome: Outcome::default(), is_gone };
+        let mut client = FakeClient { headers, outcome: Outcome::default(), record: None, is_gone };
         self.service.respond(&mut client, request).await
     }
 
@@ -274,7 +279,7 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     headers.insert("connect-timeout-ms", HeaderValue::from_static("0"));
     let path = "/zitadel.session.v2.SessionService/GetSession";
     let request = world.decoded("z", Method::POST, path, &headers, r#"{"sessionId":"1"}"#);
-    let mut client = FakeClient { headers, outcome: Outcome::default(), is_gone: false };
+    let mut client = FakeClient { headers, outcome: Outcome::default(), record: None, is_gone: false };
     let stopped = world.service.respond(&mut client, request).await;
     assert!(matches!(stopped, Err(NotServed::Rejected(Rejection::UpstreamTimeout(_)))));
     assert!(world.sent().is_empty());

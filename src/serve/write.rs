@@ -5,7 +5,7 @@ use crate::cache::{Mark, MarkFailurePolicy, Scope};
 use crate::gateway::{Changes, DecodedRequest, ProviderResponse, Upstream, Write, WriteDecision, WriteOutcome};
 use crate::model::{Field, Rejection};
 use crate::policy::Need;
-use crate::provider::{Failure, Fetch, Slot};
+use crate::provider::{ExchangeRecord, Failure, Fetch, Slot};
 use crate::wire::carrier::Carrier;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
@@ -39,9 +39,9 @@ impl<P: ProviderClient> Service<P> {
         let client_ip = client.client_ip();
         let slot = client.attend(backend.slots.take(client_ip)).await.map_err(NotServed::Gone)??;
         // In a task of its own: a write that was sent is settled even if the client leaves.
-        let (service, in_flight) = (self.clone(), self.metrics.begin_request());
+        let (service, in_flight, record) = (self.clone(), self.metrics.begin_request(), client.new_record());
         let task = tokio::spawn(async move {
-            let response = service.carry_out(write, headers, slot).await;
+            let response = service.carry_out(write, headers, slot, record).await;
             drop(in_flight);
             response
         });
@@ -57,8 +57,9 @@ impl<P: ProviderClient> Service<P> {
     ) -> Result<Result<Write, Arc<ProviderResponse>>, NotServed<C::Gone>> {
         let headers =
             self.backend(request.upstream())?.headers.governed(client.headers(), &client.origin(), Carrier::Rest);
-        let client_ip = client.client_ip();
-        let current = client.attend(self.current(request, headers, client_ip)).await.map_err(NotServed::Gone)?;
+        let (client_ip, record) = (client.client_ip(), client.new_record());
+        let current =
+            client.attend(self.current(request, headers, client_ip, record)).await.map_err(NotServed::Gone)?;
         let decided = match current {
             Ok(Ok(fields)) => request.decide(Some(&fields))?,
             Ok(Err(_)) | Err(_) if request.is_audit() => WriteDecision::Forward(request.unevaluated()?),
@@ -79,13 +80,14 @@ impl<P: ProviderClient> Service<P> {
         request: &DecodedRequest,
         mut headers: HeaderMap,
         client_ip: Option<IpAddr>,
+        record: ExchangeRecord,
     ) -> Result<Current, Rejection> {
         let (upstream, backend) = (request.upstream(), self.backend(request.upstream())?);
         // Given back before the write takes its own: no request waits for a slot while it holds one.
         let _slot = backend.slots.take(client_ip).await?;
         headers.remove(CONTENT_TYPE);
         let path = request.current_metadata_path();
-        let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };
+        let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true, record };
         let response = backend.provider.fetch(fetch).await;
         self.metrics.fetch(upstream.index, response.as_ref().ok().map(|response| response.status.as_u16()));
         let response = response.map_err(|failure| failure.rejection)?;
@@ -96,17 +98,27 @@ impl<P: ProviderClient> Service<P> {
     }
 
     /// Sets the mark, sends the write, and settles it.
-    async fn carry_out(&self, write: Write, headers: HeaderMap, slot: Slot) -> Result<ProviderResponse, Rejection> {
+    async fn carry_out(
+        &self,
+        write: Write,
+        headers: HeaderMap,
+        slot: Slot,
+        record: ExchangeRecord,
+    ) -> Result<ProviderResponse, Rejection> {
         let mark = self.mark(&write).await?;
         let (upstream, backend) = (write.upstream(), self.backend(write.upstream())?);
         let (method, path, body) = write.request();
         let (path, http2) = (path.to_owned(), write.carrier().is_grpc());
-        let response = backend.provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
+        let fetch = Fetch { method, path, headers, body, http2, reads: false, record: record.clone() };
+        let response = backend.provider.fetch(fetch).await;
         drop(slot);
         let response = response.map(|response| response.decoded(write.carrier()));
         self.metrics.fetch(upstream.index, response.as_ref().ok().map(|response| response.status().as_u16()));
         let outcome = match &response {
-            Ok(response) => write.settle(response),
+            Ok(response) => {
+                record.set_status(response.status());
+                write.settle(response)
+            }
             Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,
             Err(Failure { sent: true, .. }) => WriteOutcome::KeepMark,
         };

@@ -6,6 +6,7 @@
 mod documents;
 mod fetches;
 mod issuer_mismatch;
+mod state_log;
 
 pub use documents::{Discovery, Documents, FetchError};
 pub use issuer_mismatch::IssuerMismatch;
@@ -13,9 +14,7 @@ pub use issuer_mismatch::IssuerMismatch;
 use crate::client::Resolver;
 use crate::gateway::KeySource;
 use crate::model::Rejection;
-use crate::token::{
-    Expectations, KeySet, UnusedKey, VerificationError, Verified, describe_unused, id_token_session, verify,
-};
+use crate::token::{Expectations, KeySet, VerificationError, Verified, id_token_session, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, NewerKeys};
@@ -95,6 +94,8 @@ pub struct Issuer {
     tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
     fetches: Fetches,
     failing: AtomicBool,
+    /// Whether a token with a valid signature was accepted or rejected.
+    knows_token: AtomicBool,
     /// What the last discovery document said of the issuer, if it named another one.
     mismatch: ArcSwapOption<IssuerMismatch>,
     context: IssuerContext,
@@ -121,6 +122,7 @@ impl Issuer {
             tokens: Cache::new(CACHED_TOKENS),
             fetches: Fetches::default(),
             failing: AtomicBool::new(false),
+            knows_token: AtomicBool::new(false),
             mismatch: ArcSwapOption::empty(),
             context,
         })
@@ -187,8 +189,11 @@ impl Issuer {
         match verified {
             Ok((serial, verified)) => Ok(self.cache_token(hash, serial, verified)),
             Err(None) => Err(Rejection::KeysUnavailable),
-            Err(Some(VerificationError::UnknownKey)) => Err(Rejection::TokenSignature),
-            Err(Some(VerificationError::Rejected(rejection))) => Err(rejection),
+            Err(Some(VerificationError::UnknownKey)) => Err(Rejection::TokenKey),
+            Err(Some(VerificationError::Rejected(rejection))) => {
+                self.record_rejection(&rejection);
+                Err(rejection)
+            }
         }
     }
 
@@ -215,6 +220,7 @@ impl Issuer {
     fn cache_token(&self, hash: [u8; 32], serial: u64, verified: Verified) -> Arc<Verified> {
         let verified = Arc::new(verified);
         self.context.counters.verified.fetch_add(1, Ordering::Relaxed);
+        self.knows_token.store(true, Ordering::Relaxed);
         self.tokens.insert(hash, (serial, verified.clone()));
         verified
     }
@@ -308,24 +314,6 @@ impl Issuer {
         }
     }
 
-    /// Records whether the discovery document names another issuer, and logs a change.
-    fn record_mismatch(&self, found: Option<IssuerMismatch>) {
-        let last = self.mismatch.swap(found.clone().map(Arc::new));
-        if last.as_deref() == found.as_ref() {
-            return;
-        }
-        match found {
-            Some(IssuerMismatch { configured, discovered, hint }) => tracing::error!(
-                upstream = self.name,
-                configured,
-                discovered,
-                hint,
-                "the issuer's discovery document names another issuer"
-            ),
-            None => tracing::info!(upstream = self.name, "the issuer's discovery document names the configured issuer"),
-        }
-    }
-
     fn store(&self, keys: KeySet, document: Bytes) {
         self.context.counters.fetched.fetch_add(1, Ordering::Relaxed);
         let last = self.keys.load();
@@ -335,40 +323,6 @@ impl Issuer {
             self.log_keys(&keys);
         }
         self.keys.store(Some(Arc::new(FetchedKeys { keys, document, serial, at: Instant::now() })));
-    }
-
-    /// Logs new keys and those that are unusable: tokens signed with the latter are rejected.
-    fn log_keys(&self, keys: &KeySet) {
-        tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys updated");
-        let named = |may_sign: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.may_sign == may_sign);
-        if named(true).next().is_some() {
-            let unused_keys = describe_unused(named(true));
-            tracing::warn!(
-                upstream = self.name,
-                left_out = unused_keys,
-                "issuer keys not usable; tokens signed with them are rejected"
-            );
-        }
-        if named(false).next().is_some() {
-            let unused_keys = describe_unused(named(false));
-            tracing::info!(upstream = self.name, left_out = unused_keys, "issuer keys for other uses ignored");
-        }
-    }
-
-    /// Records the result of a fetch, and logs a change.
-    fn record_result(&self, failure: Option<&str>) {
-        let failing = failure.is_some();
-        if self.failing.swap(failing, Ordering::Relaxed) == failing {
-            return;
-        }
-        let known = self.keys.load().is_some();
-        match failure {
-            Some(reason) if known => {
-                tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys; still using the previous keys");
-            }
-            Some(reason) => tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys"),
-            None => tracing::info!(upstream = self.name, "issuer keys can be fetched again"),
-        }
     }
 }
 

@@ -169,7 +169,10 @@ static OVERRIDES: &[Override] = &[
     of(&[Reason::Method]).code("E0000022").text("The endpoint does not support the provided HTTP method"),
     of(&[Reason::Deleted]).code("E0000007").text("Not found: Resource not found (Session)"),
     of(&[Reason::CredentialMissing, Reason::CredentialMalformed, Reason::TokenExpired]).code("E0000011"),
-    of(&[Reason::TokenSignature, Reason::TokenAudience, Reason::TokenInvalid]).code("E0000011"),
+    of(&[Reason::TokenNotYetValid, Reason::TokenIssuer, Reason::TokenAudience, Reason::TokenAlgorithm])
+        .code("E0000011"),
+    of(&[Reason::TokenKey, Reason::TokenKidMissing, Reason::TokenSignature, Reason::TokenType]).code("E0000011"),
+    of(&[Reason::TokenExtension, Reason::TokenTooLong, Reason::TokenMalformed]).code("E0000011"),
     of(&[Reason::Scope]).code("E0000006"),
     of(&[Reason::Malformed]).code("E0000003"),
     of(&[Reason::ContentType, Reason::ContentCoding]).code("E0000021"),
@@ -184,7 +187,7 @@ fn shape(error: &ProviderError, _: Carrier) -> OwnResponse {
         "errorCode": code,
         "errorSummary": error.sentence(MAX_TEXT),
         "errorLink": code,
-        "errorId": format!("gateway-{}", error.rejection.name()),
+        "errorId": format!("gateway-{}", error.rejection.error_id()),
         "errorCauses": [],
     });
     OwnResponse::new(error.status, "application/json", body.to_string())

@@ -18,6 +18,9 @@ pub struct Row {
     pub cause: Cause,
     /// The value of `Retry-After` in seconds, if a retry may soon succeed. A time that the rejection has is added.
     pub retry_after: Option<u64>,
+    /// The name in the error IDs of responses, which clients may compare, if it is older than the name of the reason;
+    /// otherwise empty.
+    pub error_id: &'static str,
     /// When operators should act, for the documentation; empty if this needs no attention.
     pub alert: &'static str,
     /// What it means, for the documentation.
@@ -33,12 +36,16 @@ pub(super) const fn client(status: u16, grpc_code: GrpcCode, text: &'static str)
 
 /// A reason with this cause.
 pub(super) const fn failure(cause: Cause, status: u16, grpc_code: GrpcCode, text: &'static str) -> Row {
-    Row { status, grpc_code, text, cause, retry_after: None, alert: "", meaning: "", parameters: &[] }
+    Row { status, grpc_code, text, cause, retry_after: None, error_id: "", alert: "", meaning: "", parameters: &[] }
 }
 
 impl Row {
     pub(super) const fn retry_after(self, seconds: u64) -> Row {
         Row { retry_after: Some(seconds), ..self }
+    }
+
+    pub(super) const fn error_id(self, error_id: &'static str) -> Row {
+        Row { error_id, ..self }
     }
 
     pub(super) const fn alert(self, alert: &'static str) -> Row {

@@ -115,18 +115,54 @@ reasons! {
     /// The credential is not a well-formed bearer token.
     CredentialMalformed = client(401, Unauthenticated, "the credential is not a well-formed bearer token");
 
-    /// The token has expired.
+    /// `exp` of the token is past: the client has to request a new one. If new tokens are rejected, compare the clocks;
+    /// see `leeway`.
     TokenExpired = client(401, Unauthenticated, "the token has expired");
 
-    /// The signature is invalid, or no key of the issuer fits.
+    /// `nbf` of the token is in the future: compare the clocks of the gateway and the issuer; see `leeway`.
+    TokenNotYetValid = client(401, Unauthenticated, "invalid token: it is not valid yet").error_id("token_invalid")
+        .alert("if it rises for all callers: a clock is wrong");
+
+    /// `iss` of the token is not one of `issuer`, also in whether it ends with `/`: see
+    /// [auth](configuration.md#auth).
+    TokenIssuer = client(401, Unauthenticated, "invalid token: its issuer is not allowed").error_id("token_invalid")
+        .alert("if it rises for all callers: `issuer` is wrong");
+
+    /// `aud` of the token has none of `audience`: the client requests tokens for another API, or `audience` is wrong.
+    TokenAudience(expected: String) = client(401, Unauthenticated, "the token is not for the audience {expected}")
+        .alert("if it rises for all callers: `audience` is wrong");
+
+    /// The signature algorithm of the token is not one of `algorithms`: compare them with those of the issuer.
+    TokenAlgorithm = client(401, Unauthenticated, "invalid token: its algorithm is not allowed")
+        .error_id("token_invalid").alert("if it rises for all callers: `algorithms` is wrong");
+
+    /// No key of the issuer has the token's `kid` and algorithm, also after a new fetch: the token is of another issuer,
+    /// or the gateway cannot use the key (see `issuer keys not usable` in [the log](#lines-for-state-changes)).
+    TokenKey = client(401, Unauthenticated, "the token is not signed by the issuer").error_id("token_signature")
+        .alert("if it rises for all callers: `jwks` or `issuer` is wrong, or the issuer's keys have changed");
+
+    /// The token has no `kid`, and several keys of the issuer have its algorithm: the issuer has to add `kid`.
+    TokenKidMissing = client(401, Unauthenticated, "invalid token: it has no `kid`, and several keys match")
+        .error_id("token_invalid");
+
+    /// The key that the token names did not sign it: the token was changed, or is of an issuer with a key of that name.
     TokenSignature = client(401, Unauthenticated, "the token is not signed by the issuer")
-        .alert("if it rises for all callers: the issuer's keys may have changed");
+        .alert("if it rises for all callers: `jwks` or `issuer` is wrong, or the issuer's keys have changed");
 
-    /// The token is for another audience.
-    TokenAudience(expected: String) = client(401, Unauthenticated, "the token is not for the audience {expected}");
+    /// `typ` of the token is not that of an access token: the client sends a token of another kind.
+    TokenType = client(401, Unauthenticated, "invalid token: its `typ` is not that of an access token")
+        .error_id("token_invalid");
 
-    /// Another claim or the header of the token is invalid.
-    TokenInvalid(fault: &'static str) = client(401, Unauthenticated, "invalid token: {fault}");
+    /// The header of the token has `crit` or `b64`, which access tokens do not have.
+    TokenExtension(member: &'static str) = client(401, Unauthenticated, "invalid token: its header has `{member}`")
+        .error_id("token_invalid");
+
+    /// The token has more than 8 KiB: let the issuer leave out claims.
+    TokenTooLong = client(401, Unauthenticated, "invalid token: it is too long").error_id("token_invalid");
+
+    /// The claims are not a JSON object, or one is missing, malformed or duplicated. The response says which.
+    TokenMalformed(fault: &'static str) = client(401, Unauthenticated, "invalid token: {fault}")
+        .error_id("token_invalid");
 
     /// The token lacks the scope of the operation.
     Scope(scope: &'static str) = client(403, PermissionDenied, "the token lacks the scope {scope}");
@@ -216,6 +252,14 @@ impl Rejection {
     /// The name of the reason in metrics and logs.
     pub fn name(&self) -> &'static str {
         self.reason().name()
+    }
+
+    /// The name of the reason in the error IDs of responses.
+    pub fn error_id(&self) -> &'static str {
+        match self.reason().row().error_id {
+            "" => self.name(),
+            older => older,
+        }
     }
 
     /// Every name, in the order of declaration.

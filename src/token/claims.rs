@@ -78,7 +78,7 @@ struct Members<'p>(Vec<(String, &'p RawValue)>);
 
 impl<'p> Members<'p> {
     fn parse(payload: &'p [u8]) -> Result<Members<'p>, Rejection> {
-        serde_json::from_slice(payload).map_err(|_| Rejection::TokenInvalid(NOT_CLAIMS))
+        serde_json::from_slice(payload).map_err(|_| Rejection::TokenMalformed(NOT_CLAIMS))
     }
 
     /// A claim that may be missing or `null`.
@@ -86,12 +86,12 @@ impl<'p> Members<'p> {
         let mut found = self.0.iter().filter(|(name, _)| name == claim.name);
         let (first, second) = (found.next(), found.next());
         if second.is_some() {
-            return Err(Rejection::TokenInvalid(claim.repeated));
+            return Err(Rejection::TokenMalformed(claim.repeated));
         }
         let Some((_, value)) = first else {
             return Ok(None);
         };
-        serde_json::from_str(value.get()).map_err(|_| Rejection::TokenInvalid(claim.malformed))
+        serde_json::from_str(value.get()).map_err(|_| Rejection::TokenMalformed(claim.malformed))
     }
 
     /// A claim that only identifies, so a token is not rejected because of it: `None` if it is missing, duplicated, not
@@ -106,7 +106,7 @@ impl<'p> Members<'p> {
     }
 
     fn required<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<T, Rejection> {
-        self.optional(claim)?.ok_or(Rejection::TokenInvalid(claim.missing))
+        self.optional(claim)?.ok_or(Rejection::TokenMalformed(claim.missing))
     }
 }
 

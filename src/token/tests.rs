@@ -134,7 +134,7 @@ fn every_required_claim_is_required_in_its_only_form() {
         (json!({ "sub": 1 }), "its claim `sub` is malformed"),
         (json!({ "scope": { "read:sessions": true } }), "its claim `scope` is malformed"),
     ] {
-        assert_eq!(rejected_claims(changes.clone()), Rejection::TokenInvalid(reason), "{changes}");
+        assert_eq!(rejected_claims(changes.clone()), Rejection::TokenMalformed(reason), "{changes}");
     }
     let good = claims(json!({}));
     for (payload, reason) in [
@@ -147,11 +147,11 @@ fn every_required_claim_is_required_in_its_only_form() {
         (good.replace('}', ""), "its claims are not a JSON object"),
         (String::new(), "its claims are not a JSON object"),
     ] {
-        assert_eq!(rejection(&signed(good_header(), &payload)), Rejection::TokenInvalid(reason), "{payload}");
+        assert_eq!(rejection(&signed(good_header(), &payload)), Rejection::TokenMalformed(reason), "{payload}");
     }
     let listed = verified(&signed(good_header(), &claims(json!({ "scope": ["read:sessions", "a"] })))).unwrap();
     assert!(listed.caller().has_scope("read:sessions") && listed.caller().has_scope("a"));
-    assert_eq!(rejected_claims(json!({ "iss": "https://i" })), Rejection::TokenInvalid("its issuer is not allowed"));
+    assert_eq!(rejected_claims(json!({ "iss": "https://i" })), Rejection::TokenIssuer);
     assert_eq!(rejected_claims(json!({ "aud": "https://a" })), Rejection::TokenAudience("https://a/".into()));
 }
 
@@ -161,7 +161,7 @@ fn times_are_checked_with_the_leeway_and_no_more() {
     assert_eq!(rejected_claims(json!({ "exp": NOW - 10 })), Rejection::TokenExpired);
     assert_eq!(rejected_claims(json!({ "exp": -1 })), Rejection::TokenExpired);
     assert!(verified(&signed(good_header(), &claims(json!({ "nbf": NOW + 10 })))).is_ok());
-    assert_eq!(rejected_claims(json!({ "nbf": NOW + 11 })), Rejection::TokenInvalid("it is not valid yet"));
+    assert_eq!(rejected_claims(json!({ "nbf": NOW + 11 })), Rejection::TokenNotYetValid);
     assert!(verified(&signed(good_header(), &claims(json!({ "exp": 1e300 })))).is_ok());
 }
 
@@ -175,25 +175,14 @@ fn headers_cannot_choose_how_they_are_checked() {
     for crit in
         [json!(["b64"]), json!([]), json!(null), json!(["exp"]), json!("exp"), json!({}), json!(false), json!(0)]
     {
-        assert_eq!(
-            rejection(&with(json!({ "crit": crit }))),
-            Rejection::TokenInvalid("its header has `crit`"),
-            "{crit}"
-        );
+        assert_eq!(rejection(&with(json!({ "crit": crit }))), Rejection::TokenExtension("crit"), "{crit}");
     }
     for b64 in [json!(false), json!(true), json!(null)] {
-        assert_eq!(rejection(&with(json!({ "b64": b64 }))), Rejection::TokenInvalid("its header has `b64`"), "{b64}");
+        assert_eq!(rejection(&with(json!({ "b64": b64 }))), Rejection::TokenExtension("b64"), "{b64}");
     }
-    assert_eq!(
-        rejection(&with(json!({ "typ": "logout+jwt" }))),
-        Rejection::TokenInvalid("its `typ` is not that of an access token")
-    );
+    assert_eq!(rejection(&with(json!({ "typ": "logout+jwt" }))), Rejection::TokenType);
     for algorithm in ["none", "HS256", "ES384", "es256"] {
-        assert_eq!(
-            rejection(&with(json!({ "alg": algorithm }))),
-            Rejection::TokenInvalid("its algorithm is not allowed"),
-            "{algorithm}"
-        );
+        assert_eq!(rejection(&with(json!({ "alg": algorithm }))), Rejection::TokenAlgorithm, "{algorithm}");
     }
     assert_eq!(
         verified(&with(json!({ "alg": "RS256" }))),
@@ -507,7 +496,7 @@ fn ed25519_is_eddsa_in_keys_and_tokens() {
             let verdict = verify(&token, &keys, &expected(&[Algorithm::EdDSA]), NOW);
             assert!(verdict.is_ok(), "{of_key} {of_token}: {verdict:?}");
             let verdict = verify(&token, &keys, &expected(&[Algorithm::ES256]), NOW);
-            assert_eq!(verdict, Err(Rejection::TokenInvalid("its algorithm is not allowed").into()));
+            assert_eq!(verdict, Err(Rejection::TokenAlgorithm.into()));
         }
     }
 }
@@ -596,7 +585,7 @@ fn wycheproof_tokens_verify_only_if_valid() {
             let Some(token) = case["jws"].as_str() else { continue };
             let verdict = verify(token, &keys, &expected, NOW);
             // Their payloads are not claims, which is detected only after a valid signature.
-            let signed = verdict == Err(Rejection::TokenInvalid("its claims are not a JSON object").into());
+            let signed = verdict == Err(Rejection::TokenMalformed("its claims are not a JSON object").into());
             match case["result"].as_str().unwrap() {
                 "invalid" => {
                     assert!(!signed, "{} {}: {verdict:?}", case["tcId"], case["comment"]);

@@ -34,7 +34,7 @@ pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::CredentialMissing]).text("Missing authentication"),
     of(&[Reason::CredentialMalformed]).status(400).code("Bearer").text("Bad HTTP authentication header format"),
     of(&[Reason::TokenExpired]).text("Expired token received for JSON Web Token validation"),
-    of(&[Reason::TokenSignature]).text("Invalid signature received for JSON Web Token validation"),
+    of(&[Reason::TokenSignature, Reason::TokenKey]).text("Invalid signature received for JSON Web Token validation"),
     of(&[Reason::TokenAudience]).text("Bad audience: {expected}"),
     of(&[Reason::Scope]).code("insufficient_scope").text("Insufficient scope, expected any of: {scope}"),
     of(&[Reason::UnexpectedBody, Reason::Malformed, Reason::Violations]).code("invalid_body"),
@@ -45,9 +45,31 @@ pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::Violations]).text("Payload validation error: {violations}."),
     of(&[Reason::TooManyWrites, Reason::SourceBusy]).code("too_many_requests"),
     // Not Auth0's own: only the wording differs from the rows, and is kept.
-    of(&[Reason::TokenInvalid]).text("Invalid token: {fault}"),
+    of(&[Reason::TokenNotYetValid]).text("Invalid token: it is not valid yet"),
+    of(&[Reason::TokenIssuer]).text("Invalid token: its issuer is not allowed"),
+    of(&[Reason::TokenAlgorithm]).text("Invalid token: its algorithm is not allowed"),
+    of(&[Reason::TokenKidMissing]).text("Invalid token: it has no `kid`, and several keys match"),
+    of(&[Reason::TokenType]).text("Invalid token: its `typ` is not that of an access token"),
+    of(&[Reason::TokenExtension]).text("Invalid token: its header has `{member}`"),
+    of(&[Reason::TokenTooLong]).text("Invalid token: it is too long"),
+    of(&[Reason::TokenMalformed]).text("Invalid token: {fault}"),
     of(&[Reason::ContentType]).text("Expected exactly one Content-Type header: `application/json`, in UTF-8."),
     of(&[Reason::ContentCoding]).text("A Content-Encoding is not supported."),
+];
+
+/// Auth0 sets `attributes` when it explains why a token is invalid.
+const EXPLAINED: &[Reason] = &[
+    Reason::TokenExpired,
+    Reason::TokenNotYetValid,
+    Reason::TokenIssuer,
+    Reason::TokenAlgorithm,
+    Reason::TokenKey,
+    Reason::TokenKidMissing,
+    Reason::TokenSignature,
+    Reason::TokenType,
+    Reason::TokenExtension,
+    Reason::TokenTooLong,
+    Reason::TokenMalformed,
 ];
 
 /// The text of an operation that takes no query at all.
@@ -68,8 +90,7 @@ pub(super) fn shape(error: &ProviderError, _: Carrier) -> OwnResponse {
         if let Some(code) = error.code {
             body.insert("errorCode".into(), code.into());
         }
-        // Auth0 sets `attributes` when it explains why a token is invalid.
-        if [Reason::TokenExpired, Reason::TokenSignature, Reason::TokenInvalid].contains(&error.rejection.reason()) {
+        if EXPLAINED.contains(&error.rejection.reason()) {
             body.insert("attributes".into(), json!({ "error": message }));
         }
     }

@@ -183,7 +183,7 @@ impl Error {
         Error {
             status: error.status,
             code: error.grpc_code,
-            id: if provider.is_some() { String::new() } else { format!("GATE-{}", error.rejection.name()) },
+            id: if provider.is_some() { String::new() } else { format!("GATE-{}", error.rejection.error_id()) },
             text: provider.map_or_else(|| error.text(limit.text), |first| truncated(first.message.clone(), limit.text)),
             fields: fields(violations, limit),
         }

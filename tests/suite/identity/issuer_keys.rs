@@ -287,7 +287,7 @@ fn discovery_of_another_issuer_is_reported_and_does_not_end_readiness() {
         line.as_object().unwrap().iter().filter(|(name, _)| *name != "timestamp").collect::<Vec<_>>(),
         json!({
             "level": "ERROR", "message": "the issuer's discovery document names another issuer", "upstream": "auth0",
-            "configured": own, "discovered": format!("{own}/"), "hint": hint, "target": "sessiongate::jwks",
+            "configured": own, "discovered": format!("{own}/"), "hint": hint, "target": "sessiongate::jwks::state_log",
         })
         .as_object()
         .unwrap()

@@ -1,11 +1,13 @@
 //! Which tokens authenticate a caller.
 
-use crate::harness::issuer::{AUDIENCE, SESSION, Signer, World, is_rejected, now, read, unsigned};
+use crate::harness::issuer::{AUDIENCE, ISSUER, SESSION, Signer, World, is_rejected, now, read, unsigned};
 use crate::harness::{Gateway, Request, Tenant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
+use sessiongate::model::Rejection;
+use std::collections::BTreeSet;
 
 #[test]
 fn valid_tokens_are_accepted() {
@@ -45,50 +47,124 @@ fn invalid_tokens_are_rejected() {
     let token = |header: Value, claims: Value| key.token(header, claims);
     let plain = json!({});
     let cases = [
-        ("expired", 401, token(plain.clone(), json!({"exp": now() - 31}))),
-        ("expired long ago", 401, token(plain.clone(), json!({"exp": 0}))),
-        ("expired before the epoch", 401, token(plain.clone(), json!({"exp": -1}))),
-        ("no expiry", 401, token(plain.clone(), json!({"exp": null}))),
-        ("an expiry that is text", 401, token(plain.clone(), json!({"exp": "9999999999"}))),
-        ("not valid yet", 401, token(plain.clone(), json!({"nbf": now() + 100}))),
-        ("a beginning that is text", 401, token(plain.clone(), json!({"nbf": "0"}))),
-        ("another audience", 401, token(plain.clone(), json!({"aud": "https://evil.example/"}))),
-        ("an audience that begins alike", 401, token(plain.clone(), json!({"aud": format!("{AUDIENCE}evil")}))),
-        ("no audience", 401, token(plain.clone(), json!({"aud": null}))),
-        ("an empty list of audiences", 401, token(plain.clone(), json!({"aud": []}))),
-        ("an audience that is a number", 401, token(plain.clone(), json!({"aud": 1}))),
-        ("another issuer", 401, token(plain.clone(), json!({"iss": "https://evil.example/"}))),
-        ("an issuer that is nearly ours", 401, token(plain.clone(), json!({"iss": "http://127.0.0.1"}))),
-        ("no issuer", 401, token(plain.clone(), json!({"iss": null}))),
-        ("a scope that is an object", 401, token(plain.clone(), json!({"scope": {"read:sessions": true}}))),
-        ("no algorithm", 400, token(json!({"alg": null}), plain.clone())),
-        ("another algorithm", 401, token(json!({"alg": "ES256"}), plain.clone())),
-        ("an algorithm that is not the key's", 401, token(json!({"alg": "RS256"}), plain.clone())),
-        ("an extension that must be understood", 401, token(json!({"crit": ["exp"]}), plain.clone())),
-        ("an empty list of extensions", 401, token(json!({"crit": []}), plain.clone())),
-        ("an identity token by its type", 401, token(json!({"typ": "dpop+jwt"}), plain.clone())),
-        ("an unknown key", 401, token(json!({"kid": "evil"}), plain.clone())),
-        ("no key named where there are several", 401, token(json!({"kid": null}), plain.clone())),
-        ("another key of the issuer's", 401, token(json!({"kid": "two"}), plain.clone())),
-        ("a key of the same name", 401, stranger.good()),
-        ("a key that it brings along", 401, stranger.token(json!({"jwk": stranger.jwk()}), plain.clone())),
-        ("no signature at all", 401, format!("{}.", unsigned("one", json!({"alg": "none"}), plain.clone()))),
-        ("algorithm None", 401, format!("{}.", unsigned("one", json!({"alg": "None"}), plain.clone()))),
-        ("an empty signature", 401, format!("{signed}.")),
-        ("a shortened signature", 401, format!("{signed}.{}", &signature[..signature.len() - 4])),
-        ("the signature of another token", 401, format!("{head}.{other_claims}.{signature}")),
-        ("two parts", 400, signed.to_owned()),
-        ("four parts", 400, format!("{good}.{signature}")),
-        ("no base64", 400, format!("e%vil.{claims}.{signature}")),
-        ("base64 with padding", 401, format!("{good}=")),
-        ("no JSON", 400, format!("ZXZpbA.{claims}.{signature}")),
-        ("too long", 401, token(plain.clone(), json!({"evil": "x".repeat(9000)}))),
+        ("expired", 401, "token_expired", token(plain.clone(), json!({"exp": now() - 31}))),
+        ("expired long ago", 401, "token_expired", token(plain.clone(), json!({"exp": 0}))),
+        ("expired before the epoch", 401, "token_expired", token(plain.clone(), json!({"exp": -1}))),
+        ("no expiry", 401, "token_malformed", token(plain.clone(), json!({"exp": null}))),
+        ("an expiry that is text", 401, "token_malformed", token(plain.clone(), json!({"exp": "9999999999"}))),
+        ("not valid yet", 401, "token_not_yet_valid", token(plain.clone(), json!({"nbf": now() + 100}))),
+        ("a beginning that is text", 401, "token_malformed", token(plain.clone(), json!({"nbf": "0"}))),
+        ("another audience", 401, "token_audience", token(plain.clone(), json!({"aud": "https://evil.example/"}))),
+        (
+            "an audience that begins alike",
+            401,
+            "token_audience",
+            token(plain.clone(), json!({"aud": format!("{AUDIENCE}evil")})),
+        ),
+        ("no audience", 401, "token_malformed", token(plain.clone(), json!({"aud": null}))),
+        ("an empty list of audiences", 401, "token_audience", token(plain.clone(), json!({"aud": []}))),
+        ("an audience that is a number", 401, "token_malformed", token(plain.clone(), json!({"aud": 1}))),
+        ("another issuer", 401, "token_issuer", token(plain.clone(), json!({"iss": "https://evil.example/"}))),
+        (
+            "an issuer that is nearly ours",
+            401,
+            "token_issuer",
+            token(plain.clone(), json!({"iss": "http://127.0.0.1"})),
+        ),
+        ("no issuer", 401, "token_malformed", token(plain.clone(), json!({"iss": null}))),
+        (
+            "a scope that is an object",
+            401,
+            "token_malformed",
+            token(plain.clone(), json!({"scope": {"read:sessions": true}})),
+        ),
+        ("no algorithm", 400, "credential_malformed", token(json!({"alg": null}), plain.clone())),
+        ("another algorithm", 401, "token_algorithm", token(json!({"alg": "ES256"}), plain.clone())),
+        ("an algorithm that is not the key's", 401, "token_key", token(json!({"alg": "RS256"}), plain.clone())),
+        (
+            "an extension that must be understood",
+            401,
+            "token_extension",
+            token(json!({"crit": ["exp"]}), plain.clone()),
+        ),
+        ("an empty list of extensions", 401, "token_extension", token(json!({"crit": []}), plain.clone())),
+        ("an identity token by its type", 401, "token_type", token(json!({"typ": "dpop+jwt"}), plain.clone())),
+        ("an unknown key", 401, "token_key", token(json!({"kid": "evil"}), plain.clone())),
+        ("no key named where there are several", 401, "token_kid_missing", token(json!({"kid": null}), plain.clone())),
+        ("another key of the issuer's", 401, "token_signature", token(json!({"kid": "two"}), plain.clone())),
+        ("a key of the same name", 401, "token_signature", stranger.good()),
+        (
+            "a key that it brings along",
+            401,
+            "token_signature",
+            stranger.token(json!({"jwk": stranger.jwk()}), plain.clone()),
+        ),
+        (
+            "no signature at all",
+            401,
+            "token_algorithm",
+            format!("{}.", unsigned("one", json!({"alg": "none"}), plain.clone())),
+        ),
+        (
+            "algorithm None",
+            401,
+            "token_algorithm",
+            format!("{}.", unsigned("one", json!({"alg": "None"}), plain.clone())),
+        ),
+        ("an empty signature", 401, "token_signature", format!("{signed}.")),
+        ("a shortened signature", 401, "token_signature", format!("{signed}.{}", &signature[..signature.len() - 4])),
+        ("the signature of another token", 401, "token_signature", format!("{head}.{other_claims}.{signature}")),
+        ("two parts", 400, "credential_malformed", signed.to_owned()),
+        ("four parts", 400, "credential_malformed", format!("{good}.{signature}")),
+        ("no base64", 400, "credential_malformed", format!("e%vil.{claims}.{signature}")),
+        ("base64 with padding", 401, "token_signature", format!("{good}=")),
+        ("no JSON", 400, "credential_malformed", format!("ZXZpbA.{claims}.{signature}")),
+        ("too long", 401, "token_too_long", token(plain.clone(), json!({"evil": "x".repeat(9000)}))),
     ];
-    for (why, status, token) in &cases {
-        is_rejected(&read(&gateway, token), *status, why);
+    for (why, status, reason, token) in &cases {
+        let response = read(&gateway, token);
+        is_rejected(&response, *status, why);
+        let id = response.header("X-Request-Id").unwrap();
+        let line = gateway.wait_for_log(|line| line.contains(r#""message":"request""#) && line.contains(id));
+        assert!(line.contains(&format!(r#""reason":"{reason}""#)), "{why}: expected {reason}: {line}");
     }
+    let reasons: BTreeSet<&str> = cases.iter().map(|(_, _, reason, _)| *reason).collect();
+    let names = Rejection::names().iter().filter(|name| name.starts_with("token_"));
+    assert_eq!(names.filter(|name| !reasons.contains(**name)).collect::<Vec<_>>(), [&""; 0], "reasons without a case");
     assert_eq!(world.provider.received().len(), 0, "the provider saw none of them");
     assert_eq!(read(&gateway, &good).status, 200, "and the good one is good");
+}
+
+/// A configured value that fits no token of the issuer is named; a token that fits no configured value is not.
+#[test]
+fn first_rejected_token_names_the_option_that_may_be_wrong() {
+    const MESSAGE: &str = "first token of the issuer rejected; the option may be wrong";
+    let key = Signer::new("one");
+    let world = World::new(&[&key]);
+    for (claims, reason, option, expected) in [
+        (json!({"iss": "http://127.0.0.1"}), "token_issuer", "issuer", ISSUER),
+        (json!({"aud": "https://evil.example/"}), "token_audience", "audience", AUDIENCE),
+    ] {
+        let gateway = world.gateway("");
+        is_rejected(&read(&gateway, &key.token(json!({}), json!({"exp": 0}))), 401, "not because of an option");
+        is_rejected(&read(&gateway, &Signer::new("one").token(json!({}), claims.clone())), 401, "not the issuer's");
+        for _ in 0..2 {
+            is_rejected(&read(&gateway, &key.token(json!({}), claims.clone())), 401, reason);
+        }
+        let line: Value = serde_json::from_str(&gateway.wait_for_log(|line| line.contains(MESSAGE))).unwrap();
+        let option = format!("upstreams.auth0.auth.{option}");
+        assert_eq!(
+            json!([line["level"], line["upstream"], line["reason"], line["option"], line["expected"]]),
+            json!(["WARN", "auth0", reason, option, expected])
+        );
+        assert_eq!(gateway.log().iter().filter(|line| line.contains(MESSAGE)).count(), 1);
+    }
+    let gateway = world.gateway("");
+    assert_eq!(read(&gateway, &key.good()).status, 200);
+    let response = read(&gateway, &key.token(json!({}), json!({"iss": "http://127.0.0.1"})));
+    let id = response.header("X-Request-Id").unwrap();
+    gateway.wait_for_log(|line| line.contains(r#""message":"request""#) && line.contains(id));
+    assert!(!gateway.log().iter().any(|line| line.contains(MESSAGE)), "another token was accepted before");
 }
 
 #[test]

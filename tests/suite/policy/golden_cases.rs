@@ -385,7 +385,7 @@ fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result
     match &upstream.check {
         CallerCheck::Token { expected, .. } => match verify(upstream.dialect.token(headers)?, keys, expected, now()) {
             Ok(verified) => Ok(Credential::Verified(Arc::new(verified))),
-            Err(VerificationError::UnknownKey) => Err(Rejection::TokenSignature),
+            Err(VerificationError::UnknownKey) => Err(Rejection::TokenKey),
             Err(VerificationError::Rejected(rejection)) => Err(rejection),
         },
         CallerCheck::Forward | CallerCheck::None => Ok(match headers.get(AUTHORIZATION) {

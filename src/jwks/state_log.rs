@@ -1,0 +1,87 @@
+//! The lines of the log about an issuer: each is logged when a state changes, and not repeated while it lasts.
+
+use super::{Issuer, IssuerMismatch};
+use crate::model::{Rejection, truncated};
+use crate::token::{KeySet, UnusedKey, describe_unused};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The maximum length of a list of accepted values, in bytes.
+const MAX_LIST: usize = 500;
+
+impl Issuer {
+    /// Logs a token that the issuer signed and that is not accepted, if it is the first one and none was accepted
+    /// before: then the option is probably wrong, and not the token. Other rejections do not say that: anybody can
+    /// cause them.
+    pub(super) fn record_rejection(&self, rejection: &Rejection) {
+        let (option, accepted) = match rejection {
+            Rejection::TokenIssuer => ("issuer", &self.expected.issuers),
+            Rejection::TokenAudience(_) => ("audience", &self.expected.audiences),
+            _ => return,
+        };
+        if self.knows_token.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (reason, expected) = (rejection.name(), truncated(accepted.join(" "), MAX_LIST));
+        let option = format!("upstreams.{}.auth.{option}", self.name);
+        tracing::warn!(
+            upstream = self.name,
+            reason,
+            option,
+            expected,
+            "first token of the issuer rejected; the option may be wrong"
+        );
+    }
+
+    /// Records whether the discovery document names another issuer, and logs a change.
+    pub(super) fn record_mismatch(&self, found: Option<IssuerMismatch>) {
+        let last = self.mismatch.swap(found.clone().map(Arc::new));
+        if last.as_deref() == found.as_ref() {
+            return;
+        }
+        match found {
+            Some(IssuerMismatch { configured, discovered, hint }) => tracing::error!(
+                upstream = self.name,
+                configured,
+                discovered,
+                hint,
+                "the issuer's discovery document names another issuer"
+            ),
+            None => tracing::info!(upstream = self.name, "the issuer's discovery document names the configured issuer"),
+        }
+    }
+
+    /// Logs new keys and those that are unusable: tokens signed with the latter are rejected.
+    pub(super) fn log_keys(&self, keys: &KeySet) {
+        tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys updated");
+        let named = |may_sign: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.may_sign == may_sign);
+        if named(true).next().is_some() {
+            let unused_keys = describe_unused(named(true));
+            tracing::warn!(
+                upstream = self.name,
+                left_out = unused_keys,
+                "issuer keys not usable; tokens signed with them are rejected"
+            );
+        }
+        if named(false).next().is_some() {
+            let unused_keys = describe_unused(named(false));
+            tracing::info!(upstream = self.name, left_out = unused_keys, "issuer keys for other uses ignored");
+        }
+    }
+
+    /// Records the result of a fetch, and logs a change.
+    pub(super) fn record_result(&self, failure: Option<&str>) {
+        let failing = failure.is_some();
+        if self.failing.swap(failing, Ordering::Relaxed) == failing {
+            return;
+        }
+        let known = self.keys.load().is_some();
+        match failure {
+            Some(reason) if known => {
+                tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys; still using the previous keys");
+            }
+            Some(reason) => tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys"),
+            None => tracing::info!(upstream = self.name, "issuer keys can be fetched again"),
+        }
+    }
+}

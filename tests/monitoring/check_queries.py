@@ -175,7 +175,7 @@ class Checker:
         if operator in SET_OPERATORS or operator in COMPARISONS:
             return left
         if modifier.card == promql.VectorMatchCardinality.ManyToOne:
-            return None if left is None else left | set(modifier.group_labels.labels if modifier.group_labels else ())
+            return None if left is None else left | set(modifier.group_labels or ())
         if modifier.card == promql.VectorMatchCardinality.OneToMany:
             return right
         return frozenset(matching.labels) if matching.type == promql.LabelModifierType.Include else left

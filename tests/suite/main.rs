@@ -103,6 +103,7 @@ mod lifecycle {
 /// Log, metrics and traces, and the rules for Prometheus.
 mod observability {
     mod alert_rules;
+    mod dashboard;
     mod exchanges;
     mod log;
     mod metrics;

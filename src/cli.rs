@@ -9,6 +9,7 @@ mod random;
 mod ready;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod signals;
 mod texts;
 mod tokio_runtime;
 
@@ -20,6 +21,7 @@ use command_error::{CommandError, other};
 use lifecycle::Started;
 use output::print_to;
 use random::random;
+use signals::CaughtSignals;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,7 +48,8 @@ enum Command {
     /// `shutdown.drain_delay`, and the process exits when no request is in flight, after `shutdown.grace` at the
     /// latest. A second signal stops it immediately. SIGHUP reloads the configuration; with `reload.watch` a change of
     /// its files does too. An invalid configuration is rejected, and the previous one stays in use. SIGQUIT hands the
-    /// listeners over to a process that was started with `--upgrade`.
+    /// listeners over to a process that was started with `--upgrade`. SIGUSR1 and SIGUSR2 do nothing but a line in the
+    /// log: there is no log file to reopen.
     Run(RunArgs),
     /// Check a configuration
     ///
@@ -168,13 +171,15 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
 }
 
 fn run(args: &RunArgs) -> Result<(), CommandError> {
+    signals::catch_early()?;
     descriptors::raise_limit();
     let source = Source::new(&args.file.config, random()?);
     let (fingerprints, loaded) = read(&source)?;
     let log_writer = LogWriter::new(io::stdout()).map_err(other)?;
     let started = on_runtime(loaded.config.threads, async {
+        let caught = CaughtSignals::new().map_err(other)?;
         let inherited = if args.upgrade { Some(lifecycle::inherited(&loaded.config.shutdown).await?) } else { None };
-        let mut gateway = Started::new(&loaded, log_writer.clone(), inherited).await?;
+        let mut gateway = Started::new(&loaded, log_writer.clone(), caught, inherited).await?;
         let admin = gateway.admin.as_ref().map_or("off".to_owned(), |(_, address)| address.to_string());
         tracing::info!(listen = %gateway.listen, admin, hash = loaded.hash, "serving");
         gateway.reload(source, loaded.config, fingerprints);

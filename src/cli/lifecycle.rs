@@ -2,6 +2,7 @@
 
 use super::command_error::{CommandError, other};
 use super::log;
+use super::signals::CaughtSignals;
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, Clients, Config, Listener, Shutdown, Store};
 use crate::descriptors;
@@ -47,7 +48,7 @@ pub(super) struct Started {
     signals: Signals,
 }
 
-/// The signals that are handled. SIGHUP is always caught: unhandled it would end the process.
+/// The signals that are handled.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -56,12 +57,12 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Signals> {
+    fn new(hangup: Signal) -> io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
-            hangup: Some(signal(SignalKind::hangup())?),
+            hangup: Some(hangup),
         })
     }
 }
@@ -88,14 +89,15 @@ impl Started {
     pub async fn new(
         loaded: &LoadedConfig,
         log_writer: LogWriter,
+        caught: CaughtSignals,
         mut inherited: Option<Inherited>,
     ) -> Result<Started, CommandError> {
         let config = &loaded.config;
-        let signals = Signals::new().map_err(other)?;
         let listeners = config.listeners.iter().map(|listener| bound(listener, &mut inherited));
         let listeners = listeners.collect::<Result<Vec<_>, CommandError>>()?;
         let admin = config.admin.map(|address| bind_admin(address, &mut inherited)).transpose()?;
         let level = log::start(config, &log_writer);
+        let signals = Signals::new(caught.log_ignored()).map_err(other)?;
         warn_about_proxy_variables();
         let has_memory_store = matches!(config.store, Store::Memory(_));
         let running = Arc::new(CurrentRuntime::new(config, &loaded.hash, log_writer).map_err(other)?);

@@ -4,6 +4,7 @@ use super::command_error::{CommandError, other};
 use super::lifecycle::Started;
 use super::output::print_to;
 use super::random::random;
+use super::signals::CaughtSignals;
 use super::tokio_runtime::on_runtime;
 use crate::config::Environment;
 use crate::log_writer::LogWriter;
@@ -79,7 +80,7 @@ pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
         };
         let text = providers.configuration(args.listen, args.admin, args.store.as_deref());
         let loaded = LoadedConfig::of("sandbox", &text, &EphemeralSecrets::new()?, random()?)?;
-        let gateway = Started::new(&loaded, log_writer.clone(), None).await?;
+        let gateway = Started::new(&loaded, log_writer.clone(), CaughtSignals::new().map_err(other)?, None).await?;
         gateway.ready().await;
         let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
         let listen = gateway.listen.parse().unwrap_or(args.listen);

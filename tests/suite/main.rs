@@ -97,6 +97,7 @@ mod dialects {
 mod lifecycle {
     mod readiness;
     mod restarts;
+    mod signals;
     mod start_and_stop;
 }
 

@@ -38,7 +38,7 @@ pub use http::{Connection, Request, Response, address, raw, unused_address};
 pub use http2_client::Http2Client;
 pub use path_readers::{decoded, path_readers};
 pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, write_config};
-pub use prometheus::{check_queries, prometheus_installed, promtool};
+pub use prometheus::{alerts, check_queries, prometheus_installed, promtool};
 pub use provider::{Scripted, Tenant, json_response};
 pub use random::{Random, proptest_cases, seed};
 pub use redis::{RedisCluster, RedisServer, Sentinels, redis_installed};

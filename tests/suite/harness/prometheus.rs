@@ -3,6 +3,7 @@
 use super::{Finished, project, skipped};
 use serde_json::{Map, Value, json};
 use sessiongate::metrics::{LabelValues, METRICS, Metric};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +38,17 @@ pub fn promtool(arguments: &[&str]) -> Finished {
     let mut command = Command::new(tool("prometheus/promtool"));
     command.args(arguments).current_dir(project());
     run(command)
+}
+
+/// The alerts of deploy/prometheus/rules.yaml, each with its severities.
+pub fn alerts() -> BTreeMap<String, BTreeSet<String>> {
+    let rules = fs::read_to_string(project().join("deploy/prometheus/rules.yaml")).unwrap();
+    let mut alerts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for rule in rules.split("- alert: ").skip(1) {
+        let severity = rule.split("severity: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        alerts.entry(rule.lines().next().unwrap().to_owned()).or_default().insert(severity.to_owned());
+    }
+    alerts
 }
 
 /// The table of metrics, as tests/monitoring/check_queries.py reads it.

@@ -1,10 +1,55 @@
 //! The rules for Prometheus (deploy/prometheus/rules.yaml): every alert fires, and only when it should.
 
-use crate::harness::{check_queries, prometheus_installed, promtool};
+use crate::harness::{alerts, check_queries, project, prometheus_installed, promtool};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fs;
 
 const RULES: &str = "deploy/prometheus/rules.yaml";
+
+/// The files of tests for promtool, relative to the project.
+fn cases() -> Vec<String> {
+    let folder = "tests/monitoring/rules";
+    let files = fs::read_dir(project().join(folder)).unwrap();
+    files.map(|file| format!("{folder}/{}", file.unwrap().file_name().display())).collect()
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_only_then() {
+    if prometheus_installed() {
+        let files = cases();
+        let arguments: Vec<&str> = ["test", "rules"].into_iter().chain(files.iter().map(String::as_str)).collect();
+        let tested = promtool(&arguments);
+        assert_eq!(tested.code, Some(0), "{}\n{}", tested.stdout, tested.stderr);
+    }
+}
+
+#[test]
+fn every_alert_has_cases_that_fire_and_that_do_not() {
+    let (mut firing, mut silent, mut quiet) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for file in cases() {
+        let text = fs::read_to_string(project().join(&file)).unwrap();
+        for case in text.split("alertname: ").skip(1) {
+            let name: String = case.chars().take_while(|c| c.is_alphanumeric()).collect();
+            let fires = !case[name.len()..].trim_start_matches([',', '\n', ' ']).starts_with("exp_alerts: []");
+            if fires {
+                firing.insert(name.clone())
+            } else {
+                silent.insert(name.clone())
+            };
+            if file.ends_with("/quiet.yaml") {
+                quiet.push(name);
+            }
+        }
+    }
+    let alerts: BTreeSet<String> = alerts().into_keys().collect();
+    assert!(alerts.len() > 20, "{alerts:?}");
+    assert_eq!(firing, alerts, "alerts that fire in tests/monitoring/rules");
+    assert_eq!(silent, alerts, "alerts that do not");
+    let times = |alert: &&String| quiet.iter().filter(|name| name == alert).count() != 3;
+    let missing: Vec<&String> = alerts.iter().filter(times).collect();
+    assert!(missing.is_empty(), "not in each of the three tests of quiet.yaml: {missing:?}");
+}
 
 #[test]
 fn the_rules_are_valid() {

@@ -13,6 +13,7 @@ mod architecture;
 mod dependencies;
 mod docs;
 mod reference;
+mod runbooks;
 
 /// What the tests share.
 mod harness;

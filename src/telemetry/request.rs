@@ -52,9 +52,12 @@ pub enum StatusClass {
     /// 300 to 399.
     #[strum(serialize = "3xx")]
     Redirection,
-    /// 400 to 499.
+    /// 400 to 499, except 429.
     #[strum(serialize = "4xx")]
     ClientError,
+    /// 429: a limit of the provider or of the gateway was reached.
+    #[strum(serialize = "429")]
+    TooManyRequests,
     /// 500 to 599.
     #[strum(serialize = "5xx")]
     ServerError,
@@ -67,6 +70,7 @@ impl StatusClass {
             100..=199 => StatusClass::Informational,
             200..=299 => StatusClass::Successful,
             300..=399 => StatusClass::Redirection,
+            429 => StatusClass::TooManyRequests,
             400..=499 => StatusClass::ClientError,
             500..=599 => StatusClass::ServerError,
             _ => StatusClass::None,

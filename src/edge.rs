@@ -34,4 +34,4 @@ pub(crate) use memory_share::{BodyBytes, MemoryShare, OutOfMemory, RequestDecisi
 pub(crate) use server::{NO_KEEPALIVE_TIMEOUT, Server, ServerOptions, ShutdownStage};
 pub(crate) use strict_http1::StrictHttp1Stream;
 pub use tls::TlsError;
-pub(crate) use tls::server_config;
+pub(crate) use tls::{certificate_expiry, server_config};

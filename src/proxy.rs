@@ -35,7 +35,8 @@ use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
 use crate::edge::{
-    BoundListener, Connections, ListenerInfo, Server, ServerOptions, ShutdownStage, TlsError, server_config,
+    BoundListener, Connections, ListenerInfo, Server, ServerOptions, ShutdownStage, TlsError, certificate_expiry,
+    server_config,
 };
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
@@ -90,6 +91,8 @@ impl Serving {
         };
         let listener_infos =
             listeners.iter().map(|(listener, _)| listener_info(listener)).collect::<Result<Vec<_>, TlsError>>()?;
+        running.metrics.set_connections_limit(clients.limits.connections);
+        listeners.iter().for_each(|(listener, _)| report_certificate(&running, listener));
         let listeners: Vec<Arc<BoundListener>> = listeners.into_iter().map(|(_, bound)| Arc::new(bound)).collect();
         for (bound, door) in listeners.iter().zip(&listener_infos) {
             tokio::spawn(connections.clone().accept(bound.clone(), door.clone()));
@@ -102,14 +105,17 @@ impl Serving {
     pub fn renew(&self, listeners: &[Listener], clients: &Clients) -> Result<(), TlsError> {
         let named = |door: &Arc<ListenerInfo>| listeners.iter().find(|listener| *listener.name == *door.name);
         let pairs = self.listener_infos.iter().filter_map(|door| Some((door, named(door)?)));
-        let renewed =
-            pairs.map(|(door, listener)| Ok((door, tls_of(listener)?))).collect::<Result<Vec<_>, TlsError>>()?;
-        for (door, tls) in renewed {
+        let renewed = pairs
+            .map(|(door, listener)| Ok((door, listener, tls_of(listener)?)))
+            .collect::<Result<Vec<_>, TlsError>>()?;
+        for (door, listener, tls) in renewed {
             // An open listener does not switch between TLS and plaintext.
             if tls.is_some() == door.tls.load().is_some() {
                 door.tls.store(tls);
+                report_certificate(&self.running, listener);
             }
         }
+        self.running.metrics.set_connections_limit(clients.limits.connections);
         self.connections.set_options(ServerOptions::new(clients));
         self.running.memory().set_limit(clients.limits.memory);
         Ok(())
@@ -142,6 +148,12 @@ impl Serving {
             }
         }
     }
+}
+
+/// Sets the metric of a listener's certificates.
+fn report_certificate(running: &CurrentRuntime, listener: &Listener) {
+    let expiry = listener.tls.as_ref().and_then(|tls| certificate_expiry(&tls.certificates));
+    running.metrics.set_certificate_expiry(&listener.name, expiry);
 }
 
 /// The TLS configuration of a listener; `None` for plaintext.

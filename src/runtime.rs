@@ -16,10 +16,10 @@ pub use readiness::Readiness;
 use crate::cache::Sessions;
 use crate::client::{Files, Resolver};
 use crate::config::Config;
-use crate::gateway::{Gateway, Upstream};
+use crate::gateway::{CallerCheck, Gateway, Upstream};
 use crate::jwks::{Issuer, IssuerContext};
 use crate::log_writer::LogWriter;
-use crate::metrics::{IssuerReading, Meters, MetricsSnapshot};
+use crate::metrics::{IssuerReading, Meters, MetricsSnapshot, QuotaReading, SlotReading};
 use crate::provider::Provider;
 use crate::serve::Service;
 use crate::telemetry::Label;
@@ -134,24 +134,36 @@ impl Runtime {
         let fill = self.sessions().store().usage();
         let issuers = self.each().filter_map(|(upstream, backend)| {
             let health = backend.issuer()?.health();
+            let CallerCheck::Token { keys, .. } = &upstream.check else {
+                return None;
+            };
             let reading = IssuerReading {
                 keys: health.keys,
                 fetched: health.fetched,
                 failed: health.failed,
                 age: health.age,
+                refresh: keys.refresh,
+                max_stale: keys.max_stale,
                 verified: health.verified,
                 cached: health.cached,
             };
             Some((upstream.name.clone(), reading))
         });
+        let slots = self.each().map(|(upstream, backend)| {
+            let (in_flight, waited) = backend.slots().usage().read();
+            let limit = backend.slots().limits().in_flight;
+            (upstream.name.clone(), SlotReading { in_flight, limit, waited })
+        });
+        let quotas = self.each().filter_map(|(upstream, backend)| {
+            let (quota, age) = backend.provider().quota()?;
+            Some((upstream.name.clone(), QuotaReading { quota, age }))
+        });
         MetricsSnapshot {
             cache: (fill.bytes, fill.sessions, fill.evictions),
             cache_events: self.sessions().counters().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
-            slots: self
-                .each()
-                .map(|(upstream, backend)| (upstream.name.clone(), backend.slots().usage().read()))
-                .collect(),
+            slots: slots.collect(),
+            quotas: quotas.collect(),
             memory: self.process.memory.read(),
             log_lines_dropped: self.log_writer.dropped(),
         }

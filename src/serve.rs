@@ -6,6 +6,7 @@
 pub mod clock;
 mod directives;
 mod lockouts;
+mod observed_exchange;
 mod read;
 mod respond;
 mod service;
@@ -14,4 +15,5 @@ mod tests;
 mod write;
 
 pub use lockouts::Lockouts;
+pub use observed_exchange::ObservedExchange;
 pub use service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service, UpstreamHandles};

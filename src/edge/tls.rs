@@ -58,6 +58,15 @@ pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Res
     begun.into_stream(config).await
 }
 
+/// When the first of these certificates expires, in seconds since the epoch: `notAfter` of the leaves.
+pub(crate) fn certificate_expiry(certificates: &[Arc<CertifiedKey>]) -> Option<i64> {
+    let not_after = |one: &Arc<CertifiedKey>| {
+        let (_, parsed) = x509_parser::parse_x509_certificate(one.end_entity_cert().ok()?).ok()?;
+        Some(parsed.validity().not_after.timestamp())
+    };
+    certificates.iter().filter_map(not_after).min()
+}
+
 /// The TLS configuration of a listener.
 pub(crate) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -298,6 +298,11 @@ impl Read {
         &self.tenant
     }
 
+    /// The operation.
+    pub fn operation(&self) -> Operation {
+        self.route.operation
+    }
+
     /// The keyed hash that identifies the caller among those who share a cached response.
     pub fn caller(&self) -> CallerDigest {
         self.caller

@@ -52,11 +52,20 @@ pub(super) static FETCH_STATUS: MetricLabel = MetricLabel {
 fn fetch_statuses() -> Vec<LabelValue> {
     let mut values = label_values::<StatusClass>();
     for value in values.iter_mut().filter(|value| value.name == StatusClass::None.name()) {
-        value.meaning = "Outside 100 to 599.";
+        value.meaning = "The client left before the provider responded; or a status outside 100 to 599.";
     }
     values.push(LabelValue { name: FETCH_FAILED, meaning: "The provider did not respond.", detail: "" });
     values
 }
+
+pub(super) static UPSTREAM_OUTCOME: MetricLabel = MetricLabel {
+    name: "outcome",
+    meaning: "Class of the status of the provider's response.",
+    values: Closed(fetch_statuses),
+};
+
+pub(super) static LISTENER: MetricLabel =
+    MetricLabel { name: "listener", meaning: "Name of the listener in the configuration.", values: Open };
 
 pub(super) static RULE: MetricLabel =
     MetricLabel { name: "rule", meaning: "The violated rule of the policy.", values: Closed(label_values::<Rule>) };

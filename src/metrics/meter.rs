@@ -18,11 +18,21 @@ pub(super) struct Series {
     pub status: StatusClass,
 }
 
+/// The labels of a series of requests to the provider, besides the upstream.
+#[derive(Clone, Copy, Enum)]
+pub(super) struct ExchangeSeries {
+    pub operation: Operation,
+    pub status: StatusClass,
+    pub failed: bool,
+}
+
 /// The metrics of one upstream.
 pub(super) struct Meter {
     pub name: String,
     /// The request series in use, created on first use.
     pub series: Box<EnumMap<Series, OnceLock<(IntCounter, Histogram)>>>,
+    /// The same for requests to the provider: the time, and the count of fetches.
+    pub exchanges: Box<EnumMap<ExchangeSeries, OnceLock<(Histogram, IntCounter)>>>,
     /// Connections used by pass-through requests: new and reused.
     pub connections: Option<[IntCounter; 2]>,
 }
@@ -33,6 +43,7 @@ impl Meter {
         Meter {
             name: name.to_owned(),
             series: Box::default(),
+            exchanges: Box::default(),
             connections: (name != NO_UPSTREAM).then(|| [Reused::False, Reused::True].map(connections)),
         }
     }

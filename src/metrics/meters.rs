@@ -3,9 +3,10 @@
 
 use super::counted::Counted;
 use super::labels::FETCH_FAILED;
-use super::meter::{Meter, NO_UPSTREAM, Series};
+use super::meter::{ExchangeSeries, Meter, NO_UPSTREAM, Series};
 use super::process_metrics::Metrics;
-use crate::gateway::Outcome;
+use crate::gateway::{Outcome, UpstreamExchange, UpstreamResult};
+use crate::model::Operation;
 use crate::telemetry::{Label, Purged, StatusClass};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -76,11 +77,21 @@ impl Meters {
         }
     }
 
-    /// Counts a governed request, or a pass-through request that invalidates, that was sent to the provider; `None` if
-    /// it got no response.
-    pub fn fetch(&self, upstream: usize, status: Option<u16>) {
-        let class = status.map_or(FETCH_FAILED, |status| StatusClass::of(status).name());
-        self.fetches.with_label_values(&[self.meter(Some(upstream)).name.as_str(), class]).inc();
+    /// Counts a request that was sent to the provider. `is_fetch` unless the gateway only streamed its response.
+    pub fn exchange(&self, upstream: usize, operation: Operation, exchange: &UpstreamExchange, is_fetch: bool) {
+        let meter = self.meter(Some(upstream));
+        let failed = exchange.result == UpstreamResult::Failed;
+        let status = exchange.result.status().map_or(StatusClass::None, |status| StatusClass::of(status.as_u16()));
+        let find = || {
+            let (name, outcome) = (meter.name.as_str(), if failed { FETCH_FAILED } else { status.name() });
+            let durations = self.upstream_durations.with_label_values(&[name, operation.name(), outcome]);
+            (durations, self.fetches.with_label_values(&[name, outcome]))
+        };
+        let (durations, fetches) = meter.exchanges[ExchangeSeries { operation, status, failed }].get_or_init(find);
+        durations.observe(exchange.duration.as_secs_f64());
+        if is_fetch {
+            fetches.inc();
+        }
     }
 
     /// Counts a purge by an operator: of a session, or of all sessions of an upstream.

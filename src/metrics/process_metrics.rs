@@ -3,7 +3,8 @@
 use super::counted::Counted;
 use super::load::ConfigMetrics;
 use super::meter::Meter;
-use super::registrar::Registrar;
+use super::process_collector::ProcessMetrics;
+use super::registrar::{Registrar, to_i64};
 use super::request_metrics::RequestMetrics;
 use super::snapshot::MetricsSnapshot;
 use super::snapshot_metrics::SnapshotMetrics;
@@ -12,7 +13,7 @@ use super::table;
 use crate::config::RestartRequired;
 use crate::telemetry::{DisconnectReason, Label, ReloadResult};
 use parking_lot::Mutex;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,10 +26,13 @@ pub struct Metrics {
     snapshot: SnapshotMetrics,
     pub(super) requests: RequestMetrics,
     connections: IntGauge,
+    connections_limit: IntGauge,
     connections_accepted: IntCounter,
+    certificate_expiry: IntGaugeVec,
     disconnects: IntCounterVec,
     /// Requests in flight.
     pub in_flight: IntGauge,
+    pub(super) upstream_durations: HistogramVec,
     pub(super) fetches: IntCounterVec,
     pub(super) upstream_connections: IntCounterVec,
     pub(super) purges: IntCounterVec,
@@ -51,9 +55,12 @@ impl Metrics {
             snapshot: SnapshotMetrics::new(&registrar)?,
             requests: RequestMetrics::new(&registrar)?,
             connections: registrar.add(&table::OPEN_CONNECTIONS)?,
+            connections_limit: registrar.add(&table::CONNECTIONS_LIMIT)?,
             connections_accepted: registrar.add(&table::CONNECTIONS)?,
+            certificate_expiry: registrar.add(&table::CERTIFICATE_EXPIRY)?,
             disconnects: registrar.add(&table::DISCONNECTS)?,
             in_flight: registrar.add(&table::REQUESTS_IN_FLIGHT)?,
+            upstream_durations: registrar.add(&table::UPSTREAM_DURATION)?,
             fetches: registrar.add(&table::UPSTREAM_FETCHES)?,
             upstream_connections: registrar.add(&table::UPSTREAM_CONNECTIONS)?,
             purges: registrar.add(&table::CACHE_PURGES)?,
@@ -61,7 +68,7 @@ impl Metrics {
         };
         let build_info: IntGaugeVec = registrar.add(&table::BUILD_INFO)?;
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        registry.register(Box::new(ProcessMetrics::new()))?;
         Ok(metrics)
     }
 
@@ -74,6 +81,20 @@ impl Metrics {
     pub fn connection(&self) -> Counted {
         self.connections_accepted.inc();
         Counted::new(&self.connections)
+    }
+
+    /// Sets how many client connections may be open.
+    pub fn set_connections_limit(&self, limit: usize) {
+        self.connections_limit.set(to_i64(limit as u64));
+    }
+
+    /// Sets when the certificate of a listener expires, in seconds since the epoch; `None` if it has no TLS.
+    pub fn set_certificate_expiry(&self, listener: &str, expiry: Option<i64>) {
+        match expiry {
+            Some(expiry) => self.certificate_expiry.with_label_values(&[listener]).set(expiry),
+            // An error means that there is none.
+            None => drop(self.certificate_expiry.remove_label_values(&[listener])),
+        }
     }
 
     /// Open client connections.

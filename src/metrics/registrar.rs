@@ -2,7 +2,9 @@
 
 use super::declaration::{Metric, MetricKind};
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// What a metric counts with. Without labels it is a single series, otherwise a vector of them.
 pub(super) trait Instrument: Collector + Clone + Sized + 'static {
@@ -31,6 +33,12 @@ impl Instrument for IntGauge {
 impl Instrument for IntGaugeVec {
     fn declared(metric: &Metric) -> Result<IntGaugeVec, prometheus::Error> {
         IntGaugeVec::new(options(metric, MetricKind::Gauge)?, &metric.label_names())
+    }
+}
+
+impl Instrument for GaugeVec {
+    fn declared(metric: &Metric) -> Result<GaugeVec, prometheus::Error> {
+        GaugeVec::new(options(metric, MetricKind::Gauge)?, &metric.label_names())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The values that are read when metrics are requested.
 
 use crate::memory::MemoryReading;
+use crate::model::Quota;
+use std::time::Duration;
 
 /// The values that are read when metrics are requested.
 #[derive(Debug, Clone, Default)]
@@ -9,14 +11,36 @@ pub struct MetricsSnapshot {
     pub cache: (usize, usize, u64),
     /// Cache events since the start, by name.
     pub cache_events: Vec<(&'static str, u64)>,
-    /// By upstream name: requests in flight at the provider, and how many had to wait since the start.
-    pub slots: Vec<(String, (usize, u64))>,
+    /// By upstream name.
+    pub slots: Vec<(String, SlotReading)>,
+    /// By upstream name, if its provider has reported a limit.
+    pub quotas: Vec<(String, QuotaReading)>,
     /// By upstream name.
     pub issuers: Vec<(String, IssuerReading)>,
     /// The memory budget.
     pub memory: MemoryReading,
     /// Log lines dropped since the start.
     pub log_lines_dropped: u64,
+}
+
+/// The requests in flight at a provider.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SlotReading {
+    /// How many there are.
+    pub in_flight: usize,
+    /// How many there may be.
+    pub limit: usize,
+    /// How many had to wait since the start.
+    pub waited: u64,
+}
+
+/// A provider's limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuotaReading {
+    /// What the provider last reported.
+    pub quota: Quota,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// The values of an issuer.
@@ -30,6 +54,10 @@ pub struct IssuerReading {
     pub failed: u64,
     /// Seconds since the last successful fetch.
     pub age: Option<u64>,
+    /// The interval between fetches.
+    pub refresh: Duration,
+    /// The age at which keys become invalid.
+    pub max_stale: Duration,
     /// Tokens verified by signature.
     pub verified: u64,
     /// Tokens found in the cache.

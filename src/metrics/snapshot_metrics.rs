@@ -1,25 +1,21 @@
 //! Metrics whose values are read from the components when metrics are scraped.
 
 use super::registrar::{Registrar, raise_to, to_i64};
-use super::snapshot::MetricsSnapshot;
+use super::snapshot::{IssuerReading, MetricsSnapshot, QuotaReading, SlotReading};
 use super::table;
 use crate::memory::MemoryReading;
 use crate::telemetry::{KeyFetch, Label, TokenCheck};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Metrics that a scrape updates from a [`MetricsSnapshot`].
 pub(super) struct SnapshotMetrics {
     memory: MemoryMetrics,
-    upstream_in_flight: IntGaugeVec,
-    upstream_waits: IntCounterVec,
+    upstreams: UpstreamMetrics,
     cache_bytes: IntGauge,
     cache_sessions: IntGauge,
     cache_evictions: IntCounter,
     cache_events: IntCounterVec,
-    jwks_keys: IntGaugeVec,
-    jwks_fetches: IntCounterVec,
-    jwks_age: IntGaugeVec,
-    token_checks: IntCounterVec,
+    issuers: IssuerMetrics,
     log_lines_dropped: IntCounter,
 }
 
@@ -27,16 +23,12 @@ impl SnapshotMetrics {
     pub fn new(registrar: &Registrar) -> Result<SnapshotMetrics, prometheus::Error> {
         Ok(SnapshotMetrics {
             memory: MemoryMetrics::new(registrar)?,
-            upstream_in_flight: registrar.add(&table::UPSTREAM_IN_FLIGHT)?,
-            upstream_waits: registrar.add(&table::UPSTREAM_WAITS)?,
+            upstreams: UpstreamMetrics::new(registrar)?,
             cache_bytes: registrar.add(&table::CACHE_BYTES)?,
             cache_sessions: registrar.add(&table::CACHE_SESSIONS)?,
             cache_evictions: registrar.add(&table::CACHE_EVICTIONS)?,
             cache_events: registrar.add(&table::CACHE_EVENTS)?,
-            jwks_keys: registrar.add(&table::JWKS_KEYS)?,
-            jwks_fetches: registrar.add(&table::JWKS_FETCHES)?,
-            jwks_age: registrar.add(&table::JWKS_AGE)?,
-            token_checks: registrar.add(&table::TOKEN_CHECKS)?,
+            issuers: IssuerMetrics::new(registrar)?,
             log_lines_dropped: registrar.add(&table::LOG_LINES_DROPPED)?,
         })
     }
@@ -52,20 +44,90 @@ impl SnapshotMetrics {
         }
         raise_to(&self.log_lines_dropped, reading.log_lines_dropped);
         self.memory.update(&reading.memory);
-        // Removes upstreams that are no longer configured.
-        self.upstream_in_flight.reset();
-        for (name, (in_flight, waited)) in &reading.slots {
-            self.upstream_in_flight.with_label_values(&[name]).set(to_i64(*in_flight as u64));
-            raise_to(&self.upstream_waits.with_label_values(&[name]), *waited);
+        self.upstreams.update(&reading.slots, &reading.quotas);
+        self.issuers.update(&reading.issuers);
+    }
+}
+
+/// Metrics of providers. An update removes upstreams that are no longer configured from the gauges.
+struct UpstreamMetrics {
+    in_flight: IntGaugeVec,
+    limit: IntGaugeVec,
+    waits: IntCounterVec,
+    quota_limit: IntGaugeVec,
+    quota_remaining: IntGaugeVec,
+    quota_age: IntGaugeVec,
+}
+
+impl UpstreamMetrics {
+    fn new(registrar: &Registrar) -> Result<UpstreamMetrics, prometheus::Error> {
+        Ok(UpstreamMetrics {
+            in_flight: registrar.add(&table::UPSTREAM_IN_FLIGHT)?,
+            limit: registrar.add(&table::UPSTREAM_REQUESTS_LIMIT)?,
+            waits: registrar.add(&table::UPSTREAM_WAITS)?,
+            quota_limit: registrar.add(&table::UPSTREAM_QUOTA_LIMIT)?,
+            quota_remaining: registrar.add(&table::UPSTREAM_QUOTA_REMAINING)?,
+            quota_age: registrar.add(&table::UPSTREAM_QUOTA_AGE)?,
+        })
+    }
+
+    fn update(&self, slots: &[(String, SlotReading)], quotas: &[(String, QuotaReading)]) {
+        self.in_flight.reset();
+        self.limit.reset();
+        for (name, slots) in slots {
+            self.in_flight.with_label_values(&[name]).set(to_i64(slots.in_flight as u64));
+            self.limit.with_label_values(&[name]).set(to_i64(slots.limit as u64));
+            raise_to(&self.waits.with_label_values(&[name]), slots.waited);
         }
-        self.jwks_keys.reset();
-        self.jwks_age.reset();
-        for (name, issuer) in &reading.issuers {
+        self.quota_limit.reset();
+        self.quota_remaining.reset();
+        self.quota_age.reset();
+        for (name, QuotaReading { quota, age }) in quotas {
+            for (gauge, value) in [(&self.quota_limit, quota.limit), (&self.quota_remaining, quota.remaining)] {
+                if let Some(value) = value {
+                    gauge.with_label_values(&[name]).set(to_i64(value));
+                }
+            }
+            self.quota_age.with_label_values(&[name]).set(to_i64(age.as_secs()));
+        }
+    }
+}
+
+/// Metrics of issuers. An update removes those that are no longer configured from the gauges.
+struct IssuerMetrics {
+    keys: IntGaugeVec,
+    age: IntGaugeVec,
+    refresh: GaugeVec,
+    max_stale: GaugeVec,
+    fetches: IntCounterVec,
+    token_checks: IntCounterVec,
+}
+
+impl IssuerMetrics {
+    fn new(registrar: &Registrar) -> Result<IssuerMetrics, prometheus::Error> {
+        Ok(IssuerMetrics {
+            keys: registrar.add(&table::JWKS_KEYS)?,
+            age: registrar.add(&table::JWKS_AGE)?,
+            refresh: registrar.add(&table::JWKS_REFRESH_INTERVAL)?,
+            max_stale: registrar.add(&table::JWKS_MAX_STALE)?,
+            fetches: registrar.add(&table::JWKS_FETCHES)?,
+            token_checks: registrar.add(&table::TOKEN_CHECKS)?,
+        })
+    }
+
+    fn update(&self, issuers: &[(String, IssuerReading)]) {
+        self.keys.reset();
+        self.age.reset();
+        self.refresh.reset();
+        self.max_stale.reset();
+        for (name, issuer) in issuers {
             let name = name.as_str();
-            self.jwks_keys.with_label_values(&[name]).set(to_i64(issuer.keys as u64));
-            self.jwks_age.with_label_values(&[name]).set(issuer.age.map_or(-1, to_i64));
-            raise_to(&self.jwks_fetches.with_label_values(&[name, KeyFetch::Good.name()]), issuer.fetched);
-            raise_to(&self.jwks_fetches.with_label_values(&[name, KeyFetch::Failed.name()]), issuer.failed);
+            self.keys.with_label_values(&[name]).set(to_i64(issuer.keys as u64));
+            self.age.with_label_values(&[name]).set(issuer.age.map_or(-1, to_i64));
+            self.refresh.with_label_values(&[name]).set(issuer.refresh.as_secs_f64());
+            self.max_stale.with_label_values(&[name]).set(issuer.max_stale.as_secs_f64());
+            raise_to(&self.fetches.with_label_values(&[name, KeyFetch::Good.name()]), issuer.fetched);
+            raise_to(&self.fetches.with_label_values(&[name, KeyFetch::Failed.name()]), issuer.failed);
             raise_to(&self.token_checks.with_label_values(&[name, TokenCheck::Verified.name()]), issuer.verified);
             raise_to(&self.token_checks.with_label_values(&[name, TokenCheck::Cached.name()]), issuer.cached);
         }

@@ -3,14 +3,19 @@
 
 use super::declaration::{Metric, counter, gauge, histogram};
 use super::labels::{
-    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EVENT, FETCH_STATUS, HASH, KEY_FETCH, MEMORY_KIND, OPERATION,
-    OPTION, PURGED, REJECTION_REASON, RELOAD, REUSED, RULE, SHED, STATUS, STEP, STORE_FAILURE, TOKEN_CHECK, UPSTREAM,
-    VERSION,
+    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EVENT, FETCH_STATUS, HASH, KEY_FETCH, LISTENER, MEMORY_KIND,
+    OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD, REUSED, RULE, SHED, STATUS, STEP, STORE_FAILURE, TOKEN_CHECK,
+    UPSTREAM, UPSTREAM_OUTCOME, VERSION,
 };
 
 /// Buckets of request durations, in seconds: cached responses take microseconds, providers up to their timeout.
-const REQUEST_BUCKETS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
+const REQUEST_BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 15.0,
+    30.0,
+];
+
+/// Buckets of times at the provider, in seconds.
+const UPSTREAM_BUCKETS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
 
 /// Buckets of the store's response times, in seconds: a nearby server takes a tenth of a millisecond.
 const STORE_BUCKETS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
@@ -54,6 +59,17 @@ metrics! {
         "Requests that the gateway rejected, or that failed, by upstream and reason.",
     )
     .note("See [Reasons of rejections](#reasons-of-rejections).");
+    UPSTREAM_DURATION = histogram(
+        "sessiongate_upstream_duration_seconds",
+        &[&UPSTREAM, &OPERATION, &UPSTREAM_OUTCOME],
+        UPSTREAM_BUCKETS,
+        "Time at the provider, from sending to the end of the response head or to the failure, by upstream, operation \
+         and outcome.",
+    )
+    .note(
+        "Governed and pass-through requests. Includes a new connection and all attempts, but no wait for a slot. \
+         Cache hits are not counted.",
+    );
     UPSTREAM_FETCHES = counter(
         "sessiongate_upstream_fetches_total",
         &[&UPSTREAM, &FETCH_STATUS],
@@ -77,7 +93,37 @@ metrics! {
         "Requests that waited for a slot at the provider.",
     )
     .note("Those that were rejected count as `upstream_busy` and `source_busy` in `sessiongate_rejections_total`.");
+    UPSTREAM_REQUESTS_LIMIT = gauge(
+        "sessiongate_upstream_requests_limit",
+        &[&UPSTREAM],
+        "How many requests may be in flight at the provider.",
+    );
+    UPSTREAM_QUOTA_LIMIT = gauge(
+        "sessiongate_upstream_quota_limit",
+        &[&UPSTREAM],
+        "Request limit of the provider, as last reported.",
+    )
+    .note("No series until the provider has reported one. See [Quota](#quota).");
+    UPSTREAM_QUOTA_REMAINING = gauge(
+        "sessiongate_upstream_quota_remaining",
+        &[&UPSTREAM],
+        "Requests left of the provider's limit, as last reported.",
+    )
+    .note("No series until the provider has reported one.");
+    UPSTREAM_QUOTA_AGE = gauge(
+        "sessiongate_upstream_quota_age_seconds",
+        &[&UPSTREAM],
+        "Time since the provider last reported its limit.",
+    )
+    .note("No series until the provider has reported one.");
     OPEN_CONNECTIONS = gauge("sessiongate_open_connections", &[], "Open client connections.");
+    CONNECTIONS_LIMIT = gauge("sessiongate_connections_limit", &[], "How many client connections may be open.")
+        .note("Lower than `clients.limits.connections` if the file descriptor limit requires it.");
+    CERTIFICATE_EXPIRY = gauge(
+        "sessiongate_certificate_expiry_timestamp_seconds",
+        &[&LISTENER],
+        "Time when the certificate of a TLS listener expires; of several, the first.",
+    );
     CONNECTIONS = counter("sessiongate_connections_total", &[], "Client connections accepted.");
     DISCONNECTS = counter(
         "sessiongate_connections_cut_total",
@@ -128,6 +174,16 @@ metrics! {
         "sessiongate_jwks_age_seconds",
         &[&UPSTREAM],
         "Time since the last successful fetch of the issuer's keys; -1 if there was none.",
+    );
+    JWKS_REFRESH_INTERVAL = gauge(
+        "sessiongate_jwks_refresh_interval_seconds",
+        &[&UPSTREAM],
+        "Interval between fetches of the issuer's keys.",
+    );
+    JWKS_MAX_STALE = gauge(
+        "sessiongate_jwks_max_stale_seconds",
+        &[&UPSTREAM],
+        "Age at which the issuer's keys become invalid if no newer ones can be fetched.",
     );
     JWKS_FETCHES = counter(
         "sessiongate_jwks_fetches_total",

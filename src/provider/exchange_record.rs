@@ -49,6 +49,7 @@ impl ExchangeRecord {
     /// The provider gave no response, or an unusable one.
     pub fn failed(&self) {
         let mut state = self.0.lock();
+        // A second call says no more.
         if state.exchange.result != UpstreamResult::Failed {
             state.end(UpstreamResult::Failed, Instant::now());
         }

@@ -15,6 +15,9 @@ use std::time::{Duration, SystemTime};
 pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
     context.is_accounted_for = true;
     let took = context.started.elapsed();
+    if let Some(observed) = context.observed.take().filter(|_| context.outcome.decision == Decision::Failed) {
+        observed.failed();
+    }
     context.outcome.exchange = context.record.as_ref().and_then(ExchangeRecord::read);
     context.runtime.metrics.request(&context.outcome, status, took);
     if let Some(format) = context.runtime.log_requests {

@@ -16,6 +16,7 @@ use crate::gateway::Upstream;
 use crate::memory::Level;
 use crate::model::Rejection;
 use crate::provider::Fetch;
+use crate::serve::ObservedExchange;
 use crate::telemetry::Shed;
 use bytes::Bytes;
 use pingora::Result;
@@ -58,7 +59,10 @@ async fn over_http2(
     held.map_err(|OutOfMemory| reject::end(context, Shed::Request))?;
     let reads = session.req_header().method.is_safe();
     let fetch = Fetch { reads, ..fetch(session, context, upstream, &provider, body) };
+    let (metrics, operation) = (&context.runtime.metrics, context.outcome.operation);
+    let observed = ObservedExchange::streamed(metrics, upstream, operation, &fetch.record);
     let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.rejection)?;
+    drop(observed);
     context.runtime.metrics.upstream_connection(upstream.index, response.reused);
     let relayed = Relayed { response, read: Vec::new(), _slot: None };
     relay(session, context, relayed, upstream.target.timeouts.idle).await?;

@@ -12,6 +12,7 @@ use crate::metrics::Counted;
 use crate::model::Operation;
 use crate::provider::{ExchangeRecord, Origin, Provider, Slot};
 use crate::runtime::Runtime;
+use crate::serve::ObservedExchange;
 use crate::telemetry::{Decision, Shed};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
@@ -40,6 +41,8 @@ pub(super) struct Context {
     pub outcome: Outcome,
     /// The record of the last request to the provider.
     pub record: Option<ExchangeRecord>,
+    /// Counts a request that Pingora sends, until the head of its response comes.
+    pub observed: Option<ObservedExchange>,
     /// The upstream of the request.
     pub upstream: Option<Arc<Upstream>>,
     /// Whether the gateway has verified the caller.
@@ -98,6 +101,7 @@ impl Context {
             client: None,
             outcome: Outcome::default(),
             record: None,
+            observed: None,
             upstream: None,
             verified: false,
             slot: None,
@@ -139,9 +143,14 @@ impl Context {
 
     /// The request is sent to the provider by Pingora, or sent again. Further addresses belong to the same attempt.
     pub fn sending(&mut self) {
-        if self.attempts.is_none() {
-            self.record.get_or_insert_default().sending();
-        }
+        let Some(upstream) = self.upstream.as_ref().filter(|_| self.attempts.is_none()) else {
+            return;
+        };
+        let record = self.record.get_or_insert_default();
+        self.observed.get_or_insert_with(|| {
+            ObservedExchange::streamed(&self.runtime.metrics, upstream, self.outcome.operation, record)
+        });
+        record.sending();
     }
 
     /// The next address of the provider to connect to; `None` if all were tried.

@@ -293,13 +293,16 @@ impl ProxyHttp for Hooks {
         context.ahead = if response.version == Version::HTTP_2 { client::STREAMING_WINDOW as usize } else { 0 };
         first_byte::begins(context);
         upstream_response::check(response, session.is_upgrade_req())?;
+        // An informational response precedes the final one, unless it switches protocols.
+        let is_final = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
         if let Some(provider) = context.provider() {
             provider.note(None);
-            // An informational response precedes the final one, unless it switches protocols.
-            let is_final = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
             if let Some(record) = context.record.as_ref().filter(|_| is_final) {
                 provider.responded(record, response.status, &response.headers, Instant::now());
             }
+        }
+        if is_final {
+            context.observed = None;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::gateway::{Upstream, WriteOutcome, settle_invalidating};
 use crate::model::{Operation, Rejection};
 use crate::provider::{Failure, Fetch, Provider, Slot};
 use crate::runtime::Runtime;
+use crate::serve::ObservedExchange;
 use crate::wire::call_end::CallEnd;
 use crate::wire::carrier::Carrier;
 use bytes::{Bytes, BytesMut};
@@ -34,6 +35,7 @@ struct Sending {
     runtime: Arc<Runtime>,
     provider: Arc<Provider>,
     upstream: Arc<Upstream>,
+    operation: Operation,
     fetch: Fetch,
     invalidation: Invalidation,
     /// Whether it removes something for a verified caller: see [`settle_invalidating`].
@@ -112,7 +114,7 @@ pub(super) async fn send(
     let slot = take_slot(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;
     let in_flight = runtime.metrics.begin_request();
-    let sending = Sending { runtime, provider, upstream, fetch, invalidation, repeatable, carrier, slot };
+    let sending = Sending { runtime, provider, upstream, operation, fetch, invalidation, repeatable, carrier, slot };
     let task = tokio::spawn(async move {
         let relayed = sending.carry_out().await;
         drop(in_flight);
@@ -148,24 +150,25 @@ fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
 impl Sending {
     /// Sets the marks, sends the request, and settles it as soon as its status is known.
     async fn carry_out(self) -> Result<Relayed, Rejection> {
-        let Sending { runtime, provider, upstream, fetch, invalidation, repeatable, carrier, slot } = self;
+        let Sending { runtime, provider, upstream, operation, fetch, invalidation, repeatable, carrier, slot } = self;
         let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
         let (marks, if_accepted) = match invalidation {
             Invalidation::Marked(marks) => (begin(sessions, marks, timeouts.guard()).await?, false),
             Invalidation::IfAccepted => (Vec::new(), true),
         };
-        let (began, record) = (Instant::now(), fetch.record.clone());
+        let observed = ObservedExchange::fetch(&runtime.metrics, &upstream, operation, &fetch.record);
+        let began = Instant::now();
         let sent = match provider.forward(&fetch).await {
             // The mark lasts longer than this.
             Ok(response) => ended(response, carrier, (timeouts.first_byte * 2).saturating_sub(began.elapsed())).await,
             Err(failure) => Err(failure),
         };
         let status = sent.as_ref().ok().map(|(status, ..)| *status);
-        runtime.metrics.fetch(upstream.index, status.map(|status| status.as_u16()));
         match status {
-            Some(status) => record.set_status(status),
-            None => record.failed(),
+            Some(status) => fetch.record.set_status(status),
+            None => fetch.record.failed(),
         }
+        drop(observed);
         let write_outcome = match &sent {
             Ok((status, ..)) => settle_invalidating(*status, repeatable),
             Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,

@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::directives::Directives;
+use super::observed_exchange::ObservedExchange;
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{FetchedResponse, ReadOptions, ReadResult};
 use crate::coherence::Micros;
@@ -40,16 +41,17 @@ impl<P: ProviderClient> DetachedFetch<P> {
             Err(rejection) => return none(rejection.clone(), Cacheability::Unrelated, rejection.is_failure()),
         };
         let began = clock::millis();
+        let observed = ObservedExchange::fetch(&service.metrics, read.upstream(), read.operation(), &record);
         let (method, path, body) = read.request();
         let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
         let fetch = Fetch { method, path, headers, body, http2, reads: true, record: record.clone() };
         let response = backend.provider.fetch(fetch).await;
         let response = response.map(|response| response.decoded(read.carrier()));
         let status = response.as_ref().ok().map(|response| response.status());
-        service.metrics.fetch(read.upstream().index, status.map(|status| status.as_u16()));
+        status.into_iter().for_each(|status| record.set_status(status));
+        drop(observed);
         match response {
             Ok(response) => {
-                record.set_status(response.status());
                 let storable = read.cacheability(&response, floor, began);
                 let failed = response.status().is_server_error();
                 FetchedResponse { response: Ok(Arc::new(response.into())), status, storable, failed, caller }

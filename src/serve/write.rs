@@ -1,5 +1,6 @@
 //! Writes: evaluated by the policy, sent under an invalidation mark, and settled before they are acknowledged.
 
+use super::observed_exchange::ObservedExchange;
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{Mark, MarkFailurePolicy, Scope};
 use crate::gateway::{Changes, DecodedRequest, ProviderResponse, Upstream, Write, WriteDecision, WriteOutcome};
@@ -87,10 +88,9 @@ impl<P: ProviderClient> Service<P> {
         let _slot = backend.slots.take(client_ip).await?;
         headers.remove(CONTENT_TYPE);
         let path = request.current_metadata_path();
+        let _observed = ObservedExchange::fetch(&self.metrics, upstream, request.operation(), &record);
         let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true, record };
-        let response = backend.provider.fetch(fetch).await;
-        self.metrics.fetch(upstream.index, response.as_ref().ok().map(|response| response.status.as_u16()));
-        let response = response.map_err(|failure| failure.rejection)?;
+        let response = backend.provider.fetch(fetch).await.map_err(|failure| failure.rejection)?;
         if response.status != StatusCode::OK {
             return Ok(Err(Arc::new(response)));
         }
@@ -109,16 +109,15 @@ impl<P: ProviderClient> Service<P> {
         let (upstream, backend) = (write.upstream(), self.backend(write.upstream())?);
         let (method, path, body) = write.request();
         let (path, http2) = (path.to_owned(), write.carrier().is_grpc());
+        let observed = ObservedExchange::fetch(&self.metrics, upstream, write.operation(), &record);
         let fetch = Fetch { method, path, headers, body, http2, reads: false, record: record.clone() };
         let response = backend.provider.fetch(fetch).await;
         drop(slot);
         let response = response.map(|response| response.decoded(write.carrier()));
-        self.metrics.fetch(upstream.index, response.as_ref().ok().map(|response| response.status().as_u16()));
+        response.iter().for_each(|response| record.set_status(response.status()));
+        drop(observed);
         let outcome = match &response {
-            Ok(response) => {
-                record.set_status(response.status());
-                write.settle(response)
-            }
+            Ok(response) => write.settle(response),
             Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,
             Err(Failure { sent: true, .. }) => WriteOutcome::KeepMark,
         };

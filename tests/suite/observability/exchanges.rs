@@ -2,9 +2,12 @@
 //! closes a connection that is used again.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
-use crate::harness::{Connection, Gate, Gateway, Request, unused_address, wait_for};
+use crate::harness::{Connection, Gate, Gateway, Request, Series, series, unused_address, wait_for};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 const QUOTA: &str = "X-RateLimit-Limit: 50\r\nX-RateLimit-Remaining: 7\r\nX-RateLimit-Reset: 1700000000\r\n";
 
@@ -79,6 +82,34 @@ fn exchange_with_quota(status: u16) -> Value {
     })
 }
 
+/// The sum of all series of this name with these labels.
+fn sum(gateway: &Gateway, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let fits = |one: &Series| {
+        one.name == name && labels.iter().all(|(label, value)| one.labels.get(*label).is_some_and(|own| own == value))
+    };
+    series(&gateway.metrics()).iter().filter(|one| fits(one)).map(|one| one.value).sum()
+}
+
+/// How many requests were at the provider, by operation and outcome.
+fn exchanges(gateway: &Gateway) -> BTreeMap<(String, String), f64> {
+    let all = series(&gateway.metrics()).into_iter();
+    let all = all.filter(|one| one.name == "sessiongate_upstream_duration_seconds_count");
+    all.map(|one| ((one.labels["operation"].clone(), one.labels["outcome"].clone()), one.value)).collect()
+}
+
+fn counted(expected: &[(&str, &str, f64)]) -> BTreeMap<(String, String), f64> {
+    expected.iter().map(|(operation, outcome, count)| (((*operation).into(), (*outcome).into()), *count)).collect()
+}
+
+/// The gauges of the provider's limit, without the age, which must be there if they are.
+fn quota(gateway: &Gateway) -> Vec<f64> {
+    let all = series(&gateway.metrics());
+    let of = |name: &str| all.iter().filter(|one| one.name == name).map(|one| one.value).collect::<Vec<_>>();
+    let values = ["sessiongate_upstream_quota_limit", "sessiongate_upstream_quota_remaining"].map(of).concat();
+    assert_eq!(of("sessiongate_upstream_quota_age_seconds").len(), values.len() / 2);
+    values
+}
+
 #[test]
 fn log_tells_what_happened_at_the_provider() {
     let place = Place::start("cache: {}", |call: &mut Call| {
@@ -102,6 +133,87 @@ fn log_tells_what_happened_at_the_provider() {
     assert_eq!((&limited["status"], exchange(&limited)), (&json!(429), exchange_with_quota(429)));
     let rejected = place.line(&Request::new("GET", &session()));
     assert_eq!((&rejected["status"], exchange(&rejected)), (&json!(401), json!({})));
+}
+
+#[test]
+fn metrics_count_requests_at_the_provider_by_outcome() {
+    let place = Place::start("cache: {}", |call: &mut Call| match call.seen.target.rsplit('/').next() {
+        Some("limited") => call.response(429, "", "{}"),
+        Some("missing") => call.response(404, "", "{}"),
+        Some("down") => call.response(503, "", "{}"),
+        _ => call.as_auth0(),
+    });
+    let gateway = &place.gateway;
+    assert_eq!(exchanges(gateway), counted(&[]));
+    for request in [place.read(), place.read()].into_iter().chain(kinds(&place)) {
+        assert_eq!(request.send(&gateway.url()).status, 200);
+    }
+    for (path, status) in [("limited", 429), ("missing", 404), ("down", 503)] {
+        assert_eq!(place.request("GET", &format!("/api/v2/{path}")).send(&gateway.url()).status, status);
+    }
+    let expected = counted(&[
+        ("read_session", "2xx", 1.0),
+        ("update_session", "2xx", 1.0),
+        ("change_related", "2xx", 1.0),
+        ("other", "2xx", 1.0),
+        ("other", "429", 1.0),
+        ("other", "4xx", 1.0),
+        ("other", "5xx", 1.0),
+    ]);
+    assert_eq!(exchanges(gateway), expected, "a hit is not at the provider");
+    assert_eq!(sum(gateway, "sessiongate_upstream_fetches_total", &[]), 3.0, "pass-through requests are no fetches");
+    let requests = |status: &str| {
+        let counted = || sum(gateway, "sessiongate_requests_total", &[("status", status)]);
+        wait_for("the requests to be counted", || (counted() > 0.0).then(counted))
+    };
+    assert_eq!(["429", "4xx", "5xx"].map(requests), [1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn time_at_a_slow_provider_is_measured() {
+    const DELAY: Duration = Duration::from_millis(300);
+    let place = Place::start("cache: {}", |call: &mut Call| {
+        call.body()?;
+        thread::sleep(DELAY);
+        call.as_auth0()
+    });
+    for request in kinds(&place) {
+        let line = place.line(&request);
+        assert!(line["upstream_duration_us"].as_u64().unwrap() >= DELAY.as_micros() as u64, "{line}");
+    }
+    let sum = |name: &str, labels: &[(&str, &str)]| sum(&place.gateway, name, labels);
+    assert!(sum("sessiongate_upstream_duration_seconds_sum", &[]) >= 4.0 * DELAY.as_secs_f64());
+    assert_eq!(sum("sessiongate_upstream_duration_seconds_bucket", &[("le", "0.25")]), 0.0);
+    assert_eq!(sum("sessiongate_upstream_duration_seconds_bucket", &[("le", "+Inf")]), 4.0);
+}
+
+/// Reports a limit in the response, and what is left of it in the path of the request.
+fn report(call: &mut Call) -> io::Result<Then> {
+    call.body()?;
+    let left = call.seen.target.rsplit('/').next().unwrap().to_owned();
+    match left.parse::<u64>() {
+        Ok(0) => call.response(429, "X-RateLimit-Limit: 50\r\nX-RateLimit-Remaining: 0\r\n", "{}"),
+        Ok(left) => call.response(200, &format!("X-RateLimit-Limit: 50\r\nX-RateLimit-Remaining: {left}\r\n"), "{}"),
+        Err(_) => call.response(200, QUOTA, &crate::harness::recorder::session(&json!({})).to_string()),
+    }
+}
+
+#[test]
+fn quota_is_shown_as_last_reported() {
+    let place = Place::start("", report);
+    let gateway = &place.gateway;
+    let send = |path: &str| place.request("GET", path).send(&gateway.url()).status;
+    assert_eq!(quota(gateway), [0.0; 0]);
+    assert_eq!((send("/api/v2/9"), quota(gateway)), (200, vec![50.0, 9.0]));
+    assert_eq!((send(&session()), quota(gateway)), (200, vec![50.0, 7.0]), "a governed read");
+    assert_eq!((send("/api/v2/0"), quota(gateway)), (429, vec![50.0, 0.0]));
+    let age = || sum(gateway, "sessiongate_upstream_quota_age_seconds", &[("upstream", "auth0")]);
+    wait_for("the report to age", || (age() >= 1.0).then_some(()));
+    assert_eq!(quota(gateway), [50.0, 0.0]);
+    // An upstream that is not configured has no gauges.
+    gateway.rewrite(&place.provider.upstream("").replace("  auth0:\n", "  other:\n"));
+    gateway.signal("HUP");
+    wait_for("the gauges to go", || quota(gateway).is_empty().then_some(()));
 }
 
 #[test]
@@ -139,6 +251,7 @@ fn attempts_are_counted() {
         let attempts = [(); 2].map(|()| exchange(&place.line(&place.request("GET", &path))));
         let with = |attempts: u64| json!({"upstream_status": 200, "upstream_attempts": attempts});
         assert_eq!(attempts, [with(1), with(2)], "{path}");
+        assert_eq!(sum(&place.gateway, "sessiongate_upstream_duration_seconds_count", &[("outcome", "2xx")]), 2.0);
     }
 }
 
@@ -150,7 +263,7 @@ fn kinds(place: &Place) -> [Request; 4] {
 
 #[test]
 fn failure_has_duration_and_attempts_but_no_status() {
-    let place = Place::start("timeouts: { first_byte: 100ms }", |call: &mut Call| {
+    let place = Place::start("cache: {}\ntimeouts: { first_byte: 100ms }", |call: &mut Call| {
         call.body()?;
         // Until the gateway gives up.
         let _ = call.take(1);
@@ -161,12 +274,18 @@ fn failure_has_duration_and_attempts_but_no_status() {
         assert_eq!((&line["status"], exchange(&line)), (&json!(504), json!({"upstream_attempts": 1})), "{line}");
         assert!(line["upstream_duration_us"].as_u64().unwrap() >= 50_000, "{line}");
     }
+    assert_eq!(exchanges(&place.gateway), one_failure_of_each_kind());
+    assert_eq!(sum(&place.gateway, "sessiongate_upstream_fetches_total", &[("status", "failed")]), 3.0);
+}
+
+fn one_failure_of_each_kind() -> BTreeMap<(String, String), f64> {
+    counted(&["read_session", "update_session", "change_related", "other"].map(|kind| (kind, "failed", 1.0)))
 }
 
 #[test]
 fn attempt_without_a_connection_counts() {
     let mut place = Place::start("", |call: &mut Call| call.as_auth0());
-    let yaml = place.provider.upstream("").replace(
+    let yaml = place.provider.upstream("cache: {}").replace(
         &format!("    url: {}\n", place.provider.url()),
         &format!("    url: http://{}\n", unused_address([127, 0, 9, 44])),
     );
@@ -176,6 +295,7 @@ fn attempt_without_a_connection_counts() {
         let line = place.line(&request);
         assert_eq!((&line["status"], exchange(&line)), (&json!(502), json!({"upstream_attempts": 1})), "{line}");
     }
+    assert_eq!(exchanges(&place.gateway), one_failure_of_each_kind());
 }
 
 #[test]
@@ -193,5 +313,8 @@ fn request_whose_client_leaves_shows_that_it_was_at_the_provider() {
         let line = wait_for("the line of a request", || lines(&place.gateway).get(turn).cloned());
         assert_eq!((&line["decision"], exchange(&line)), (&json!("client_gone"), json!({"upstream_attempts": 1})));
     }
+    // Slow providers show in the times, even if no client waits for them.
+    let expected = counted(&[("read_session", "none", 1.0), ("other", "none", 1.0)]);
+    wait_for("both requests to be counted", || (exchanges(&place.gateway) == expected).then_some(()));
     gate.set(true);
 }

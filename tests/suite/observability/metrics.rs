@@ -2,6 +2,7 @@
 
 use crate::harness::{Gateway, Request, Series, Tenant, raw, series, wait_for};
 use sessiongate::metrics::{LabelValues, METRICS, Metric};
+use sessiongate::sandbox::auth0::{Options, Rate};
 use std::collections::BTreeSet;
 
 const POLICY: &str = "
@@ -10,8 +11,12 @@ policies:
     fields: { tier: { one_of: [pro, free] } }
 ";
 
-/// What a gateway without a store in Redis does not have before a purge, and before it ends a connection.
-const LATER: [&str; 2] = ["sessiongate_cache_purges_total", "sessiongate_connections_cut_total"];
+/// What a gateway without a store in Redis and without TLS does not have before a purge, and before it ends a connection.
+const LATER: [&str; 3] = [
+    "sessiongate_cache_purges_total",
+    "sessiongate_connections_cut_total",
+    "sessiongate_certificate_expiry_timestamp_seconds",
+];
 
 /// The name without the part of a histogram, if the metric is one.
 fn family<'n>(name: &'n str, metric: &Metric) -> &'n str {
@@ -29,7 +34,8 @@ fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
 
 /// A gateway, and a request of every kind that has been counted: the tenant, the gateway, the metrics.
 fn exercised() -> (Tenant, Gateway, String) {
-    let tenant = Tenant::start();
+    // Its responses report a limit that no request reaches.
+    let tenant = Tenant::start_with(Options { rate: Some(Rate { burst: 1_000, per_second: 0 }), ..Options::default() });
     let gateway =
         Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict\nmatch: { host: known.example }") + POLICY));
     gateway.ready();
@@ -146,4 +152,50 @@ fn request_content_never_becomes_a_label() {
         reasons.collect::<BTreeSet<_>>().len()
     };
     assert!(reasons(&text) <= reasons(&before) + 8, "{} reasons", reasons(&text));
+}
+
+#[test]
+fn cpu_time_has_fractions() {
+    let tenant = Tenant::start();
+    let gateway = Gateway::start(&tenant.upstream(""));
+    let cpu = || sum(&gateway.metrics(), "process_cpu_seconds_total", &[]);
+    // Each look costs some.
+    wait_for("a fraction of a second", || (cpu().fract() > 0.0).then_some(()));
+    let before = cpu();
+    wait_for("the CPU time to grow by less than a second", || {
+        let grown = cpu() - before;
+        (grown > 0.0 && grown < 1.0).then_some(())
+    });
+    assert!(gateway.metrics().contains("# TYPE process_cpu_seconds_total counter\n"));
+}
+
+#[test]
+fn limits_are_those_of_the_current_configuration() {
+    let tenant = Tenant::start();
+    let config = |connections: u32, in_flight: u32, refresh: u32, max_stale: u32| {
+        let url = tenant.url();
+        format!(
+            "clients: {{ limits: {{ connections: {connections} }} }}
+upstreams:
+  a:
+    dialect: auth0
+    url: {url}
+    auth: {{ issuer: {url}/, audience: {url}/api/v2/, refresh: {refresh}s, max_stale: {max_stale}s }}
+    limits: {{ in_flight: {in_flight}, per_source: 1 }}
+"
+        )
+    };
+    let gateway = Gateway::start(&config(77, 5, 20, 30));
+    let limits = || {
+        let text = gateway.metrics();
+        let of = |name: &str| sum(&text, &format!("sessiongate_{name}"), &[("upstream", "a")]);
+        let connections = sum(&text, "sessiongate_connections_limit", &[]);
+        let [requests, refresh, max_stale] =
+            ["upstream_requests_limit", "jwks_refresh_interval_seconds", "jwks_max_stale_seconds"].map(of);
+        [connections, requests, refresh, max_stale]
+    };
+    assert_eq!(limits(), [77.0, 5.0, 20.0, 30.0]);
+    gateway.rewrite(&config(66, 4, 40, 50));
+    gateway.signal("HUP");
+    wait_for("the new limits", || (limits() == [66.0, 4.0, 40.0, 50.0]).then_some(()));
 }

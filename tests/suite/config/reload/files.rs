@@ -173,8 +173,11 @@ upstreams:
 #[test]
 fn changed_listener_certificate_is_loaded() {
     let authority = Authority::new("ca");
-    let (one, two) =
-        (authority.certify_in_files("one", &["one.test"]), authority.certify_in_files("two", &["two.test"]));
+    let certify = |name: &str, year: i32| {
+        let expiry = |params: &mut rcgen::CertificateParams| params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        authority.certify_in_files_as(name, &[&format!("{name}.test")], expiry)
+    };
+    let (one, two) = (certify("one", 2040), certify("two", 2041));
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("own.pem"), folder.path().join("own.key"));
     let take = |(from, its_key): &(std::path::PathBuf, std::path::PathBuf)| {
@@ -193,12 +196,18 @@ listeners:
     ));
     let client = TlsClient::new(&authority);
     let good = |name: &str| client.ask(&gateway, name).is_some_and(|response| response.ends_with("here"));
+    let expires = |at: u64| {
+        let line = format!("sessiongate_certificate_expiry_timestamp_seconds{{listener=\"public\"}} {at}");
+        gateway.metrics().lines().any(|own| own == line)
+    };
     assert!(good("one.test") && !good("two.test"));
+    assert!(expires(2_208_988_800), "{}", gateway.metrics());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut kept = runtime.block_on(client.connect(&gateway, "one.test")).unwrap();
     take(&two);
     wait_for("the other certificate", || good("two.test").then_some(()));
     assert!(!good("one.test"));
+    assert!(expires(2_240_611_200), "{}", gateway.metrics());
     let response = runtime.block_on(async {
         kept.write_all(b"GET /x HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut response = String::new();

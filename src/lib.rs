@@ -119,6 +119,8 @@
 //! | entry, variant | a cached response; which of a session's responses it is |
 //! | tenant | whose sessions are shown: host and instance headers |
 //! | keyed hash | what stands for a session ID in cache and log: `session_hash` |
+//! | exchange, attempt | a request to a provider, with what came of it; one sending of it |
+//! | quota | a provider's request limit, as its responses report it |
 //! | slot | the right to have one request in flight at a provider |
 //! | share | what a connection holds of the memory budget |
 //! | backend | what an upstream is served with: provider, issuer, slots |

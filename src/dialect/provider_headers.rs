@@ -63,10 +63,13 @@ pub struct Cors {
 }
 
 impl QuotaHeaders {
-    /// What the headers of a response report.
+    /// What the headers of a response report; nothing if `remaining` is absent, as in responses without a report.
     pub fn read(&self, headers: &HeaderMap) -> Quota {
         let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse().ok();
-        Quota { limit: number(&self.limit), remaining: number(&self.remaining), reset: number(&self.reset) }
+        match number(&self.remaining) {
+            None => Quota::default(),
+            remaining => Quota { limit: number(&self.limit), remaining, reset: number(&self.reset) },
+        }
     }
 }
 
@@ -80,5 +83,27 @@ impl ProviderHeaders {
     pub fn is_stripped(&self, name: &str) -> bool {
         let hidden = |name: &str| self.stripped.iter().any(|start| name.starts_with(start));
         !self.stripped.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{AUTH0, OKTA};
+
+    #[test]
+    fn quota_is_read_from_numbers() {
+        let read = |headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            AUTH0.headers.quota.as_ref().unwrap().read(&headers.collect())
+        };
+        let [limit, remaining, reset] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+        let whole = Quota { limit: Some(50), remaining: Some(0), reset: Some(1_700_000_000) };
+        assert_eq!(read(&[(limit, "50"), (remaining, " 0 "), (reset, "1700000000")]), whole);
+        let part = Quota { remaining: Some(7), ..Quota::default() };
+        assert_eq!(read(&[(limit, "50;w=60"), (remaining, "7"), (reset, "-1")]), part);
+        assert_eq!(read(&[(limit, "50"), (remaining, "few")]), Quota::default());
+        assert_eq!(read(&[("x-rate-limit-remaining", "7")]), Quota::default(), "Okta's name");
+        assert_eq!(OKTA.headers.quota.as_ref().unwrap().remaining, "x-rate-limit-remaining");
     }
 }

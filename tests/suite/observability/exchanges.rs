@@ -2,7 +2,7 @@
 //! closes a connection that is used again.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, Then};
-use crate::harness::{Connection, Gate, Gateway, Request, Series, series, unused_address, wait_for};
+use crate::harness::{Connection, Gate, Gateway, H2Provider, Reply, Request, Series, series, unused_address, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -317,4 +317,59 @@ fn request_whose_client_leaves_shows_that_it_was_at_the_provider() {
     let expected = counted(&[("read_session", "none", 1.0), ("other", "none", 1.0)]);
     wait_for("both requests to be counted", || (exchanges(&place.gateway) == expected).then_some(()));
     gate.set(true);
+}
+
+/// Sends reads until the provider has got a second one, and gives the lines of all.
+fn lines_until_stale(place: &Place) -> Vec<Value> {
+    wait_for("the response to be stale", || {
+        assert_eq!(place.read().send(&place.gateway.url()).status, 200);
+        (place.provider.count() > 1).then_some(())
+    });
+    // The line of the read that came last is the last one.
+    place.line(&place.read());
+    lines(&place.gateway)
+}
+
+#[test]
+fn fetch_in_the_background_is_counted_but_in_no_line() {
+    let place = Place::start("cache: { ttl: 1s, stale_while_revalidate: 5m }", |call: &mut Call| call.as_auth0());
+    let lines = lines_until_stale(&place);
+    assert_eq!(lines.iter().filter(|line| exchange(line) != json!({})).count(), 1, "the first one: {lines:#?}");
+    assert_eq!(lines[0]["cache"], "miss");
+    wait_for("two requests at the provider", || {
+        (sum(&place.gateway, "sessiongate_upstream_duration_seconds_count", &[("outcome", "2xx")]) >= 2.0).then_some(())
+    });
+}
+
+#[test]
+fn stale_hit_shows_the_failure_that_caused_it() {
+    let place = Place::start("cache: { ttl: 1s, stale_if_error: 5m }", |call: &mut Call| match call.turn {
+        0 => call.as_auth0(),
+        _ => call.json(503, &json!({})),
+    });
+    let lines = lines_until_stale(&place);
+    let failed = lines.iter().find(|line| line["upstream_status"] == 503).unwrap();
+    assert_eq!((&failed["status"], &failed["cache"]), (&json!(200), &json!("hit")), "{failed}");
+}
+
+#[test]
+fn requests_over_http2_are_recorded_too() {
+    let provider = H2Provider::start(None, |_| Reply::json(crate::harness::recorder::session(&json!({})).to_string()));
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n  a: {{ dialect: auth0, url: \"http://{}\", auth: none, protocol: http2 }}\n",
+        provider.address()
+    ));
+    for request in [
+        Request::new("GET", &session()).bearer("x"),
+        Request::new("GET", "/api/v2/clients"),
+        Request::new("POST", "/api/v2/clients").json("{}"),
+    ] {
+        assert_eq!(request.send(&gateway.url()).status, 200);
+    }
+    let lines = wait_for("three lines", || Some(lines(&gateway)).filter(|lines| lines.len() == 3));
+    for line in lines {
+        assert_eq!(exchange(&line), json!({"upstream_status": 200, "upstream_attempts": 1}), "{line}");
+    }
+    let all = exchanges(&gateway);
+    assert_eq!(all.values().sum::<f64>(), 3.0, "{all:?}");
 }

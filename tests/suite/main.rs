@@ -109,6 +109,7 @@ mod observability {
     mod exchanges;
     mod log;
     mod metrics;
+    mod on_call;
     mod traces;
 }
 

@@ -12,7 +12,7 @@ mod response;
 
 pub use addresses::{Addresses, Attempts};
 pub use connect_options::ConnectOptions;
-pub use exchange::{Exchange, ExchangeError};
+pub use exchange::{ConnectError, Exchange, ExchangeError};
 pub use failure::{is_address_failure, was_refused};
 pub use http2::{CONNECTION_WINDOW, STREAMING_WINDOW};
 pub use part::Part;
@@ -128,7 +128,7 @@ impl Client {
 
     async fn without_http2(&self, request: Request<Bytes>) -> Result<Response, ExchangeError> {
         let Some(http1) = &self.http1 else {
-            return Err(ExchangeError::Connect("the server does not support HTTP/2".into()));
+            return Err(ConnectError::Unreachable("the server does not support HTTP/2".into()).into());
         };
         let result = self.over_http1(http1, request).await;
         if let (Err(ExchangeError::Connect(_)), Some(http2)) = (&result, &self.http2) {

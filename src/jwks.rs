@@ -14,10 +14,12 @@ pub use issuer_mismatch::IssuerMismatch;
 use crate::client::Resolver;
 use crate::gateway::KeySource;
 use crate::model::Rejection;
+use crate::telemetry::KeyFetchFailure;
 use crate::token::{Expectations, KeySet, VerificationError, Verified, id_token_session, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, NewerKeys};
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use ring::digest;
 use std::net::IpAddr;
@@ -76,6 +78,14 @@ pub struct JwksCounters {
     cached: AtomicU64,
 }
 
+/// What was logged of a failed fetch. Another failure is logged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LoggedFailure {
+    cause: KeyFetchFailure,
+    /// Whether previous keys are still used.
+    has_keys: bool,
+}
+
 /// What an issuer needs from outside.
 #[derive(Clone)]
 pub struct IssuerContext {
@@ -93,7 +103,8 @@ pub struct Issuer {
     keys: ArcSwapOption<FetchedKeys>,
     tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
     fetches: Fetches,
-    failing: AtomicBool,
+    /// The last logged failure of a fetch; `None` if the last fetch succeeded.
+    failing: Mutex<Option<LoggedFailure>>,
     /// Whether a token with a valid signature was accepted or rejected.
     knows_token: AtomicBool,
     /// What the last discovery document said of the issuer, if it named another one.
@@ -121,7 +132,7 @@ impl Issuer {
             keys: ArcSwapOption::new(keys),
             tokens: Cache::new(CACHED_TOKENS),
             fetches: Fetches::default(),
-            failing: AtomicBool::new(false),
+            failing: Mutex::default(),
             knows_token: AtomicBool::new(false),
             mismatch: ArcSwapOption::empty(),
             context,
@@ -144,7 +155,7 @@ impl Issuer {
 
     /// Whether the last fetch failed.
     pub fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
+        self.failing.lock().is_some()
     }
 
     /// Whether the URL of its keys comes from its discovery document.
@@ -287,9 +298,9 @@ impl Issuer {
                     retry = FIRST_RETRY;
                     self.source.refresh
                 }
-                Err(reason) => {
+                Err(error) => {
                     self.context.counters.failed.fetch_add(1, Ordering::Relaxed);
-                    self.record_result(Some(&reason.to_string()));
+                    self.record_result(Some(&error));
                     let pause = retry;
                     retry = (retry * 2).min(self.source.refresh).min(MAX_RETRY);
                     pause

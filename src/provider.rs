@@ -11,7 +11,7 @@ pub use exchange_record::ExchangeRecord;
 pub use headers::{Origin, RequestHeaders, RequestKind};
 pub use slots::{Slot, SlotUsage, Slots};
 
-use crate::client::{Addresses, Client, ConnectOptions, Exchange, ExchangeError, Resolver};
+use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver};
 use crate::descriptors;
 use crate::gateway::{Protocol, ProviderResponse, Target, Upstream};
 use crate::memory::Memory;
@@ -178,7 +178,7 @@ impl Provider {
 
     fn request(&self, fetch: &Fetch) -> Result<Request<Bytes>, ExchangeError> {
         // Nothing was sent.
-        let wrong = |error: http::Error| ExchangeError::Connect(error.to_string());
+        let wrong = |error: http::Error| ConnectError::Unreachable(error.to_string());
         let scheme = if self.upstream.target.tls { "https" } else { "http" };
         let authority = self.headers.authority().to_str().unwrap_or_default();
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(fetch.path.as_str());

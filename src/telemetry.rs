@@ -11,7 +11,7 @@ mod cache;
 mod client;
 mod request;
 
-pub use background::{KeyFetch, ReloadResult, TokenCheck};
+pub use background::{KeyFetch, KeyFetchFailure, ReloadResult, TokenCheck};
 pub use cache::{CacheEvent, Direction, Purged, StoreFailure, StoreObserver, StoreOperation};
 pub use client::{DisconnectReason, MemoryKind, Shed};
 pub use request::{CacheStatus, Decision, Reused, StatusClass};

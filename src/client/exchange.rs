@@ -4,12 +4,23 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::time::{Duration, Instant};
 
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// No address is known or accepts connections, or the time was over.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// The server is reached, but not over TLS.
+    #[error("TLS handshake failed: {0}")]
+    Tls(String),
+}
+
 /// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// No connection: the server cannot have processed the request.
-    #[error("no connection: {0}")]
-    Connect(String),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The connection broke; the request may have been processed.
     #[error("the connection broke: {0}")]
     Broken(String),

@@ -1,6 +1,6 @@
 //! Classifies failures, in particular whether the server may have processed the request.
 
-use super::ExchangeError;
+use super::{ConnectError, ExchangeError};
 use h2::Reason;
 use rustix::io::Errno;
 use rustls::AlertDescription;
@@ -31,18 +31,41 @@ pub fn is_address_failure(error: Cause) -> bool {
         let local = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
         version || local.is_some_and(|code| LOCAL.iter().any(|errno| errno.raw_os_error() == code))
     };
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if other(cause) {
-            return false;
-        }
-        // An I/O error does not expose its inner error as its source.
-        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    !inner_errors(error).any(other)
+}
+
+/// An error, its sources, and those within I/O errors, which do not expose them as their sources.
+fn inner_errors(error: Cause) -> impl Iterator<Item = Cause> {
+    successors(Some(error), |cause: &Cause| {
+        let cause: Cause = *cause;
+        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => cause.source(),
-        };
+        }
+    })
+}
+
+/// Classifies a failed attempt to connect, with or without TLS.
+pub(super) fn connect_error(error: Cause) -> ConnectError {
+    let reason = causes(Some(error)).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    // The server's end of the connection can be seen in a handshake only: nothing is read before.
+    let ended = |cause: Cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+    };
+    if inner_errors(error).any(|cause| cause.is::<rustls::Error>() || ended(cause)) {
+        ConnectError::Tls(reason)
+    } else {
+        ConnectError::Unreachable(reason)
     }
-    true
+}
+
+/// Classifies a failed HTTP/2 handshake. With TLS 1.3 the server's alert arrives in it.
+pub(super) fn greeting_error(error: &h2::Error) -> ConnectError {
+    // Of an I/O error h2 keeps the kind and the text. Errors of TLS have this kind, those of sockets never.
+    match error.get_io().map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidData) => ConnectError::Tls(error.to_string()),
+        Some(_) | None => ConnectError::Unreachable(error.to_string()),
+    }
 }
 
 /// Socket errors that do not depend on the address.
@@ -58,13 +81,16 @@ fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {
 
 /// Classifies an error of an HTTP/1.1 request.
 pub(super) fn classify(error: &hyper_util::client::legacy::Error) -> ExchangeError {
+    if let Some(source) = error.source().filter(|_| error.is_connect()) {
+        return connect_error(source).into();
+    }
     let causes: Vec<Cause> = causes(error.source()).collect();
     let reason = causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let closed = |cause: &Cause| {
         cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled())
     };
-    if error.is_connect() || causes.iter().any(|cause| is_certificate_rejection(*cause)) {
-        ExchangeError::Connect(reason)
+    if causes.iter().any(|cause| is_certificate_rejection(*cause)) {
+        ConnectError::Tls(reason).into()
     } else if causes.iter().any(closed) {
         ExchangeError::Closed
     } else {

@@ -4,9 +4,9 @@
 //! requests that preceded its end. Here each stream has its own error.
 
 use super::connector::{self, Connector};
-use super::failure::was_refused;
+use super::failure::{connect_error, greeting_error, was_refused};
 use super::part::Part;
-use super::{Addresses, ConnectOptions, ExchangeError};
+use super::{Addresses, ConnectError, ConnectOptions, ExchangeError};
 use crate::gateway::Protocol;
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -61,7 +61,7 @@ pub(super) struct Http2 {
 struct Http2State {
     connections: Vec<Connection>,
     /// The last connection failure, so that requests that waited for it do not all retry.
-    failure: Option<(Instant, String)>,
+    failure: Option<(Instant, ConnectError)>,
     /// When TLS last negotiated HTTP/1.1.
     http1: Option<Instant>,
 }
@@ -119,8 +119,8 @@ impl Http2 {
         if let Some(kept) = self.kept(&mut state).await {
             return Ok(Some(kept));
         }
-        if let Some((_, reason)) = state.failure.as_ref().filter(|(at, _)| *at > asked) {
-            return Err(ExchangeError::Connect(reason.clone()));
+        if let Some((_, error)) = state.failure.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(error.clone().into());
         }
         match Box::pin(self.make(to)).await {
             Ok(Some(connection)) => {
@@ -131,9 +131,9 @@ impl Http2 {
                 state.http1 = Some(Instant::now());
                 Ok(None)
             }
-            Err(reason) => {
-                state.failure = Some((Instant::now(), reason.clone()));
-                Err(ExchangeError::Connect(reason))
+            Err(error) => {
+                state.failure = Some((Instant::now(), error.clone()));
+                Err(error.into())
             }
         }
     }
@@ -161,17 +161,18 @@ impl Http2 {
         !moved && !kept.usage.draining.load(Ordering::Relaxed)
     }
 
-    async fn make(&self, to: &Uri) -> Result<Option<Connection>, String> {
+    async fn make(&self, to: &Uri) -> Result<Option<Connection>, ConnectError> {
         let mut attempts = self.connector.attempts();
         let mut failed = None;
         loop {
             let (stream, address) = match self.connector.connect(to, &mut attempts).await {
                 Ok(connected) => connected,
-                Err(error) => return Err(failed.unwrap_or_else(|| describe(&*error))),
+                Err(error) => return Err(failed.unwrap_or_else(|| connect_error(&*error))),
             };
             let negotiated = stream.connected().is_negotiated_h2();
             if matches!(stream, MaybeHttpsStream::Https(_)) && !negotiated {
-                return if self.may_be_http1 { Ok(None) } else { Err("the server does not support HTTP/2".into()) };
+                let wrong = || ConnectError::Unreachable("the server does not support HTTP/2".into());
+                return if self.may_be_http1 { Ok(None) } else { Err(wrong()) };
             }
             // Nothing was sent: if this fails, try the next address.
             match tokio::time::timeout(self.connect, self.greet(TokioIo::new(stream))).await {
@@ -181,7 +182,8 @@ impl Http2 {
                 Ok(Err(error)) => failed = Some(error),
                 Err(_) => {
                     self.addresses.failed(address);
-                    failed = Some(format!("no HTTP/2 within {} ms", self.connect.as_millis()));
+                    let late = format!("no HTTP/2 within {} ms", self.connect.as_millis());
+                    failed = Some(ConnectError::Unreachable(late));
                 }
             }
         }
@@ -189,18 +191,19 @@ impl Http2 {
 
     /// Performs the HTTP/2 handshake and waits for a PONG, so that no request goes to a server that speaks something
     /// else or rejects the gateway's certificate.
-    async fn greet(&self, stream: Stream) -> Result<(SendRequest<Bytes>, Arc<Usage>), String> {
+    async fn greet(&self, stream: Stream) -> Result<(SendRequest<Bytes>, Arc<Usage>), ConnectError> {
+        let closed = || ConnectError::Unreachable("the connection was closed".into());
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(self.window).initial_connection_window_size(CONNECTION_WINDOW);
         builder.max_header_list_size(MAX_HEAD).enable_push(false);
         let greeted: Result<(SendRequest<Bytes>, _), _> = builder.handshake(stream).await;
-        let (sender, mut connection) = greeted.map_err(|error| error.to_string())?;
-        let mut pings = connection.ping_pong().ok_or("no ping")?;
+        let (sender, mut connection) = greeted.map_err(|error| greeting_error(&error))?;
+        let mut pings = connection.ping_pong().ok_or_else(closed)?;
         tokio::select! {
             ended = &mut connection => {
-                return Err(ended.err().map_or("the connection was closed".into(), |error| error.to_string()));
+                return Err(ended.err().map_or_else(closed, |error| greeting_error(&error)));
             }
-            pong = pings.ping(Ping::opaque()) => pong.map_err(|error| error.to_string())?,
+            pong = pings.ping(Ping::opaque()) => pong.map_err(|error| greeting_error(&error))?,
         };
         let usage = Arc::new(Usage { last: parking_lot::Mutex::new(Instant::now()), draining: AtomicBool::new(false) });
         tokio::spawn(drive(connection, usage.clone(), self.keepalive));
@@ -224,12 +227,6 @@ async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, usage: Arc
             *usage.last.lock() = Instant::now();
         }
     }
-}
-
-/// An error with its sources.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |cause| cause.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Connection {
@@ -366,7 +363,7 @@ fn as_http2(request: Request<Bytes>) -> Result<(Request<()>, Bytes), ExchangeErr
     if let Some(host) = head.headers.remove(HOST) {
         let mut parts = head.uri.into_parts();
         parts.authority = host.as_bytes().try_into().ok().or(parts.authority);
-        head.uri = Uri::from_parts(parts).map_err(|error| ExchangeError::Connect(error.to_string()))?;
+        head.uri = Uri::from_parts(parts).map_err(|error| ConnectError::Unreachable(error.to_string()))?;
     }
     if !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
         head.headers.insert(CONTENT_LENGTH, body.len().into());

@@ -1,8 +1,9 @@
 //! Fetches an issuer's documents: its JWKS, and the discovery document that names it.
 
-use crate::client::{Addresses, Client, ConnectOptions, Exchange, Resolver};
+use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver};
 use crate::gateway::{KeySource, Protocol};
 use crate::model::truncated;
+use crate::telemetry::KeyFetchFailure;
 use crate::token::KeySet;
 use crate::wire::coding;
 use crate::wire::http1::uri_without_root_dot;
@@ -46,13 +47,18 @@ pub struct Discovery {
 pub struct FetchError {
     /// The URL of the document, without its query. Bounded in length.
     pub url: String,
+    /// The kind of failure.
+    pub cause: KeyFetchFailure,
     /// What is wrong. Bounded in length.
     pub reason: String,
 }
 
+/// Why a document could not be fetched.
+type Failure = (KeyFetchFailure, String);
+
 impl FetchError {
-    fn new(url: &str, reason: String) -> FetchError {
-        FetchError { url: for_log(url), reason: truncated(reason, MAX_REASON) }
+    fn new(url: &str, (cause, reason): Failure) -> FetchError {
+        FetchError { url: for_log(url), cause, reason: truncated(reason, MAX_REASON) }
     }
 }
 
@@ -83,7 +89,8 @@ impl<'i> Documents<'i> {
         let url = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
         let document = self.fetch(&url, None).await?;
         let found = serde_json::from_slice(&document).map_err(|error| format!("not a discovery document: {error}"));
-        found.and_then(|discovery| self.same_scheme(discovery)).map_err(|reason| FetchError::new(&url, reason))
+        let found = found.and_then(|discovery| self.same_scheme(discovery));
+        found.map_err(|reason| FetchError::new(&url, (KeyFetchFailure::Document, reason)))
     }
 
     /// Fetches the JWKS document at `url`, and returns its keys for tokens with these algorithms, and the document.
@@ -94,7 +101,8 @@ impl<'i> Documents<'i> {
     pub async fn keys(&self, url: &str, algorithms: &[Algorithm]) -> Result<(KeySet, Bytes), FetchError> {
         let host = self.source.host.as_ref().filter(|_| self.source.jwks.is_some());
         let document = self.fetch(url, host).await?;
-        let keys = KeySet::parse(&document, algorithms).map_err(|reason| FetchError::new(url, reason))?;
+        let keys = KeySet::parse(&document, algorithms);
+        let keys = keys.map_err(|reason| FetchError::new(url, (KeyFetchFailure::Document, reason)))?;
         Ok((keys, document))
     }
 
@@ -109,29 +117,29 @@ impl<'i> Documents<'i> {
 
     async fn fetch(&self, url: &str, virtual_host: Option<&Authority>) -> Result<Bytes, FetchError> {
         let fetched = self.document(url, virtual_host).await;
-        fetched.map_err(|reason| FetchError::new(url, reason))
+        fetched.map_err(|failure| FetchError::new(url, failure))
     }
 
     /// Fetches a document. `virtual_host` replaces the host in the request if the server is reached by another name.
-    async fn document(&self, url: &str, virtual_host: Option<&Authority>) -> Result<Bytes, String> {
-        let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
+    async fn document(&self, url: &str, virtual_host: Option<&Authority>) -> Result<Bytes, Failure> {
+        let dns = |reason: String| (KeyFetchFailure::Dns, reason);
+        let uri: Uri = url.parse().map_err(|_| (KeyFetchFailure::Document, "not a URL".to_owned()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let addresses = Addresses::new(self.resolver, &host, port);
         let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, addresses.look_up()).await;
-        looked_up.map_err(|_| "the host name was not resolved in time".to_owned())?.map_err(|e| e.to_string())?;
+        looked_up.map_err(|_| dns("the host name was not resolved in time".into()))?.map_err(|e| dns(e.to_string()))?;
         // The trailing dot is only for name resolution.
         let uri = uri_without_root_dot(&uri).unwrap_or(uri);
-        let uri = with_authority(uri, virtual_host).map_err(|error| error.to_string())?;
-        let client = self.client(addresses).map_err(|error| error.to_string())?;
+        let uri = with_authority(uri, virtual_host).map_err(unsent)?;
+        let client = self.client(addresses).map_err(|error| (KeyFetchFailure::Tls, error.to_string()))?;
         let request = Request::get(uri)
             .header(USER_AGENT, USER_AGENT_VALUE)
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "identity")
             .body(Bytes::new());
-        let request = request.map_err(|error| error.to_string())?;
-        let response = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await;
-        let response = response.map_err(|error| error.to_string())?;
+        let request = request.map_err(unsent)?;
+        let response = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await.map_err(no_response)?;
         check_response(&response)?;
         Ok(response.body)
     }
@@ -142,7 +150,8 @@ impl<'i> Documents<'i> {
             authorities: self.source.authorities.clone(),
             identity: None,
             protocol: Protocol::Http1,
-            connect: self.source.timeout,
+            // Shorter than the fetch, so that a server that cannot be reached differs from one that does not respond.
+            connect: self.source.timeout * 4 / 5,
             keepalive: self.source.timeout,
             may_use_reserve: true,
             memory: None,
@@ -160,18 +169,40 @@ fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, htt
     Uri::from_parts(parts)
 }
 
+fn unsent(error: impl ToString) -> Failure {
+    (KeyFetchFailure::Connect, error.to_string())
+}
+
+fn no_response(error: ExchangeError) -> Failure {
+    let cause = match &error {
+        ExchangeError::Connect(ConnectError::Unreachable(_)) => KeyFetchFailure::Connect,
+        ExchangeError::Connect(ConnectError::Tls(_)) => KeyFetchFailure::Tls,
+        ExchangeError::Timeout(_) => KeyFetchFailure::Timeout,
+        ExchangeError::Broken(_)
+        | ExchangeError::Refused(_)
+        | ExchangeError::Closed
+        | ExchangeError::TooLarge(..)
+        | ExchangeError::OutOfMemory => KeyFetchFailure::Response,
+    };
+    (cause, error.to_string())
+}
+
 /// Checks that a response is the requested document.
-fn check_response(response: &Exchange) -> Result<(), String> {
+fn check_response(response: &Exchange) -> Result<(), Failure> {
     if response.status.is_redirection() {
         let to = response.headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
         let to = to.map_or_else(String::new, |to| format!(" to {}", for_log(&to)));
-        return Err(format!("response {}: a redirect{to}, which is not followed", response.status));
+        let reason = format!("response {}: a redirect{to}, which is not followed", response.status);
+        return Err((KeyFetchFailure::Redirect, reason));
     }
     if !response.status.is_success() {
-        return Err(format!("response {}", response.status));
+        return Err((KeyFetchFailure::Status, format!("response {}", response.status)));
     }
     match coding::remaining(&response.headers) {
-        Some(coding) => Err(format!("the document is compressed (`{coding}`), although `identity` was requested")),
+        Some(coding) => {
+            let reason = format!("the document is compressed (`{coding}`), although `identity` was requested");
+            Err((KeyFetchFailure::Response, reason))
+        }
         None => Ok(()),
     }
 }

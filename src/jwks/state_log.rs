@@ -1,7 +1,8 @@
 //! The lines of the log about an issuer: each is logged when a state changes, and not repeated while it lasts.
 
-use super::{Issuer, IssuerMismatch};
+use super::{FetchError, Issuer, IssuerMismatch, LoggedFailure};
 use crate::model::{Rejection, truncated};
+use crate::telemetry::Label;
 use crate::token::{KeySet, UnusedKey, describe_unused};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -69,19 +70,29 @@ impl Issuer {
         }
     }
 
-    /// Records the result of a fetch, and logs a change.
-    pub(super) fn record_result(&self, failure: Option<&str>) {
-        let failing = failure.is_some();
-        if self.failing.swap(failing, Ordering::Relaxed) == failing {
+    /// Records the result of a fetch, and logs a change: also if the cause changes, or the previous keys become too old.
+    pub(super) fn record_result(&self, error: Option<&FetchError>) {
+        let has_keys = self.keys.load().as_ref().is_some_and(|fetched| self.holds(fetched));
+        let failure = error.map(|error| LoggedFailure { cause: error.cause, has_keys });
+        let mut failing = self.failing.lock();
+        if *failing == failure {
             return;
         }
-        let known = self.keys.load().is_some();
-        match failure {
-            Some(reason) if known => {
-                tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys; still using the previous keys");
-            }
-            Some(reason) => tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys"),
-            None => tracing::info!(upstream = self.name, "issuer keys can be fetched again"),
+        *failing = failure;
+        let Some(error) = error else {
+            tracing::info!(upstream = self.name, "issuer keys can be fetched again");
+            return;
+        };
+        let (cause, reason) = (error.cause.name(), error.to_string());
+        if has_keys {
+            tracing::warn!(
+                upstream = self.name,
+                cause,
+                reason,
+                "cannot fetch issuer keys; still using the previous keys"
+            );
+        } else {
+            tracing::warn!(upstream = self.name, cause, reason, "cannot fetch issuer keys");
         }
     }
 }

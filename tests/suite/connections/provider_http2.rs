@@ -677,7 +677,7 @@ fn tls_failure_is_detected_before_a_request_is_sent() {
         let gateway = gateway_tls(&provider, &authority, "http2");
         assert_eq!(Request::new("DELETE", &session_path()).send(&gateway.url()).status, 502);
         let why = gateway.wait_for_log(|line| line.contains("requests to the provider fail"));
-        assert!(why.contains("no connection") && why.contains("fatal alert"), "{version:?}: {why}");
+        assert!(why.contains("TLS handshake failed") && why.contains("fatal alert"), "{version:?}: {why}");
         let own = clients.certify_in_files("gateway", &["gateway.test"]);
         let (file, certificate, key) = (authority.file.display(), own.0.display(), own.1.display());
         let more =

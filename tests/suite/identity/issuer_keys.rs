@@ -2,7 +2,7 @@
 
 use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
 use crate::harness::{
-    Authority, Gateway, Request, Response, Scripted, json_response, long, skipped, unused_address, wait_for,
+    Authority, DnsServer, Gateway, Request, Response, Scripted, json_response, long, skipped, unused_address, wait_for,
 };
 use rustls::ServerConfig;
 use serde_json::{Value, json};
@@ -235,6 +235,64 @@ fn keys_are_fetched_over_tls_with_certificate_verification() {
         assert_eq!(ready.status, 503, "{why}");
     }
     assert_eq!(plain.received().len(), 0, "keys in the clear are not even asked for");
+}
+
+#[test]
+fn log_tells_causes_of_failed_key_fetches_apart() {
+    let keys = document(&[&Signer::new("one")]);
+    let provider = Scripted::start(|_| json_response(200, "{}"));
+    let dns = DnsServer::start(&[]);
+    // The system accepts connections; no response follows.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = unused_address([127, 0, 9, 4]);
+    let tls = issuer_over_tls(Authority::new("ours").certify(&["localhost"], |_| {}), &keys, "");
+    let issuer = Scripted::start(move |request| match request.path.as_str() {
+        "/moved/jwks" => {
+            let mut moved = json_response(301, "");
+            moved.headers.push(("Location".into(), "https://id.example/keys".into()));
+            moved
+        }
+        "/html/jwks" => json_response(200, "<html>"),
+        "/huge/jwks" => json_response(200, &"x".repeat(300 * 1024)),
+        _ => json_response(404, "{}"),
+    });
+    for (url, cause, reason) in [
+        ("http://nowhere.test".to_owned(), "dns", "unknown host"),
+        (format!("http://{away}"), "connect", "no connection: "),
+        (format!("https://localhost:{}", tls.port()), "tls", "TLS handshake failed: invalid peer certificate"),
+        (format!("https://127.0.0.1:{}", issuer.port()), "tls", "TLS handshake failed: "),
+        (format!("http://{}", silent.local_addr().unwrap()), "timeout", "no complete response within 1000 ms"),
+        (issuer.url(), "status", "response 404 Not Found"),
+        (format!("{}/moved", issuer.url()), "redirect", "a redirect to https://id.example/keys"),
+        (format!("{}/html", issuer.url()), "document", "not a JWKS document"),
+        (format!("{}/huge", issuer.url()), "response", "the response has more than 262144 bytes"),
+    ] {
+        let more = "allow_http: true\n      fetch_timeout: 1s";
+        let dns = format!("dns: {{ servers: ['{}'] }}\n", dns.address());
+        let gateway = Gateway::start(&(dns + &config(&provider.url(), &url, more)));
+        let line = gateway.wait_for_log(|line| line.contains(r#""message":"cannot fetch issuer keys""#));
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["cause"], cause, "{line}");
+        let shown = line["reason"].as_str().unwrap();
+        assert!(shown.starts_with(&format!("{url}/jwks: ")) && shown.contains(reason), "{line}");
+    }
+}
+
+#[test]
+fn another_cause_of_failed_fetches_is_logged_again() {
+    let key = Signer::new("one");
+    let world = World::new(&[]);
+    let gateway = Gateway::start(&world.config());
+    let failure = |cause: &str| {
+        let cause = format!(r#""cause":"{cause}""#);
+        gateway.wait_for_log(|line| line.contains("cannot fetch issuer keys") && line.contains(&cause))
+    };
+    failure("document");
+    world.publish(json_response(500, "{}"));
+    failure("status");
+    world.publish(document(&[&key]));
+    gateway.wait_for_log(|line| line.contains("issuer keys can be fetched again"));
+    assert_eq!(gateway.log().iter().filter(|line| line.contains("cannot fetch issuer keys")).count(), 2);
 }
 
 #[test]

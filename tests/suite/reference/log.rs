@@ -2,6 +2,7 @@
 
 use crate::harness::{generated_part, markdown_table, project};
 use sessiongate::proxy::{ACCESS_LOG, LogField, LogFieldKind};
+use sessiongate::telemetry::{KeyFetchFailure, label_values};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -17,6 +18,15 @@ fn access_log() {
     };
     let table = markdown_table(["field", "type", "requests", "meaning"], ACCESS_LOG.iter().map(row));
     generated_part("docs/operations.md", "access log", &table);
+}
+
+#[test]
+fn causes_of_failed_key_fetches() {
+    let values = label_values::<KeyFetchFailure>();
+    assert!(values.iter().all(|value| !value.meaning.is_empty() && !value.detail.is_empty()), "{values:?}");
+    let rows = values.iter().map(|value| [format!("`{}`", value.name), value.meaning.into(), value.detail.into()]);
+    let table = markdown_table(["`cause`", "meaning", "what to check"], rows);
+    generated_part("docs/operations.md", "causes of failed key fetches", &table);
 }
 
 /// A line for a state change: its message, level and fields.

@@ -23,7 +23,7 @@ pub use counters::CacheCounters;
 pub use fetched::{FetchedResponse, ReadOptions};
 pub use memory::MemoryStore;
 pub use read::ReadResult;
-pub use redis::{RedisStore, SetupError};
+pub use redis::{RedisStore, ServerTrial, SetupError, try_servers};
 pub use scope::Scope;
 pub use sessions::Sessions;
 pub use store::{AcquireRequest, Acquisition, FillResult, Store, StoreError, StoreUsage, Stored};

@@ -1,5 +1,6 @@
 //! The command line. No other module prints.
 
+mod check;
 mod command_error;
 mod lifecycle;
 mod log;
@@ -16,6 +17,7 @@ mod tokio_runtime;
 use crate::descriptors;
 use crate::log_writer::LogWriter;
 use crate::reload::{Fingerprints, LoadedConfig, Source};
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use command_error::{CommandError, other};
 use lifecycle::Started;
@@ -54,9 +56,10 @@ enum Command {
     /// Check a configuration
     ///
     /// Prints every error with its file, line and column, what was found and what is allowed. Reads the files and
-    /// environment variables that the configuration names, and opens no connection. Exit status: 0 if the configuration
-    /// is OK, 1 if it has errors, 2 if the command line is invalid.
-    Check(CheckArgs),
+    /// environment variables that the configuration names, and opens no connection without `--online`. Exit status: 0
+    /// if the configuration is OK, 1 if it has errors or a check of `--online` failed, 2 if it cannot be read or the
+    /// command line is invalid.
+    Check(check::CheckArgs),
     /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
     /// Starts both, the gateway in front of them and the admin listener in one process, and prints commands to try.
@@ -100,15 +103,6 @@ struct RunArgs {
     upgrade: bool,
 }
 
-#[derive(Args)]
-struct CheckArgs {
-    #[command(flatten)]
-    file: FileArgs,
-    /// Treat warnings as errors, for use before a deployment
-    #[arg(long)]
-    deploy: bool,
-}
-
 /// Runs the program. Returns its exit status.
 pub fn main() -> ExitCode {
     // Must come first: libraries that set up TLS or verify tokens use the process's crypto provider.
@@ -116,7 +110,7 @@ pub fn main() -> ExitCode {
     crate::token::install_crypto_provider();
     let result = match CommandLine::parse().command {
         Command::Run(args) => run(&args),
-        Command::Check(args) => check(&args),
+        Command::Check(args) => return check::run(&args),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Purge(args) => on_runtime(Some(1), async {
@@ -160,17 +154,12 @@ fn read(source: &Source) -> Result<(Fingerprints, LoadedConfig), CommandError> {
     Ok((fingerprints, loaded))
 }
 
-fn check(args: &CheckArgs) -> Result<(), CommandError> {
-    let path = &args.file.config;
-    let (_, loaded) = read(&Source::new(path, random()?))?;
-    if args.deploy && !loaded.warnings.is_empty() {
-        return Err(other(format!("{}: warnings are errors with --deploy", path.display())));
-    }
-    print_to(io::stdout(), &format!("{}: OK", path.display()));
-    Ok(())
-}
-
 fn run(args: &RunArgs) -> Result<(), CommandError> {
+    if check::is_stdin(&args.file.config) {
+        let why = "`run` cannot read the configuration from standard input, since a reload could not read it again; \
+            use a file, or `check -c -`";
+        CommandLine::command().error(ErrorKind::InvalidValue, why).exit();
+    }
     signals::catch_early()?;
     descriptors::raise_limit();
     let source = Source::new(&args.file.config, random()?);

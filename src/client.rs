@@ -1,6 +1,7 @@
 //! Outbound HTTP: trusted CAs, addresses that are resolved in the background, and buffered requests with limits.
 
 mod addresses;
+mod connected;
 mod connect_options;
 mod connector;
 mod exchange;
@@ -12,6 +13,7 @@ mod response;
 
 pub use addresses::{Addresses, Attempts};
 pub use connect_options::ConnectOptions;
+pub use connected::{Connected, ConnectionTrial};
 pub use exchange::{ConnectError, Exchange, ExchangeError};
 pub use failure::{is_address_failure, was_refused};
 pub use http2::{CONNECTION_WINDOW, STREAMING_WINDOW};

@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod finding;
 mod listeners;
+mod locate;
 mod memory_budget;
 pub mod options;
 mod policies;
@@ -36,6 +37,7 @@ pub use environment::Environment;
 pub use error::ConfigError;
 pub use finding::FindingId;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
+pub use locate::Places;
 pub use memory_budget::{BASE_MEMORY, MIN_CLIENT_MEMORY, max_cached_for_limit, memory_for_clients};
 pub use restart_required::RestartRequired;
 pub use settings::{ClientLimits, Clients, Config, Dns, Log, LogFormat, LogLevel, Reload, Shutdown};
@@ -64,7 +66,13 @@ pub fn compile(
     random: [u8; 32],
 ) -> Result<Compiled, Vec<ConfigError>> {
     let (root, faults) = tree::parse(text);
-    let mut context = Context { file: source_name, environment, faults: Vec::new(), warnings: Vec::new() };
+    let mut context = Context {
+        file: source_name,
+        environment,
+        elsewhere: options::elsewhere,
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
     faults.into_iter().for_each(|(location, problem)| context.reject(&location, problem));
     let config = root.and_then(|root| context.read_map(&Entry::root(&root), |section| process::read(section, &random)));
     let Context { mut faults, mut warnings, .. } = context;

@@ -88,6 +88,8 @@
 //! - **A field of the access log**: its row in `proxy/access_log_fields.rs`, and the line in `proxy/access_log.rs` that
 //!   writes it.
 //! - **A line of the log for a state change**: the call of `tracing`, and its row in `docs/operations.md`.
+//! - **A kind of error or warning of `check`**: its variant in `config/finding.rs`, and `Problem::id` where it is found;
+//!   a case in `config/tests`. `tests/run --write` adds it to `docs/check.md`.
 //! - **A rejection reason**: its row in `model/rejection.rs`, and the code that rejects; a case in
 //!   `tests/suite/harness/rejections.rs`. `tests/run --write` adds it to `docs/operations.md` and to the responses in
 //!   `tests/cases/rejections`. A dialect overrides status or text only if its provider responds differently in the same

@@ -6,6 +6,7 @@ mod forward;
 mod headers;
 pub mod heads;
 mod slots;
+mod trial;
 
 pub use exchange_record::ExchangeRecord;
 pub use headers::{Origin, RequestHeaders, RequestKind};
@@ -86,16 +87,8 @@ impl Provider {
         memory: &Arc<Memory>,
     ) -> Result<Provider, rustls::Error> {
         let target = &upstream.target;
-        let options = ConnectOptions {
-            addresses: Addresses::new(resolver, &target.lookup_name(), target.port),
-            authorities: target.authorities.clone(),
-            identity: target.identity.clone(),
-            protocol: target.protocol,
-            connect: target.timeouts.connect,
-            keepalive: target.timeouts.keepalive,
-            may_use_reserve: false,
-            memory: Some(memory.clone()),
-        };
+        let addresses = Addresses::new(resolver, &target.lookup_name(), target.port);
+        let options = connect_options(target, &addresses, Some(memory.clone()));
         let client = Client::new(&options)?;
         let calls = match (upstream.dialect.has_grpc, target.protocol) {
             (false, _) => None,
@@ -238,6 +231,20 @@ impl Provider {
             ExchangeError::OutOfMemory => Rejection::Overloaded,
         };
         Failure { rejection, sent, status }
+    }
+}
+
+/// How to connect to a target at these addresses.
+fn connect_options(target: &Target, addresses: &Arc<Addresses>, memory: Option<Arc<Memory>>) -> ConnectOptions {
+    ConnectOptions {
+        addresses: addresses.clone(),
+        authorities: target.authorities.clone(),
+        identity: target.identity.clone(),
+        protocol: target.protocol,
+        connect: target.timeouts.connect,
+        keepalive: target.timeouts.keepalive,
+        may_use_reserve: false,
+        memory,
     }
 }
 

@@ -17,9 +17,11 @@ mod scripts;
 mod seal;
 mod server;
 mod store;
+mod trial;
 
 pub use connect::SetupError;
 pub use store::RedisStore;
+pub use trial::{ServerTrial, try_servers};
 
 use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
 use crate::coherence::reading::ConnectionId;

@@ -88,6 +88,11 @@ impl Addresses {
         !self.known.load().is_empty()
     }
 
+    /// The current addresses.
+    pub fn current(&self) -> Arc<Vec<SocketAddr>> {
+        self.known.load_full()
+    }
+
     /// Whether this is one of the current addresses.
     pub fn contains(&self, address: SocketAddr) -> bool {
         self.known.load().contains(&address)

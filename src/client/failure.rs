@@ -72,7 +72,7 @@ pub(super) fn greeting_error(error: &h2::Error) -> ConnectError {
 const LOCAL: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
 
 /// An error and its sources.
-fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {
+pub(super) fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {
     successors(error, |cause: &Cause<'e>| {
         let cause: Cause<'e> = *cause;
         cause.source()

@@ -1,9 +1,10 @@
 //! Errors in a configuration, and their messages.
 
 use super::FindingId;
+use crate::model::truncated;
 use std::fmt;
 
-/// The maximum length of each text of an error, in characters: values of the configuration are repeated in it.
+/// The maximum length of each text of an error, in bytes: values of the configuration are repeated in it.
 const MAX_TEXT: usize = 1000;
 /// The maximum length of a word for which similar ones are searched, in bytes.
 const MAX_WORD: usize = 100;
@@ -112,10 +113,10 @@ impl Problem {
             line,
             column,
             end_column,
-            path: bounded(location.path.clone()),
-            found: bounded(found),
-            allowed: allowed.map(bounded),
-            suggestion: suggestion.map(bounded),
+            path: truncated(location.path.clone(), MAX_TEXT),
+            found: truncated(found, MAX_TEXT),
+            allowed: allowed.map(|text| truncated(text, MAX_TEXT)),
+            suggestion: suggestion.map(|text| truncated(text, MAX_TEXT)),
         }
     }
 }
@@ -125,14 +126,6 @@ fn singular(word: &str) -> String {
     match (word.strip_suffix("ies"), word.strip_suffix('s')) {
         (Some(stem), _) => format!("{stem}y"),
         (None, stem) => stem.unwrap_or(word).to_owned(),
-    }
-}
-
-/// A text of at most [`MAX_TEXT`] characters.
-fn bounded(text: String) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
     }
 }
 

@@ -4,7 +4,7 @@ use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 /// The ID of a kind of error or warning. It stays the same when the message changes. The documentation comment of an
 /// ID is its meaning in the reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray, EnumMessage)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray, EnumMessage)]
 #[strum(serialize_all = "kebab-case")]
 pub enum FindingId {
     /// The file is not valid YAML, or uses what the gateway does not accept: several documents, tags, merge keys.
@@ -57,4 +57,46 @@ pub enum FindingId {
     AdminExposed,
     /// Every client is trusted to set forwarding headers.
     TrustsEveryClient,
+    /// The host of a provider cannot be resolved (`--online`).
+    OnlineDns,
+    /// No connection to a provider: TCP or TLS fails (`--online`).
+    OnlineConnect,
+    /// A provider does not respond (`--online`).
+    OnlineProvider,
+    /// An issuer's discovery document cannot be fetched, or names another issuer (`--online`).
+    OnlineIssuer,
+    /// An issuer's keys cannot be fetched, or none can be used (`--online`).
+    OnlineKeys,
+    /// The store cannot be connected to, or rejects the login or a command (`--online`).
+    OnlineStore,
+}
+
+impl FindingId {
+    /// Whether only `--online` finds it.
+    pub fn is_online(self) -> bool {
+        use FindingId::*;
+        matches!(self, OnlineDns | OnlineConnect | OnlineProvider | OnlineIssuer | OnlineKeys | OnlineStore)
+    }
+
+    /// Whether it is the ID of a warning, and not of an error.
+    pub fn is_warning(self) -> bool {
+        use FindingId::*;
+        match self {
+            Syntax | DuplicateKey | UnknownOption | MissingOption | WrongType | InvalidValue | OutOfRange
+            | Variable | UndeclaredName | Conflict | File | Secret | PolicyConflict => false,
+            CleartextProvider
+            | ProtocolWithoutTls
+            | RepeatedApiPath
+            | IssuerForm
+            | AudienceForm
+            | NoEffect
+            | UnusedPolicy
+            | ReplicasWithoutSharedStore
+            | StoreExceedsMemory
+            | CleartextStore
+            | AdminExposed
+            | TrustsEveryClient => true,
+            OnlineDns | OnlineConnect | OnlineProvider | OnlineIssuer | OnlineKeys | OnlineStore => false,
+        }
+    }
 }

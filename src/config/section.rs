@@ -6,12 +6,14 @@ use super::options::kind::{Or, Parse};
 use super::options::table::Declared;
 use super::tree::{Member, Node, NodeKind};
 use super::variables::Text;
-use super::{Environment, FindingId, options};
+use super::{Environment, FindingId};
 
 /// Collects errors and warnings, and gives access to the environment.
 pub(super) struct Context<'l> {
     pub file: &'l str,
     pub environment: &'l dyn Environment,
+    /// The path of an option that stands in the wrong map, by the path of that map and its key.
+    pub elsewhere: fn(&str, &str) -> Option<String>,
     pub faults: Vec<ConfigError>,
     pub warnings: Vec<ConfigError>,
 }
@@ -252,14 +254,14 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         self.context.read_map(&entry, read)
     }
 
-    /// Rejects the options that were not read. The hint is a similar option of this map, or the same one of another map.
+    /// Rejects the options that were not read. The hint is a similar option of this map, or the same of another map.
     fn reject_unknown(self) {
         for member in self.members.iter().filter(|member| !self.known.contains(&member.key.as_str())) {
             let location = Location { path: path_below(&self.location.path, &member.key), place: member.place };
             let allowed = format!("allowed: {}", listed(self.known.iter().copied()));
             let problem = Problem::new("unknown key").id(FindingId::UnknownOption).expected(allowed);
             let problem = problem.like(&member.key, self.known.iter().copied());
-            let problem = problem.or_suggest(|| options::elsewhere(&self.location.path, &member.key));
+            let problem = problem.or_suggest(|| (self.context.elsewhere)(&self.location.path, &member.key));
             self.context.reject(&location, problem);
         }
     }

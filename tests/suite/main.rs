@@ -46,6 +46,8 @@ mod cache {
 
 /// The configuration and the command line that reads it.
 mod config {
+    mod check_formats;
+    mod check_online;
     mod command_line;
     mod reload;
 }

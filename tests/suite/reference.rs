@@ -3,6 +3,7 @@
 mod dashboard;
 mod dialects;
 mod example;
+mod findings;
 mod log;
 mod metrics;
 mod operations;

@@ -36,11 +36,11 @@ struct SlotOwner {
 }
 
 pub(super) struct Cluster {
-    seeds: Vec<(String, u16)>,
+    pub seeds: Vec<(String, u16)>,
     servers: Mutex<HashMap<(String, u16), Arc<Server>>>,
     slots: ArcSwap<Vec<Option<SlotOwner>>>,
-    connect: Connect,
-    options: Options,
+    pub connect: Connect,
+    pub options: Options,
     update_lock: Mutex<()>,
     /// When the slots were last refreshed.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
@@ -280,16 +280,16 @@ impl Cluster {
 
 /// Consecutive slots of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Range {
+pub(super) struct Range {
     first: usize,
     last: usize,
-    host: String,
-    port: u16,
+    pub host: String,
+    pub port: u16,
 }
 
 /// Parses the reply of `CLUSTER SLOTS`: arrays of first slot, last slot, and servers, of which the first is the
 /// primary. A server without a host is the one that was queried.
-fn ranges(value: &Value, refreshed: &str) -> Option<Vec<Range>> {
+pub(super) fn ranges(value: &Value, refreshed: &str) -> Option<Vec<Range>> {
     let Value::Array(rows) = value else { return None };
     rows.iter().map(|row| range(row, refreshed)).collect()
 }

@@ -207,15 +207,13 @@ impl Server {
             if self.rejected.swap(false, Ordering::Relaxed) {
                 tokio::time::sleep(MAX_PAUSE).await;
             }
-            // There are several steps: sentinel, server, TLS, login.
-            let limit = self.options.timeouts.connect * 4;
-            let connected = tokio::time::timeout(limit, self.connect()).await;
+            let connected = tokio::time::timeout(self.connect_limit(), self.connect()).await;
             let error = match connected {
                 Ok(Ok(live)) => {
                     self.failures.store(0, Ordering::Relaxed);
                     self.options.listener.connected();
                     tracing::info!(server = self.name, "store connected");
-                    self.live.store(Some(Arc::new(live)));
+                    self.adopt(live);
                     (pause, observed) = (FIRST_PAUSE, false);
                     continue;
                 }
@@ -234,6 +232,16 @@ impl Server {
         }
     }
 
+    /// Timeout of [`Server::connect`], which has several steps: sentinel, server, TLS, login.
+    pub fn connect_limit(&self) -> Duration {
+        self.options.timeouts.connect * 4
+    }
+
+    /// Uses a connection from now on.
+    pub fn adopt(&self, live: LiveConnection) {
+        self.live.store(Some(Arc::new(live)));
+    }
+
     /// Checks an idle connection; otherwise a failure would go unnoticed.
     async fn heartbeat(&self) {
         let limit = self.options.timeouts.connect;
@@ -248,7 +256,7 @@ impl Server {
     }
 
     /// Connects, loads the scripts and reads the server's time. Only then is the connection used.
-    async fn connect(self: &Arc<Self>) -> RedisResult<LiveConnection> {
+    pub async fn connect(self: &Arc<Self>) -> RedisResult<LiveConnection> {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::downgrade(self);
         let sentinel_config = AsyncConnectionConfig::new()
@@ -303,7 +311,7 @@ fn host_and_port(node: &str) -> Option<(String, u16)> {
 }
 
 /// Describes an error without the text of commands.
-fn describe(error: &RedisError) -> String {
+pub(super) fn describe(error: &RedisError) -> String {
     match error.detail() {
         Some(detail) => format!("{:?}: {detail}", error.kind()),
         None => error.to_string(),

@@ -98,9 +98,9 @@ fn check_does_not_print_secrets() {
 
 #[test]
 fn missing_file_is_reported_by_path() {
-    for command in ["check", "run"] {
+    for (command, code) in [("check", 2), ("run", 1)] {
         let finished = run(&[command, "-c", "/absent/gateway.yaml"]);
-        assert_eq!(finished.code, Some(1));
+        assert_eq!(finished.code, Some(code));
         assert!(
             finished.stderr.contains("/absent/gateway.yaml") && finished.stderr.lines().count() == 1,
             "{finished:?}"
@@ -128,6 +128,8 @@ fn invalid_command_line_exits_with_status_2() {
         &["check", "-c"],
         &["run", "--config"],
         &["run", "gateway.yaml"],
+        &["run", "-c", "-"],
+        &["check", "-c", "-", "--format", "xml"],
         &["sandbox", "--listen", "nowhere"],
         &["sandbox", "--rate", "-1"],
         &["--unknown"],
@@ -144,7 +146,10 @@ fn help_describes_each_command() {
     for (args, words) in [
         (&["--help"][..], &["run", "check", "sandbox", "schema", "completions", "man", "session policies"][..]),
         (&["run", "--help"], &["serves", "SIGTERM", "status 1", "--config <FILE>"]),
-        (&["check", "--help"], &["every error", "line and column", "Exit status: 0", "--config <FILE>"]),
+        (
+            &["check", "--help"],
+            &["every error", "line and column", "Exit status: 0", "--config <FILE>", "--online", "--format", "sarif"],
+        ),
         (
             &["sandbox", "--help"],
             &[
@@ -377,7 +382,7 @@ fn completions_contain_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let finished = run(&["completions", shell]);
         assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{shell}");
-        for word in COMMANDS.iter().chain(&["config", "deploy", "zitadel", "upstream"]) {
+        for word in COMMANDS.iter().chain(&["config", "deploy", "online", "format", "sarif", "zitadel", "upstream"]) {
             assert!(finished.stdout.contains(word), "{shell} does not know `{word}`");
         }
         let script = folder.path().join(shell);

@@ -1,0 +1,79 @@
+//! What to do about a failed check: the first row with its kind and a part of its message applies.
+
+use crate::config::FindingId::{self, OnlineConnect, OnlineDns, OnlineIssuer, OnlineKeys, OnlineProvider, OnlineStore};
+
+/// Kinds, a part of the message, and the hint.
+type Hint = (&'static [FindingId], &'static str, &'static str);
+
+const PROVIDER: &[FindingId] = &[OnlineConnect, OnlineProvider];
+const DOCUMENTS: &[FindingId] = &[OnlineIssuer, OnlineKeys];
+
+/// The last row of each kind applies to all other messages.
+const HINTS: &[Hint] = &[
+    (&[OnlineDns], "", "check the host in `url`, and `dns.servers` or else the DNS configuration of this machine"),
+    (PROVIDER, "onnection refused", "no server listens there: check the port in `url`, and whether the provider is up"),
+    (
+        PROVIDER,
+        "no connection within",
+        "a firewall or egress policy may drop packets; otherwise raise `timeouts.connect`",
+    ),
+    (PROVIDER, "nreachable", "there is no route to the address: check the network and its policies"),
+    (PROVIDER, "UnknownIssuer", "the provider's CA is not trusted: set `tls.ca_file` to it"),
+    (PROVIDER, "not valid for name", "set `host` to a name in the provider's certificate, or correct `url`"),
+    (PROVIDER, "xpired", "the provider's certificate has expired, or the clock of this machine is wrong"),
+    (PROVIDER, "corrupt message", "the port does not use TLS: check the port in `url`, or use `http://`"),
+    (
+        PROVIDER,
+        "CertificateRequired",
+        "the provider requires a client certificate: set `tls.certificate` and `tls.key`",
+    ),
+    (PROVIDER, "UnknownCA", "the provider does not trust the client certificate: check `tls.certificate`"),
+    (PROVIDER, "ApplicationProtocol", "the provider does not support this HTTP version: check `protocol`"),
+    (PROVIDER, "HTTP/2", "the provider does not support this HTTP version: check `protocol`"),
+    (
+        PROVIDER,
+        "no complete response",
+        "the provider accepts connections and does not respond; otherwise raise `timeouts.first_byte`",
+    ),
+    (&[OnlineProvider], "", "check whether `url` needs `https://` or `http://`, and `protocol`"),
+    (&[OnlineConnect], "", "check `url` and the options in `tls`"),
+    (DOCUMENTS, "unknown host", "check the host in `auth.issuer` or `auth.jwks`, and `dns.servers`"),
+    (DOCUMENTS, "onnection refused", "no server listens there: check `auth.issuer` or `auth.jwks`"),
+    (
+        DOCUMENTS,
+        "no complete response",
+        "a firewall or egress policy may drop packets; otherwise raise `auth.fetch_timeout`",
+    ),
+    (
+        DOCUMENTS,
+        "no connection within",
+        "a firewall or egress policy may drop packets; otherwise raise `auth.fetch_timeout`",
+    ),
+    (DOCUMENTS, "UnknownIssuer", "the issuer's CA is not trusted: set `auth.ca_file` to it"),
+    (DOCUMENTS, "not valid for name", "set `auth.host` to a name in the certificate, or correct the URL"),
+    (DOCUMENTS, "a redirect", "redirects are not followed: configure the URL that the redirect names"),
+    (&[OnlineKeys], "no usable key", "check `auth.algorithms`: it must name the algorithms of the issuer's keys"),
+    (&[OnlineIssuer], "", "check `auth.issuer`, or set `auth.jwks` to the URL of the issuer's keys"),
+    (&[OnlineKeys], "", "check `auth.jwks`, or the `jwks_uri` of the issuer's discovery document"),
+    (&[OnlineStore], "onnection refused", "no server listens there: check the address in `store.redis`"),
+    (
+        &[OnlineStore],
+        "timed out",
+        "a firewall or network policy may drop packets; otherwise raise `store.redis.timeouts.connect`",
+    ),
+    (&[OnlineStore], "username-password pair", "check `store.redis.username` and `store.redis.password`"),
+    (&[OnlineStore], "already authenticated", "the server requires a login: set `store.redis.password`"),
+    (&[OnlineStore], "no permissions", "the user may not run the gateway's commands: see docs/cache.md"),
+    (&[OnlineStore], "UnknownIssuer", "the server's CA is not trusted: set `store.redis.tls.ca_file` to it"),
+    (&[OnlineStore], "not valid for name", "set `store.redis.tls.server_name` to the name in the certificates"),
+    (&[OnlineStore], "corrupt message", "the port does not use TLS: check the port, or use `redis://`"),
+    (&[OnlineStore], "No such master", "check `store.redis.sentinel.service`"),
+    (&[OnlineStore], "entinel", "check `store.redis.sentinel.service` and `nodes`"),
+    (&[OnlineStore], "", "check the address in `store.redis`, `redis://` or `rediss://`, and the login"),
+];
+
+/// What to do about a failed check.
+pub(super) fn hint(id: FindingId, message: &str) -> &'static str {
+    let row = HINTS.iter().find(|(ids, part, _)| ids.contains(&id) && message.contains(part));
+    row.map_or("see docs/check.md", |(_, _, hint)| hint)
+}

@@ -373,3 +373,53 @@ fn requests_over_http2_are_recorded_too() {
     let all = exchanges(&gateway);
     assert_eq!(all.values().sum::<f64>(), 3.0, "{all:?}");
 }
+
+/// A gRPC-web read of a session at ZITADEL.
+fn call(gateway: &Gateway, timeout: &str) -> Value {
+    let message = b"\0\0\0\0\x05\x0a\x03123";
+    let request = Request::new("POST", "/zitadel.session.v2.SessionService/GetSession")
+        .header("Content-Type", "application/grpc-web+proto")
+        .header("Grpc-Timeout", timeout)
+        .bearer("x");
+    request.body(*message).send(&gateway.url());
+    wait_for("the line of a call", || lines(gateway).pop())
+}
+
+fn zitadel(provider: &Recorder) -> Gateway {
+    Gateway::start(&provider.upstream_as("none", "").replace("dialect: auth0", "dialect: zitadel"))
+}
+
+#[test]
+fn call_has_the_status_that_its_trailers_have() {
+    let provider = Recorder::start(|call: &mut Call| {
+        call.body()?;
+        let trailers = "grpc-status:5\r\n";
+        let length = trailers.len();
+        call.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: {}\r\n\r\n",
+            length + 5
+        ))?;
+        call.send([0x80, 0, 0, 0, u8::try_from(length).unwrap()])?;
+        call.send(trailers).map(|()| Then::Keep)
+    });
+    let gateway = zitadel(&provider);
+    let line = call(&gateway, "1M");
+    let expected = json!({"upstream_status": 404, "upstream_attempts": 1});
+    assert_eq!((&line["status"], exchange(&line)), (&json!(200), expected), "{line}");
+    assert_eq!(exchanges(&gateway), counted(&[("read_session", "4xx", 1.0)]));
+}
+
+#[test]
+fn call_whose_own_deadline_passes_shows_that_it_was_at_the_provider() {
+    let gate = Gate::closed();
+    let own = gate.clone();
+    let provider = Recorder::start(move |call: &mut Call| {
+        own.pass();
+        call.as_auth0()
+    });
+    let gateway = zitadel(&provider);
+    let line = call(&gateway, "2S");
+    gate.set(true);
+    assert_eq!((&line["reason"], exchange(&line)), (&json!("upstream_timeout"), json!({"upstream_attempts": 1})));
+    assert_eq!(exchanges(&gateway), counted(&[("read_session", "none", 1.0)]));
+}

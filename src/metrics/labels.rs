@@ -52,9 +52,14 @@ pub(super) static FETCH_STATUS: MetricLabel = MetricLabel {
 fn fetch_statuses() -> Vec<LabelValue> {
     let mut values = label_values::<StatusClass>();
     for value in values.iter_mut().filter(|value| value.name == StatusClass::None.name()) {
-        value.meaning = "The client left before the provider responded; or a status outside 100 to 599.";
+        value.meaning =
+            "The client left, or its deadline passed, before the provider responded; or a status outside 100 to 599.";
     }
-    values.push(LabelValue { name: FETCH_FAILED, meaning: "The provider did not respond.", detail: "" });
+    values.push(LabelValue {
+        name: FETCH_FAILED,
+        meaning: "The provider did not respond, or its response was unusable.",
+        detail: "",
+    });
     values
 }
 

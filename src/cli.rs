@@ -2,18 +2,21 @@
 
 mod check;
 mod command_error;
+mod exchange;
 mod lifecycle;
 mod log;
+mod operations;
 mod output;
+mod probe;
 mod purge;
 mod random;
-mod ready;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod signals;
 mod texts;
 mod tokio_runtime;
 
+use crate::admin::Role;
 use crate::descriptors;
 use crate::log_writer::LogWriter;
 use crate::reload::{Fingerprints, LoadedConfig, Source};
@@ -62,7 +65,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
-    /// Starts both, the gateway in front of them and the admin listener in one process, and prints commands to try.
+    /// Starts both, and the gateway in front of them with its listeners for operations, in one process, and prints
+    /// commands to try.
     /// Needs no account, and no Redis unless `--redis` is set. Ctrl-C stops it.
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::SandboxArgs),
@@ -71,11 +75,11 @@ enum Command {
     /// Purges one session, or all sessions of an upstream, in every replica that shares the store. Exits with status 0
     /// when the store has confirmed it, otherwise with 1.
     Purge(purge::PurgeArgs),
-    /// Check whether a running gateway is ready
+    /// Probe a running gateway: is it ready, is it alive?
     ///
-    /// For probes on the same machine or in the same pod. Exits with status 0 if the gateway is ready, otherwise with 1
-    /// and the reasons.
-    Ready(ready::ReadyArgs),
+    /// For `exec` probes, for health checks of images without a shell, and for tests. Prints one line and exits with
+    /// status 0 if the gateway is ready (or alive), otherwise with status 1; the line then says why.
+    Probe(probe::ProbeArgs),
     /// Print the JSON Schema of the configuration, for editors
     ///
     /// It describes every option with its default and allowed values. Refer to it in the first line of a configuration:
@@ -118,9 +122,9 @@ pub fn main() -> ExitCode {
             print_to(io::stdout(), "purged");
             Ok(())
         }),
-        Command::Ready(args) => on_runtime(Some(1), async {
-            ready::ready(&args).await?;
-            print_to(io::stdout(), "ready");
+        Command::Probe(args) => on_runtime(Some(1), async {
+            let found = probe::probe(&args).await?;
+            print_to(io::stdout(), &found);
             Ok(())
         }),
         Command::Schema => {
@@ -169,8 +173,8 @@ fn run(args: &RunArgs) -> Result<(), CommandError> {
         let caught = CaughtSignals::new().map_err(other)?;
         let inherited = if args.upgrade { Some(lifecycle::inherited(&loaded.config.shutdown).await?) } else { None };
         let mut gateway = Started::new(&loaded, log_writer.clone(), caught, inherited).await?;
-        let admin = gateway.admin.as_ref().map_or("off".to_owned(), |(_, address)| address.to_string());
-        tracing::info!(listen = %gateway.listen, admin, hash = loaded.hash, "serving");
+        let [admin, control] = [Role::Admin, Role::Control].map(|role| gateway.operations.address(role));
+        tracing::info!(listen = %gateway.listen, admin, control, hash = loaded.hash, "serving");
         gateway.reload(source, loaded.config, fingerprints);
         gateway.until_stopped().await
     });

@@ -32,6 +32,7 @@ pub(crate) use http2::SEND_BUFFER;
 pub use listener::BoundListener;
 pub(crate) use memory_share::{BodyBytes, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes};
 pub(crate) use server::{NO_KEEPALIVE_TIMEOUT, Server, ServerOptions, ShutdownStage};
+pub(crate) use socket::Socket;
 pub(crate) use strict_http1::StrictHttp1Stream;
 pub use tls::TlsError;
-pub(crate) use tls::{certificate_expiry, server_config};
+pub(crate) use tls::{accept as accept_tls, certificate_expiry, server_config};

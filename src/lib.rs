@@ -33,7 +33,7 @@
 //! | [`runtime`] | the active configuration with its backends; readiness, request IDs, state of the process |
 //! | [`edge`] | a client's connection: TLS, limits, strict HTTP/1, flood guard of HTTP/2, timing |
 //! | [`proxy`] | Pingora's hooks, pass-through, the access log; only `edge` and `proxy` name Pingora |
-//! | [`admin`] | probes, metrics, purge |
+//! | [`admin`] | the listeners for operations: `admin` with probes and metrics, `control` with purge |
 //! | [`reload`] | reading the configuration again, and activating it while requests are served |
 //! | [`sandbox`] | simulated providers, which do not know the tables |
 //! | [`cli`] | the command line, start and stop of the process, and the only place that prints |

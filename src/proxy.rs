@@ -158,5 +158,5 @@ fn report_certificate(running: &CurrentRuntime, listener: &Listener) {
 
 /// The TLS configuration of a listener; `None` for plaintext.
 fn tls_of(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
-    listener.tls.as_ref().map(server_config).transpose()
+    listener.tls.as_ref().map(|tls| server_config(tls, &["h2", "http/1.1"])).transpose()
 }

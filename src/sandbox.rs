@@ -140,6 +140,17 @@ pub const SEAL_KEY: &str = "SESSIONGATE_SANDBOX_SEAL_KEY";
 /// The path prefix of the instance whose tokens the gateway verifies.
 pub const VERIFIED: &str = "/verified";
 
+/// The addresses of the gateway's listeners.
+#[derive(Debug, Clone, Copy)]
+pub struct Listeners {
+    /// Requests.
+    pub gateway: SocketAddr,
+    /// Probes and metrics.
+    pub admin: SocketAddr,
+    /// Commands.
+    pub control: SocketAddr,
+}
+
 /// The simulated providers behind the gateway.
 pub struct Providers {
     /// The tenant.
@@ -152,7 +163,8 @@ pub struct Providers {
 
 impl Providers {
     /// A configuration of the gateway in front of them. It selects the upstream by path prefix.
-    pub fn configuration(&self, listen: SocketAddr, admin: SocketAddr, store: Option<&str>) -> String {
+    pub fn configuration(&self, listeners: Listeners, store: Option<&str>) -> String {
+        let Listeners { gateway, admin, control } = listeners;
         let (auth0, zitadel, verified) = (self.auth0.url(), self.zitadel.url(), self.verified.url());
         let audience = self.verified.instance().audience();
         let store = store.map(|url| {
@@ -163,8 +175,9 @@ impl Providers {
         });
         let store = store.unwrap_or_default();
         format!(
-            "listen: {listen}
+            "listen: {gateway}
 admin: {admin}
+control: {control}
 log: {{ format: text }}
 upstreams:
   auth0:
@@ -201,11 +214,12 @@ policies:
     }
 
     /// The line that `sandbox --json` prints.
-    pub fn json_line(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
+    pub fn json_line(&self, Listeners { gateway, admin, control }: Listeners) -> String {
         let (auth0, tokens) = (&self.auth0, self.auth0.tokens());
         serde_json::json!({
             "gateway": format!("http://{gateway}"),
             "admin": format!("http://{admin}"),
+            "control": format!("http://{control}"),
             "auth0": {
                 "upstream": auth0.url(),
                 "token": tokens.full,
@@ -225,12 +239,13 @@ policies:
     }
 
     /// A guided tour: commands to copy into a terminal.
-    pub fn tour(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
+    pub fn tour(&self, Listeners { gateway, admin, control }: Listeners) -> String {
         let (auth0, zitadel, verified) = (self.auth0.url(), self.zitadel.url(), self.verified.url());
         let tours = [
             auth0_tour(gateway, &self.auth0),
             zitadel_tour(gateway, &self.zitadel),
             verified_tour(gateway, &self.verified),
+            purge_tour(control),
         ];
         format!(
             "sessiongate sandbox
@@ -239,6 +254,7 @@ policies:
   zitadel  {zitadel}        ZITADEL's session service without the gateway
   verified {verified}        a second ZITADEL: the gateway verifies its JWTs, below {VERIFIED}
   admin    http://{admin}        /livez /readyz /metrics
+  control  http://{control}        /cache/purge
 
 Copy this into another terminal:
 
@@ -317,6 +333,16 @@ vcall "$VERIFIED/oidc/v1/end_session?id_token_hint={hint}"; vcall -D - $VERIFIED
 # 8. locking the user ends the other session: the next read of it is a miss
 read_twice $VERIFIED/v2/sessions/{second}
 vcall -X POST $VERIFIED/v2/users/{user}/lock; vcall -D - $VERIFIED/v2/sessions/{second} | grep -i cache-status
+"#
+    )
+}
+
+fn purge_tour(control: SocketAddr) -> String {
+    format!(
+        r#"
+# 9. a purge, for changes that bypass the gateway: the next read is a miss (`sessiongate purge --control {control} --upstream auth0`)
+purge() {{ curl -sS -H 'Content-Type: application/json' -d '{{"upstream":"auth0"}}' http://{control}/cache/purge; echo; }}
+call -o /dev/null $SESSION; purge; call -o /dev/null -D - $SESSION | grep -i cache-status
 "#
     )
 }

@@ -2,8 +2,8 @@
 
 use super::command_error::{CommandError, other};
 use super::log;
+use super::operations::{BoundOperations, Operations};
 use super::signals::CaughtSignals;
-use crate::admin::{self, AdminSocket};
 use crate::config::{self, Clients, Config, Listener, Shutdown, Store};
 use crate::descriptors;
 use crate::edge;
@@ -14,7 +14,6 @@ use crate::reload::{Fingerprints, Follower, LoadedConfig, Reload, Source};
 use crate::runtime::CurrentRuntime;
 use parking_lot::Mutex;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,17 +26,14 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(60);
 const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a replaced process still serves requests on kept connections, and closes each with its response.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
-/// The name of the admin socket in a handover.
-const ADMIN: &str = "admin";
 
-/// A running gateway, with its admin listener.
+/// A running gateway, with its listeners for operations.
 pub(super) struct Started {
     running: Arc<CurrentRuntime>,
     serving: Arc<Serving>,
     /// The listening addresses, for display.
     pub listen: String,
-    /// The admin listener and its address.
-    pub admin: Option<(admin::AdminServer, SocketAddr)>,
+    pub operations: Arc<Operations>,
     shutdown: Arc<Mutex<Shutdown>>,
     /// Whether the cache is in this process's memory only.
     has_memory_store: bool,
@@ -95,7 +91,7 @@ impl Started {
         let config = &loaded.config;
         let listeners = config.listeners.iter().map(|listener| bound(listener, &mut inherited));
         let listeners = listeners.collect::<Result<Vec<_>, CommandError>>()?;
-        let admin = config.admin.map(|address| bind_admin(address, &mut inherited)).transpose()?;
+        let operations = BoundOperations::new(config, &mut inherited)?;
         let level = log::start(config, &log_writer);
         let signals = Signals::new(caught.log_ignored()).map_err(other)?;
         warn_about_proxy_variables();
@@ -108,8 +104,7 @@ impl Started {
         }
         let listen = listeners.iter().map(|(_, bound)| bound.local_address()).collect::<Vec<_>>().join(" ");
         let serving = Arc::new(Serving::start(running.clone(), listeners, &limit_connections(config)).map_err(other)?);
-        let at = admin.as_ref().map(AdminSocket::address);
-        let admin = admin.map(|admin| admin::serve(running.clone(), admin)).transpose().map_err(other)?;
+        let operations = Arc::new(operations.start(&running)?);
         let mut predecessor = None;
         if let Some(inherited) = inherited {
             let old = inherited.confirm().map_err(other)?;
@@ -121,9 +116,18 @@ impl Started {
             }));
         }
         let shutdown = Arc::new(Mutex::new(config.shutdown.clone()));
-        let followers = followers(serving.clone(), level, shutdown.clone());
-        let admin = admin.zip(at);
-        Ok(Started { running, serving, listen, admin, shutdown, has_memory_store, predecessor, followers, signals })
+        let followers = followers(serving.clone(), operations.clone(), level, shutdown.clone());
+        Ok(Started {
+            running,
+            serving,
+            listen,
+            operations,
+            shutdown,
+            has_memory_store,
+            predecessor,
+            followers,
+            signals,
+        })
     }
 
     /// Starts to reload the configuration on SIGHUP and changes; but not before the old process has ended, which does
@@ -190,21 +194,19 @@ impl Started {
             return Ok(End::Signal("SIGQUIT"));
         };
         let listeners = self.serving.listeners();
-        let admin = self.admin.as_ref().map(|(served, _)| served.socket().try_clone()).transpose()?;
+        let operations = self.operations.sockets();
         // Before the new process can change anything, and after everything else that can fail.
         let marks =
             if self.has_memory_store { self.running.suspend_cache(max_overlap(&shutdown)).await } else { Vec::new() };
         let passed = spawn_blocking(move || {
             let mut sockets: Vec<(String, BorrowedFd)> =
                 listeners.iter().map(|bound| (bound.name(), bound.as_fd())).collect();
-            sockets.extend(admin.as_ref().map(|admin| (ADMIN.to_owned(), admin.as_fd())));
+            sockets.extend(operations.iter().map(|(name, bound)| (name.clone(), bound.as_fd())));
             handover::send(&path, &sockets, SUCCESSOR_TIMEOUT)
         });
         match passed.await.map_err(io::Error::other).flatten() {
             Ok(successor) => {
-                if let Some((admin, _)) = &self.admin {
-                    admin.end();
-                }
+                self.operations.end();
                 Ok(End::Replaced(successor))
             }
             Err(error) => {
@@ -221,11 +223,19 @@ fn max_overlap(shutdown: &Shutdown) -> Duration {
 }
 
 /// What adopts a new configuration; what can fail comes first.
-fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdown>>) -> Vec<Follower> {
+fn followers(
+    serving: Arc<Serving>,
+    operations: Arc<Operations>,
+    level: Follower,
+    shutdown: Arc<Mutex<Shutdown>>,
+) -> Vec<Follower> {
     vec![
         Box::new(move |config| {
+            let renewal = operations.renewal(config).map_err(|error| format!("admin, control: {error}"))?;
             let renewed = serving.renew(&config.listeners, &limit_connections(config));
-            renewed.map_err(|error| format!("listeners: {error}"))
+            renewed.map_err(|error| format!("listeners: {error}"))?;
+            operations.renew(renewal);
+            Ok(())
         }),
         level,
         Box::new(move |config| {
@@ -264,7 +274,7 @@ fn warn_about_proxy_variables() {
 
 async fn ready(running: &CurrentRuntime) {
     for _ in 0..500 {
-        if running.now().readiness().is_ready() {
+        if running.readiness().is_ready() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -282,15 +292,4 @@ fn bound(
         None => edge::BoundListener::new(&listener.address),
     };
     Ok((listener.clone(), bound.map_err(taken)?))
-}
-
-fn bind_admin(address: SocketAddr, inherited: &mut Option<Inherited>) -> Result<AdminSocket, CommandError> {
-    let taken = |error| other(format!("cannot listen on {address}: {error}"));
-    let socket = inherited.as_mut().and_then(|inherited| inherited.take(ADMIN));
-    if let Some(bound) = socket.map(AdminSocket::adopt).transpose().map_err(taken)?
-        && (bound.address() == address || address.port() == 0)
-    {
-        return Ok(bound);
-    }
-    AdminSocket::new(address).map_err(taken)
 }

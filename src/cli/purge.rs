@@ -1,19 +1,21 @@
 //! The command `purge`: makes a running gateway drop cached responses.
 
 use super::command_error::{CommandError, other};
+use super::exchange::{self, Endpoint};
 use bytes::Bytes;
 use clap::Args;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST};
+use http::uri::Authority;
+use http::{HeaderValue, Request, StatusCode};
 use serde_json::{Value, json};
 use std::io::Read;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Timeout of the request.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of a response's body is read, in bytes.
+const MAX_BODY: usize = 64 << 10;
 
 #[derive(Args)]
 pub(super) struct PurgeArgs {
@@ -23,9 +25,33 @@ pub(super) struct PurgeArgs {
     /// The session ID, or `-` to read it from standard input; default: all sessions of the upstream
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// Address of the gateway's admin listener, which accepts purges only from its own machine
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-    admin: SocketAddr,
+    /// The gateway's `control` listener: HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091", value_parser = endpoint)]
+    control: Endpoint,
+    /// File with the bearer token of `control.token`; one trailing line break is ignored
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Use TLS, and accept only certificates of the CAs in this PEM file
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Client certificate with its chain, in PEM
+    #[arg(long, value_name = "FILE", requires_all = ["key", "ca_file"])]
+    cert: Option<PathBuf>,
+    /// Private key of the client certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    if let Some(endpoint) = Endpoint::unix(text) {
+        return endpoint;
+    }
+    let authority = text.parse::<Authority>().ok().filter(|_| !text.contains('@'));
+    let found = authority.and_then(|authority| {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        (!host.is_empty()).then_some(Endpoint::Tcp(host.to_owned(), authority.port_u16()?))
+    });
+    found.ok_or_else(|| "expected HOST:PORT, such as 127.0.0.1:9091, or unix:/PATH".to_owned())
 }
 
 /// Sends the purge and waits for its result.
@@ -38,29 +64,41 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
         }
         session => session.map(str::to_owned),
     };
+    let control = &args.control;
     let wanted = json!({ "upstream": args.upstream, "session": session });
-    let request = Request::post("/cache/purge").header(CONTENT_TYPE, "application/json");
+    let mut request = Request::post("/cache/purge").header(CONTENT_TYPE, "application/json");
+    request = request.header(HOST, control.host()).header(CONNECTION, "close");
+    if let Some(token) = token(args)? {
+        request = request.header(AUTHORIZATION, token);
+    }
     let request = request.body(Bytes::from(wanted.to_string())).map_err(other)?;
-    let response = tokio::time::timeout(TIMEOUT, send(args.admin, request));
-    let (status, body) = response
+    let identity = args.cert.as_deref().zip(args.key.as_deref());
+    let tls = args.ca_file.as_deref().map(|authorities| exchange::verified(authorities, identity)).transpose()?;
+    let whole = async {
+        let response = exchange::send(control, tls, request).await?;
+        Ok::<_, CommandError>((response.status(), exchange::body(response, MAX_BODY).await))
+    };
+    let (status, body) = tokio::time::timeout(TIMEOUT, whole)
         .await
-        .map_err(|_| other(format!("no response from {} within {} s", args.admin, TIMEOUT.as_secs())))??;
+        .map_err(|_| other(format!("no response from {control} within {} s", TIMEOUT.as_secs())))??;
     if status == StatusCode::OK {
         return Ok(());
     }
-    let said =
-        serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
-    Err(other(said.unwrap_or_else(|| format!("{} responded with {status}", args.admin))))
+    let said = serde_json::from_slice::<Value>(&body).ok();
+    let said = said.and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
+    Err(other(said.unwrap_or_else(|| format!("{control} responded with {status}"))))
 }
 
-/// Sends a request to a gateway's admin listener.
-pub(super) async fn send(admin: SocketAddr, mut request: Request<Bytes>) -> Result<(StatusCode, Bytes), CommandError> {
-    let stream = tokio::net::TcpStream::connect(admin).await;
-    let stream = stream.map_err(|error| other(format!("cannot reach the gateway at {admin}: {error}")))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
-    tokio::spawn(connection);
-    request.headers_mut().insert(HOST, admin.to_string().parse().map_err(other)?);
-    let response = sender.send_request(request.map(Full::new)).await.map_err(other)?;
-    let status = response.status();
-    Ok((status, response.into_body().collect().await.map_err(other)?.to_bytes()))
+/// The value of `Authorization`, if there is a token.
+fn token(args: &PurgeArgs) -> Result<Option<HeaderValue>, CommandError> {
+    let Some(path) = &args.token_file else {
+        return Ok(None);
+    };
+    let contents = exchange::contents(path)?;
+    let token = contents.strip_suffix(b"\n").unwrap_or(&contents);
+    let token = token.strip_suffix(b"\r").unwrap_or(token);
+    let mut value = HeaderValue::from_bytes(&[b"Bearer ", token].concat())
+        .map_err(|_| other(format!("{}: a header cannot carry this token", path.display())))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }

@@ -6,10 +6,11 @@ use super::output::print_to;
 use super::random::random;
 use super::signals::CaughtSignals;
 use super::tokio_runtime::on_runtime;
+use crate::admin::Role;
 use crate::config::Environment;
 use crate::log_writer::LogWriter;
 use crate::reload::{LoadedConfig, Machine};
-use crate::sandbox::{self, Auth0, Providers, TENANT_RATE, Zitadel};
+use crate::sandbox::{self, Auth0, Listeners, Providers, TENANT_RATE, Zitadel};
 use crate::wire::hex;
 use clap::Args;
 use std::io;
@@ -21,9 +22,12 @@ pub(super) struct SandboxArgs {
     /// Listen address of the gateway; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Listen address of the admin endpoints
+    /// Listen address of probes and metrics
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
+    /// Loopback address of the listener for commands
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
+    control: SocketAddr,
     /// Listen address of the simulated Auth0 tenant
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     auth0: SocketAddr,
@@ -78,13 +82,18 @@ pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
             zitadel: Zitadel::start(args.zitadel).await.map_err(other)?,
             verified: Zitadel::start(args.zitadel_verified).await.map_err(other)?,
         };
-        let text = providers.configuration(args.listen, args.admin, args.store.as_deref());
+        let listeners = Listeners { gateway: args.listen, admin: args.admin, control: args.control };
+        let text = providers.configuration(listeners, args.store.as_deref());
         let loaded = LoadedConfig::of("sandbox", &text, &EphemeralSecrets::new()?, random()?)?;
         let gateway = Started::new(&loaded, log_writer.clone(), CaughtSignals::new().map_err(other)?, None).await?;
         gateway.ready().await;
-        let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
-        let listen = gateway.listen.parse().unwrap_or(args.listen);
-        let text = if args.json { providers.json_line(listen, admin) } else { providers.tour(listen, admin) };
+        let bound = |role, configured| gateway.operations.address(role).parse().unwrap_or(configured);
+        let listeners = Listeners {
+            gateway: gateway.listen.parse().unwrap_or(args.listen),
+            admin: bound(Role::Admin, args.admin),
+            control: bound(Role::Control, args.control),
+        };
+        let text = if args.json { providers.json_line(listeners) } else { providers.tour(listeners) };
         print_to(io::stdout(), &text);
         gateway.until_stopped().await
     });

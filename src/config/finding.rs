@@ -33,6 +33,8 @@ pub enum FindingId {
     Secret,
     /// Rules of a policy contradict each other or the provider's limits.
     PolicyConflict,
+    /// The listener for commands is reachable from other machines without authentication.
+    ControlExposed,
     /// Tokens and sessions go to the provider in cleartext.
     CleartextProvider,
     /// `protocol: auto` without TLS means HTTP/1.1.
@@ -53,8 +55,8 @@ pub enum FindingId {
     StoreExceedsMemory,
     /// The password of the store and all commands go over the network in cleartext.
     CleartextStore,
-    /// The admin listener is reachable from other machines without authentication.
-    AdminExposed,
+    /// The token of the listener for commands goes over the network in cleartext.
+    CleartextToken,
     /// Every client is trusted to set forwarding headers.
     TrustsEveryClient,
     /// The host of a provider cannot be resolved (`--online`).
@@ -83,7 +85,7 @@ impl FindingId {
         use FindingId::*;
         match self {
             Syntax | DuplicateKey | UnknownOption | MissingOption | WrongType | InvalidValue | OutOfRange
-            | Variable | UndeclaredName | Conflict | File | Secret | PolicyConflict => false,
+            | Variable | UndeclaredName | Conflict | File | Secret | PolicyConflict | ControlExposed => false,
             CleartextProvider
             | ProtocolWithoutTls
             | RepeatedApiPath
@@ -94,7 +96,7 @@ impl FindingId {
             | ReplicasWithoutSharedStore
             | StoreExceedsMemory
             | CleartextStore
-            | AdminExposed
+            | CleartextToken
             | TrustsEveryClient => true,
             OnlineDns | OnlineConnect | OnlineProvider | OnlineIssuer | OnlineKeys | OnlineStore => false,
         }

@@ -21,7 +21,7 @@ const MAIN: &str = "main";
 const UNIX: &str = "unix:";
 /// The maximum length of a Unix socket's path on every system, in bytes.
 const MAX_SOCKET_PATH: usize = 100;
-const ADDRESS: &str =
+pub(super) const ADDRESS: &str =
     "expected an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or `unix:` and an absolute path";
 
 /// A listener for requests.
@@ -172,7 +172,8 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
     section.context.read_map(entry, read).flatten()
 }
 
-fn address(text: &Text) -> Result<ListenAddress, Problem> {
+/// Parses a listen address.
+pub(super) fn address(text: &Text) -> Result<ListenAddress, Problem> {
     let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).expected(ADDRESS);
     let Some(path) = text.as_str().strip_prefix(UNIX) else {
         return text.as_str().parse().map(ListenAddress::Tcp).map_err(|_| wrong("is not a listen address"));
@@ -224,7 +225,7 @@ fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
 }
 
 /// A certificate chain and its key.
-fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
+pub(super) fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
     let needed = "expected a file in PEM format";
     let location = section.required(&rows::CERTIFICATE, needed).map(|entry| entry.location);
     let chain = certificates::chain(section, &rows::CERTIFICATE);

@@ -9,6 +9,7 @@ pub(super) mod declare;
 mod elsewhere;
 pub(super) mod kind;
 pub(super) mod listeners;
+pub(super) mod operations;
 pub(super) mod policies;
 pub(super) mod process;
 pub(super) mod secrets;

@@ -1,20 +1,20 @@
 //! The process-wide options, and the assembly of the whole configuration.
 
 use super::error::{Location, Problem};
+use super::operations::{self, Operations};
 use super::options::process as rows;
 use super::section::{Context, Section};
 use super::value::{self, shown_size};
-use super::{Config, Dns, FindingId, ListenAddress, Listener, Log, Reload, Shutdown, Store};
+use super::{Config, Dns, FindingId, Log, Reload, Shutdown, Store};
 use super::{clients, listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
 use secrecy::ExposeSecret;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Reads all options. The result is complete only if there was no error.
 pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let listeners = listeners::read(section);
-    let admin = admin(section, &listeners);
+    let Operations { admin, control } = operations::read(section, &listeners);
     let threads = section.get(&rows::THREADS);
     let replicas = section.get(&rows::REPLICAS);
     let readiness_timeout = section.get(&rows::READINESS_TIMEOUT);
@@ -46,6 +46,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         gateway,
         listeners,
         admin,
+        control,
         threads,
         replicas,
         readiness_timeout,
@@ -95,31 +96,6 @@ fn dns(section: &mut Section) -> Dns {
     let servers = section.list(&rows::DNS_SERVERS, value::server).unwrap_or_default();
     Dns { servers: servers.into_iter().map(|server| server.value).collect() }
 }
-
-fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
-    let admin = section.parse(&rows::ADMIN, |text| match text.as_str() {
-        "off" => Ok(None),
-        _ => value::address(text).map(Some).map_err(|problem| problem.expected(ADMIN)),
-    });
-    let admin = admin.unwrap_or_else(|| Some(rows::ADMIN.kind.address()))?;
-    let location = section.location_of(&rows::ADMIN);
-    if listeners.iter().any(|listener| listeners::overlap(&listener.address, &ListenAddress::Tcp(admin))) {
-        section.context.reject(
-            &location,
-            Problem::new("overlaps with the address of a listener")
-                .id(FindingId::Conflict)
-                .expected("expected a different port"),
-        );
-    }
-    if !admin.ip().is_loopback() {
-        let found = "reachable from other machines without authentication";
-        let problem = Problem::new(found).expected("a loopback address is safer");
-        section.context.warn(&location, FindingId::AdminExposed, problem);
-    }
-    Some(admin)
-}
-
-const ADMIN: &str = "expected an IP address and a port, such as `127.0.0.1:9090`, or `off`";
 
 fn log(section: &mut Section) -> Log {
     Log {

@@ -1,6 +1,6 @@
 //! The options that take effect only after a restart.
 
-use super::{Config, Listener, Log, Store};
+use super::{Config, Listener, Log, OperationsListener, Store};
 use std::path::Path;
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
@@ -10,8 +10,10 @@ use strum::{EnumMessage, IntoStaticStr, VariantArray};
 pub enum RestartRequired {
     /// The listeners, except their certificates.
     Listeners,
-    /// The address for probes and metrics.
+    /// The listener for probes and metrics, except its certificate.
     Admin,
+    /// The listener for commands, except its certificates and token.
+    Control,
     /// The number of threads that serve requests.
     Threads,
     /// The format of log lines.
@@ -31,6 +33,7 @@ impl Config {
             gateway,
             listeners,
             admin,
+            control,
             threads,
             replicas: _,
             readiness_timeout: _,
@@ -44,7 +47,8 @@ impl Config {
         let Log { format, level: _, requests: _ } = log;
         let differs = |option: &RestartRequired| match option {
             RestartRequired::Listeners => !differ_only_in_certificates(&self.listeners, listeners),
-            RestartRequired::Admin => self.admin != *admin,
+            RestartRequired::Admin => !differ_only_in_credentials(&self.admin, admin),
+            RestartRequired::Control => !differ_only_in_credentials(&self.control, control),
             RestartRequired::Threads => self.threads != *threads,
             RestartRequired::LogFormat => self.log.format != *format,
             RestartRequired::HashKey => !self.gateway.has_same_secret(gateway),
@@ -58,6 +62,14 @@ impl Config {
 fn differ_only_in_certificates(ones: &[Listener], others: &[Listener]) -> bool {
     ones.len() == others.len()
         && ones.iter().all(|one| others.iter().any(|other| one.differs_only_in_certificates(other)))
+}
+
+fn differ_only_in_credentials(one: &Option<OperationsListener>, other: &Option<OperationsListener>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.differs_only_in_credentials(other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }
 
 impl Store {

@@ -1,6 +1,7 @@
 //! The settings of a process, compiled.
 
 use super::listeners::Listener;
+use super::operations::OperationsListener;
 use super::store_settings::Store;
 use crate::gateway::Gateway;
 use crate::wire::http1::HeadLimits;
@@ -17,8 +18,10 @@ pub struct Config {
     pub gateway: Arc<Gateway>,
     /// The listeners for requests; at least one.
     pub listeners: Vec<Listener>,
-    /// The address for probes and metrics; `None` disables it.
-    pub admin: Option<SocketAddr>,
+    /// The listener for probes and metrics; `None` disables it.
+    pub admin: Option<OperationsListener>,
+    /// The listener for commands; `None` disables it.
+    pub control: Option<OperationsListener>,
     /// The number of threads that serve requests; `None` for one per processor.
     pub threads: Option<usize>,
     /// The number of processes that serve the same upstreams.

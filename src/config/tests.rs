@@ -75,6 +75,7 @@ impl Environment for Sample {
             "DOLLAR" => Some("${AUTH} $$".into()),
             "MAP" => Some("{a: b}\nc: [d]".into()),
             "SEAL" => Some(SEAL.into()),
+            "SPACED" => Some("0123456789 abcdef".into()),
             "AUTH0_DOMAIN" => Some("acme.eu.auth0.com".into()),
             _ => None,
         }
@@ -240,7 +241,9 @@ const FRESHNESS: Freshness = Freshness {
 /// The example with the store that stands in comments: with all that says where its servers are, or with one `way`
 /// only.
 fn shared(way: Option<&str>) -> String {
-    let text = EXAMPLE.replace("\n  # redis:", "\n  redis:").replace("\n  #   ", "\n    ");
+    let (before, store) = EXAMPLE.split_once("\nstore:").unwrap();
+    let store = store.replace("\n  # redis:", "\n  redis:").replace("\n  #   ", "\n    ");
+    let text = format!("{before}\nstore:{store}");
     let text = text.replace("\n  memory:\n    max_bytes:", "\n  #").replace("# hash_key:", "hash_key:");
     let mut kept = true;
     let lines = text.lines().filter(|line| {
@@ -261,6 +264,19 @@ fn several_listeners() -> String {
     let (comment, after) = after.split_once("# listeners:").unwrap();
     let (listeners, after) = after.split_once("\n# Listen address of probes").unwrap();
     format!("{before}{comment}listeners:{}\n# Listen address of probes{after}", listeners.replace("\n# ", "\n"))
+}
+
+/// The example with TLS at `admin`, and with `control`.
+fn operations() -> String {
+    let (before, after) = EXAMPLE.split_once("\nadmin:").unwrap();
+    let (own, after) = after.split_once("\n# Number of threads").unwrap();
+    let plain = |line: &str| match line.strip_prefix("  # ") {
+        Some(rest) => format!("  {rest}"),
+        None if line.starts_with("# control:") || line.starts_with("#   ") => line[2..].to_owned(),
+        None => line.to_owned(),
+    };
+    let own: Vec<String> = own.split('\n').map(plain).collect();
+    format!("{before}\nadmin:{}\n# Number of threads{after}", own.join("\n"))
 }
 
 /// The names of listeners, and where they listen.
@@ -305,10 +321,16 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
         }
     }
     let mut options = 0;
-    for example in [EXAMPLE, &shared(None), &several_listeners()] {
+    for example in [EXAMPLE, &shared(None), &several_listeners(), &operations()] {
         let mut root = tree::parse(example).0.unwrap();
         spoil(&mut root);
-        let mut context = Context { file: "c", environment: &Sample, faults: Vec::new(), warnings: Vec::new() };
+        let mut context = Context {
+            file: "c",
+            environment: &Sample,
+            faults: Vec::new(),
+            warnings: Vec::new(),
+            elsewhere: |_, _| None,
+        };
         context.read_map(&Entry::root(&root), |section| process::read(section, &[7; 32]));
         let unknown = context.faults.iter().filter(|fault| fault.found == "unknown key");
         for (fault, key) in unknown.flat_map(|fault| {
@@ -329,7 +351,8 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
 fn omitted_options_have_their_defaults() {
     let config = compiled(LEAST);
     assert_eq!(listening(&config), ["main at 127.0.0.1:8080"]);
-    assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9090");
+    assert!(config.control.is_none());
     assert_eq!(config.threads, None);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info, requests: true });
     assert_eq!(config.replicas, 1);
@@ -546,6 +569,45 @@ fn omitted_redis_options_have_their_defaults() {
     assert_eq!((nodes[0].port, nodes[1].port), (26379, 1));
 }
 
+/// What an open listener is may not change, and who may use it may.
+#[test]
+fn credentials_of_the_listeners_for_operations_need_no_restart() {
+    let text = operations();
+    let started = compiled(&text);
+    assert!(started.admin.as_ref().is_some_and(|admin| admin.tls.is_some()));
+    let control = started.control.as_ref().unwrap();
+    assert!(control.token.is_some() && control.tls.as_ref().is_some_and(|tls| tls.clients.is_some()));
+    let waiting = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        started.restart_required(&compiled(&text.replace(from, to)))
+    };
+    let token = "token: { file: /run/secrets/control-token }";
+    for (from, to) in
+        [(token, "token: { file: long }"), (token, ""), ("    client_ca_file: /etc/ssl/certs/ca-certificates.crt", "")]
+    {
+        assert_eq!(waiting(from, to), [], "{to}");
+    }
+    let plain = "admin: { address: 127.0.0.1:9090 }\ncontrol: 127.0.0.1:9091\nupstreams: ";
+    let least = compiled(&LEAST.replace("upstreams: ", plain));
+    let encrypted = "admin: { tls: { certificate: gate.pem, key: gate.key } }\n\
+        control: { address: 127.0.0.1:9091, token: { file: long } }\nupstreams: ";
+    let changed = least.restart_required(&compiled(&LEAST.replace("upstreams: ", encrypted)));
+    assert_eq!(changed, [RestartRequired::Admin]);
+    assert_eq!(least.restart_required(&compiled(LEAST)), [RestartRequired::Control]);
+}
+
+/// Only its own user may connect to the socket of `control`.
+#[test]
+fn socket_of_control_is_for_its_owner() {
+    let text = format!("admin: unix:/run/a.sock\ncontrol: unix:/run/c.sock\n{LEAST}");
+    let config = compiled(&text);
+    let modes = [config.admin, config.control].map(|listener| match listener.unwrap().address {
+        ListenAddress::Unix(file) => file.mode,
+        ListenAddress::Tcp(address) => panic!("{address}"),
+    });
+    assert_eq!(modes, [0o660, 0o600]);
+}
+
 #[test]
 fn changed_options_that_need_a_restart_are_reported() {
     let text = shared(Some("url"));
@@ -570,7 +632,8 @@ fn changed_options_that_need_a_restart_are_reported() {
     }
     for (from, to, option) in [
         ("listen: 127.0.0.1:8080", "listen: 127.0.0.1:8081", RestartRequired::Listeners),
-        ("admin: 127.0.0.1:9090", "admin: off", RestartRequired::Admin),
+        ("  address: 127.0.0.1:9090", "  address: 127.0.0.1:9092", RestartRequired::Admin),
+        ("# control:", "control: 127.0.0.1:9091\n# c:", RestartRequired::Control),
         ("threads: auto", "threads: 2", RestartRequired::Threads),
         ("format: json", "format: text", RestartRequired::LogFormat),
         ("hash_key: { env: SESSIONGATE_HASH_KEY }", "hash_key: { env: SEAL }", RestartRequired::HashKey),
@@ -646,7 +709,8 @@ upstreams:
 ";
     let config = compiled(&format!("{process}{upstream}"));
     assert_eq!(listening(&config), ["main at [::]:0"]);
-    assert_eq!((config.admin, config.threads), (None, Some(4)));
+    assert!(config.admin.is_none() && config.control.is_none());
+    assert_eq!(config.threads, Some(4));
     assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Trace, requests: false });
     let (drain_delay, grace) = (Duration::from_millis(500), Duration::from_secs(61));
     assert_eq!(config.shutdown, Shutdown { drain_delay, grace, upgrade_socket: None });

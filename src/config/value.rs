@@ -121,12 +121,6 @@ pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<us
     }
 }
 
-/// An IP address and port to listen at.
-pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
-    let forms = "expected an IP address and a port, such as `127.0.0.1:8080`, `0.0.0.0:8080`, `[::]:8080`";
-    text.as_str().parse().map_err(|_| Problem::new(format!("{} is not a listen address", text.shown())).expected(forms))
-}
-
 /// The IP address of a DNS server, with an optional port.
 pub(super) fn server(text: &Text) -> Result<SocketAddr, Problem> {
     let forms = "expected an IP address, optionally with a port, such as `10.0.0.10`, `127.0.0.1:5353`, `[::1]:53`";

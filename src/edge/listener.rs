@@ -82,7 +82,7 @@ impl BoundListener {
     }
 
     /// Accepts the next connection. The address is `None` for Unix sockets.
-    pub(super) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         std::future::poll_fn(|cx| self.poll_accept(cx)).await
     }
 

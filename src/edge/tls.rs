@@ -1,6 +1,5 @@
 //! TLS of listeners: server certificates and client certificates.
 
-use super::socket::Socket;
 use crate::config::{ClientCertificates, ListenerTls};
 use rustls::client::verify_server_name;
 use rustls::server::{Acceptor, ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
@@ -10,7 +9,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 use std::io;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -47,7 +46,10 @@ const NO_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
 /// Performs the TLS handshake. Without a common ALPN protocol it sends the alert itself: with TLS 1.3 the library
 /// notices only after its first records and would not send the alert.
-pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<TlsStream<Socket>> {
+pub(crate) async fn accept<S>(socket: S, config: Arc<ServerConfig>) -> io::Result<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let spoken = |offer: &[u8]| config.alpn_protocols.iter().any(|own| own == offer);
     if begun.client_hello().alpn().is_some_and(|mut offers| !offers.any(spoken)) {
@@ -67,8 +69,8 @@ pub(crate) fn certificate_expiry(certificates: &[Arc<CertifiedKey>]) -> Option<i
     certificates.iter().filter_map(not_after).min()
 }
 
-/// The TLS configuration of a listener.
-pub(crate) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
+/// The TLS configuration of a listener with these ALPN protocols.
+pub(crate) fn server_config(tls: &ListenerTls, protocols: &[&str]) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions: &[&SupportedProtocolVersion] = if tls.only_tls13 { &[&TLS13] } else { &[&TLS12, &TLS13] };
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
@@ -83,7 +85,7 @@ pub(crate) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsE
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(Certificates(tls.certificates.clone())));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(Arc::new(config))
 }

@@ -197,8 +197,9 @@ impl CurrentRuntime {
         self.reload_state.lock().unread = Some(why);
     }
 
-    /// What an operator should know about the configuration while requests are served.
-    pub fn details(&self) -> Vec<String> {
+    /// A configuration that was rejected or not read, and options that need a restart. Requests are served all the
+    /// same.
+    pub(super) fn config_problems(&self) -> Vec<String> {
         let reload_state = self.reload_state.lock();
         let rejected = reload_state.rejected.iter();
         let rejected = rejected.map(|why| format!("configuration rejected, still using the previous one: {why}"));

@@ -3,18 +3,17 @@
 //! A replica that cannot serve one upstream still serves the others, and a provider that is down is down for all
 //! replicas: taking them out of service helps nobody. So readiness only covers start and shutdown.
 
-use super::Runtime;
 use super::backends::Backend;
+use super::{CurrentRuntime, Runtime};
 use crate::cache::Scope;
 use std::sync::atomic::Ordering;
 
 /// The readiness of the gateway.
 #[derive(Debug)]
 pub struct Readiness {
-    /// Why it is not ready; empty if it is.
+    /// The names of the checks that make it unready, each with what is wrong; empty if it is ready.
     pub reasons: Vec<String>,
-    /// Its dependencies by name, with what is wrong with each. None of them makes a gateway unready that has been
-    /// ready.
+    /// All checks by name, with what is wrong with each. After the start only `draining` makes the gateway unready.
     pub checks: Vec<(String, Result<(), String>)>,
 }
 
@@ -25,21 +24,67 @@ impl Readiness {
     }
 }
 
+const DRAINING: &str = "draining";
+const STOPPING: &str = "the process is stopping";
+const UNRESOLVED: &str = "cannot resolve the host name";
+const NO_KEYS: &str = "the issuer's signing keys are not available yet";
+
+/// The name of a check of one upstream.
+fn check_name(upstream: &str, part: &str) -> String {
+    format!("upstream.{upstream}.{part}")
+}
+
 impl Backend {
-    /// What the upstream has lacked since the start: its address or its keys.
-    fn never_had(&self) -> Option<&'static str> {
+    /// The check that has failed since the start, with what is wrong: the upstream's address, or its keys.
+    fn never_passed(&self) -> Option<(&'static str, &'static str)> {
         if !self.provider().addresses().are_known() {
-            return Some("cannot resolve the host name");
+            return Some(("dns", UNRESOLVED));
         }
         let fetched = self.issuer().is_none_or(|issuer| issuer.health().age.is_some());
-        (!fetched).then_some("the issuer's signing keys are not available yet")
+        (!fetched).then_some(("keys", NO_KEYS))
+    }
+
+    /// The checks of this upstream, each with what is wrong.
+    fn checks(&self) -> Vec<(&'static str, Option<String>)> {
+        let known = self.provider().addresses().are_known();
+        let failing = self.provider().is_failing();
+        let mut checks = vec![
+            ("dns", (!known).then(|| UNRESOLVED.to_owned())),
+            ("provider", failing.then(|| "requests to the provider fail".to_owned())),
+        ];
+        if let Some(issuer) = self.issuer() {
+            let health = issuer.health();
+            let wrong = match (health.keys, health.age) {
+                (0, None) => Some(NO_KEYS),
+                (0, Some(_)) => Some("the issuer's keys are older than `max_stale`"),
+                _ => issuer.is_failing().then_some("cannot fetch the issuer's keys; still using the previous keys"),
+            };
+            checks.push(("keys", wrong.map(str::to_owned)));
+            if issuer.is_discovered() {
+                checks.push(("issuer", issuer.mismatch().map(|mismatch| mismatch.to_string())));
+            }
+        }
+        checks
+    }
+}
+
+impl CurrentRuntime {
+    /// The current readiness. Once ready, only shutdown makes the gateway unready.
+    pub fn readiness(&self) -> Readiness {
+        let mut readiness = self.now().readiness();
+        let config = self.config_problems();
+        let config = if config.is_empty() { Ok(()) } else { Err(config.join("; ")) };
+        let draining = self.now().is_stopping().then(|| STOPPING.to_owned());
+        readiness.checks.push(("config".to_owned(), config));
+        readiness.checks.push((DRAINING.to_owned(), draining.map_or(Ok(()), Err)));
+        readiness
     }
 }
 
 impl Runtime {
-    /// The current readiness. Once ready, only shutdown makes the gateway unready.
-    pub fn readiness(&self) -> Readiness {
-        let reasons = if self.is_stopping() { vec!["stopping".to_owned()] } else { self.missing() };
+    /// The readiness, without the checks of the process.
+    fn readiness(&self) -> Readiness {
+        let reasons = if self.is_stopping() { vec![format!("{DRAINING}: {STOPPING}")] } else { self.missing() };
         Readiness { reasons, checks: self.checks() }
     }
 
@@ -48,8 +93,9 @@ impl Runtime {
         if self.process.ready.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        let lacks = self.each().filter_map(|(upstream, backend)| Some((upstream, backend.never_had()?)));
-        let missing: Vec<String> = lacks.map(|(upstream, why)| format!("upstreams.{}: {why}", upstream.name)).collect();
+        let lacks = self.each().filter_map(|(upstream, backend)| Some((upstream, backend.never_passed()?)));
+        let missing: Vec<String> =
+            lacks.map(|(upstream, (part, why))| format!("{}: {why}", check_name(&upstream.name, part))).collect();
         let late = self.process.started.elapsed() >= self.process.readiness_timeout;
         let serves = missing.len() < self.gateway.upstreams().len();
         let enough = missing.is_empty() || (late && serves);
@@ -66,33 +112,17 @@ impl Runtime {
     }
 
     fn checks(&self) -> Vec<(String, Result<(), String>)> {
-        let check = |wrong: Option<&str>| wrong.map_or(Ok(()), |wrong| Err(wrong.to_owned()));
-        let mut checks = Vec::new();
-        for (upstream, backend) in self.each() {
-            let name = |part: &str| format!("upstreams.{}.{part}", upstream.name);
-            let known = backend.provider().addresses().are_known();
-            checks.push((name("name"), check((!known).then_some("cannot resolve the host name"))));
-            let failing = backend.provider().is_failing();
-            checks.push((name("provider"), check(failing.then_some("requests to the provider fail"))));
-            if let Some(issuer) = backend.issuer() {
-                let health = issuer.health();
-                let wrong = match (health.keys, health.age) {
-                    (0, None) => Some("the issuer's signing keys are not available yet"),
-                    (0, Some(_)) => Some("the issuer's keys are older than `max_stale`"),
-                    _ => issuer.is_failing().then_some("cannot fetch the issuer's keys; still using the previous keys"),
-                };
-                checks.push((name("keys"), check(wrong)));
-                if issuer.is_discovered() {
-                    let other = issuer.mismatch().map(|mismatch| mismatch.to_string());
-                    checks.push((name("issuer"), check(other.as_deref())));
-                }
-            }
-        }
+        let result = |wrong: Option<String>| wrong.map_or(Ok(()), Err);
+        let of_upstreams = self.each().flat_map(|(upstream, backend)| {
+            let named = |(part, wrong)| (check_name(&upstream.name, part), result(wrong));
+            backend.checks().into_iter().map(named).collect::<Vec<_>>()
+        });
+        let mut checks: Vec<(String, Result<(), String>)> = of_upstreams.collect();
         let caching = self.gateway.upstreams().iter().filter(|upstream| upstream.scope_cache.is_some());
         let store = self.sessions().store();
         let apart = caching.filter_map(|upstream| store.disconnected_for(Scope::Upstream(upstream.scope))).max();
         let apart = apart.map(|time| format!("no connection for {} s", time.as_secs()));
-        checks.push(("store".to_owned(), check(apart.as_deref())));
+        checks.push(("store".to_owned(), result(apart)));
         checks
     }
 }

@@ -98,6 +98,8 @@ mod dialects {
 
 /// Start, stop and replacement of the process.
 mod lifecycle {
+    mod operations;
+    mod probe;
     mod readiness;
     mod restarts;
     mod signals;

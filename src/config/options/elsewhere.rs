@@ -44,7 +44,7 @@ fn collect(options: &'static Options, path: &mut Vec<&'static str>, key: &str, f
 /// The same for the options in a value of this shape.
 fn below(shape: &Shape, path: &mut Vec<&'static str>, key: &str, found: &mut Vec<Vec<&'static str>>) {
     match shape {
-        Shape::Map(options) => collect(options, path, key, found),
+        Shape::Map(options) | Shape::AddressOr(options) => collect(options, path, key, found),
         Shape::Named(named) => {
             path.push(ANY_NAME);
             collect(named.options, path, key, found);

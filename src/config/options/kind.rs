@@ -348,6 +348,8 @@ pub enum Structure {
     /// `off`, which is the default, or something else.
     OffOr(&'static Structure),
     Map(&'static Options),
+    /// A listen address, or a map that has it.
+    AddressOr(&'static Options),
     Named(NamedMaps),
 }
 
@@ -368,6 +370,7 @@ impl Kind for Structure {
             Structure::WordsOr(words, other) => Shape::WordsOr(words, Box::new(other.shape())),
             Structure::OffOr(other) => Shape::WordsOr(&[OFF], Box::new(other.shape())),
             Structure::Map(options) => Shape::Map(options),
+            Structure::AddressOr(options) => Shape::AddressOr(options),
             Structure::Named(named) => Shape::Named(named),
         }
     }

@@ -4,15 +4,15 @@ use super::super::settings::{LogFormat, LogLevel};
 use super::super::value::{minutes, seconds};
 use super::declare::{Chosen, Counted, Opt, Plain, Switch, Timed};
 use super::kind::{
-    AutoOr, CountIn, Loopback, Or, SecretOf, Structure, TEXT, TEXTS, Words, auto_or, boolean, choice, count, duration,
+    AutoOr, CountIn, Or, SecretOf, Structure, TEXT, TEXTS, Words, auto_or, boolean, choice, count, duration,
 };
 use super::listeners::{LISTEN, LISTENERS};
-use super::table::{Format, Options, Rule};
+use super::operations::{ADMIN, CONTROL};
+use super::table::{Options, Rule};
 use super::{clients, policies, store, upstreams};
 use std::time::Duration;
 
 const ZERO: Duration = seconds(0);
-const OFF_OR_ADDRESS: Structure = Structure::OffOr(&Structure::Text(Format::Address));
 
 const LOG_FORMATS: Words<LogFormat> = &[("json", LogFormat::Json), ("text", LogFormat::Text)];
 const LOG_LEVELS: Words<LogLevel> = &[
@@ -32,6 +32,7 @@ pub static ROOT: Options = Options {
         &LISTEN,
         &LISTENERS,
         &ADMIN,
+        &CONTROL,
         &THREADS,
         &REPLICAS,
         &READINESS_TIMEOUT,
@@ -46,19 +47,6 @@ pub static ROOT: Options = Options {
         &POLICIES,
     ],
 };
-
-pub static ADMIN: Opt<Loopback> = Opt::new(
-    "admin",
-    Loopback { port: 9090, shape: OFF_OR_ADDRESS },
-    "Listen address of probes, metrics and purges. It has no authentication, so an address other than loopback \
-        causes a warning.",
-)
-.allowed("IP address and port, `off`")
-.restart("")
-.comment(
-    "Listen address of probes, metrics and purges: an IP address and a port, or `off`. It has no \
-             authentication.",
-);
 
 pub static THREADS: Opt<Or<AutoOr<CountIn>>> =
     Opt::new("threads", auto_or(CountIn { min: 1, max: 256 }), "Number of threads that serve requests.")

@@ -108,6 +108,8 @@ pub enum Shape {
     WordsOr(&'static [&'static str], Box<Shape>),
     /// A map of options.
     Map(&'static Options),
+    /// A listen address, or a map of options that has it.
+    AddressOr(&'static Options),
     /// Maps of options by name.
     Named(NamedMaps),
 }
@@ -135,8 +137,6 @@ pub enum Format {
     Any,
     /// An IP address and a port, or `unix:` and a path.
     ListenAddress,
-    /// An IP address and a port.
-    Address,
     /// `http://` or `https://`.
     Url,
     /// `redis://` or `rediss://`, with this default port.

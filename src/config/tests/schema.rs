@@ -81,7 +81,7 @@ fn at<'s>(root: &'s Value, path: &[Step]) -> Option<&'s Value> {
 /// Texts that together contain every map of options.
 fn examples() -> Vec<Node> {
     let shared = ["url", "sentinel", "cluster"].map(|way| shared(Some(way)));
-    let texts = [vec![EXAMPLE.to_owned()], shared.to_vec(), vec![several_listeners()]].concat();
+    let texts = [vec![EXAMPLE.to_owned()], shared.to_vec(), vec![several_listeners(), operations()]].concat();
     texts.iter().map(|text| tree::parse(text).0.unwrap()).collect()
 }
 
@@ -118,7 +118,8 @@ fn scalar(place: error::Position, text: &str) -> Node {
 
 /// Compiles a tree: the configuration's debug text, and the errors.
 fn read(root: &Node) -> (String, Vec<ConfigError>) {
-    let mut context = Context { file: "c", environment: &Sample, faults: Vec::new(), warnings: Vec::new() };
+    let mut context =
+        Context { file: "c", environment: &Sample, faults: Vec::new(), warnings: Vec::new(), elsewhere: |_, _| None };
     let config = context.read_map(&Entry::root(root), |section| process::read(section, &[7; 32]));
     (format!("{config:?}"), context.faults)
 }
@@ -134,7 +135,7 @@ fn shown(path: &[Step]) -> String {
 /// The map of options that a shape describes.
 fn map_of(shape: &Shape) -> Option<&'static Options> {
     match shape {
-        Shape::Map(options) => Some(options),
+        Shape::Map(options) | Shape::AddressOr(options) => Some(options),
         Shape::WordsOr(_, other) => map_of(other),
         _ => None,
     }

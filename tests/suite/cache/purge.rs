@@ -9,7 +9,7 @@ use crate::harness::{
 use std::fs;
 
 fn purge(gateway: &Gateway, body: &str) -> Response {
-    Request::new("POST", "/cache/purge").json(body).send(&gateway.admin_url())
+    Request::new("POST", "/cache/purge").json(body).send(&gateway.control_url())
 }
 
 fn cached() -> (Recorder, Gateway) {
@@ -70,9 +70,11 @@ fn invalid_purge_requests_are_rejected() {
         (Request::new("GET", "/cache/purge"), 405),
         (Request::new("DELETE", "/cache/purge"), 405),
     ] {
-        let response = request.send(&gateway.admin_url());
+        let response = request.send(&gateway.control_url());
         assert_eq!(response.status, expected, "{}", response.text());
     }
+    let response = good().json(json).send(&gateway.admin_url());
+    assert_eq!((response.status, response.text()), (404, String::new()), "`admin` has no commands");
     assert!(is_hit(&recorder, &gateway), "nothing was purged");
 }
 
@@ -122,17 +124,17 @@ fn purge_works_in_a_redis_cluster() {
 #[test]
 fn purge_command_reports_its_result() {
     let (recorder, gateway) = cached();
-    let admin = gateway.admin_url().replace("http://", "");
+    let control = gateway.control_url().replace("http://", "");
     is_hit(&recorder, &gateway);
     let finished =
-        finish(sessiongate(&["purge", "--upstream", "auth0", "--session", SESSION, "--admin", admin.as_str()]));
+        finish(sessiongate(&["purge", "--upstream", "auth0", "--session", SESSION, "--control", control.as_str()]));
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "purged\n"), "{}", finished.stderr);
     assert!(!is_hit(&recorder, &gateway));
-    let finished = finish(sessiongate(&["purge", "--upstream", "none", "--admin", admin.as_str()]));
+    let finished = finish(sessiongate(&["purge", "--upstream", "none", "--control", control.as_str()]));
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""));
     assert!(finished.stderr.contains("not a configured upstream"), "{}", finished.stderr);
     drop(gateway);
-    let finished = finish(sessiongate(&["purge", "--upstream", "auth0", "--admin", admin.as_str()]));
+    let finished = finish(sessiongate(&["purge", "--upstream", "auth0", "--control", control.as_str()]));
     assert_eq!(finished.code, Some(1));
     assert!(finished.stderr.contains("cannot reach the gateway"), "{}", finished.stderr);
 }

@@ -88,7 +88,7 @@ impl World {
     }
 
     fn purge(&self, body: &str) {
-        let purged = Request::new("POST", "/cache/purge").json(body).send(&self.gateway.admin_url());
+        let purged = Request::new("POST", "/cache/purge").json(body).send(&self.gateway.control_url());
         assert_eq!(purged.status, 200, "{}", purged.text());
     }
 }

@@ -156,6 +156,7 @@ fn help_describes_each_command() {
                 "simulated Auth0 tenant",
                 "--listen",
                 "--admin",
+                "--control",
                 "--auth0",
                 "--zitadel",
                 "--zitadel-verified",
@@ -227,7 +228,7 @@ fn every_shipped_configuration_is_valid() {
 fn occupied_port_ends_run_with_a_message() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    for key in ["listen", "admin"] {
+    for key in ["listen", "admin", "control"] {
         let folder = tempfile::tempdir().unwrap();
         let path = write_config(folder.path(), &format!("{key}: {address}\n{GOOD}"));
         let began = Instant::now();
@@ -261,7 +262,7 @@ fn sandbox_prints_one_line_of_json() {
     assert_eq!(stdout.len(), 1, "{stdout:?}");
     let said: Value = serde_json::from_str(&stdout[0]).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&said), ["admin", "auth0", "gateway", "zitadel", "zitadel_verified"]);
+    assert_eq!(keys(&said), ["admin", "auth0", "control", "gateway", "zitadel", "zitadel_verified"]);
     assert_eq!(keys(&said["zitadel_verified"]), ["id_token", "instance", "prefix"]);
     for instance in [&said["zitadel"], &said["zitadel_verified"]["instance"]] {
         assert_eq!(keys(instance), ["jwt", "session_id", "session_token", "token", "upstream", "user_id"]);
@@ -286,6 +287,8 @@ fn values_printed_by_the_sandbox_work() {
     let user = format!("/api/v2/users/{}/sessions", sandbox.user_id.replace('|', "%7C"));
     assert_eq!(status("GET", &user, &sandbox.token), 200);
     assert_eq!(Request::new("GET", "/readyz").send(&sandbox.admin).status, 200);
+    let purge = Request::new("POST", "/cache/purge").json(r#"{"upstream":"zitadel"}"#);
+    assert_eq!(purge.send(&sandbox.control).text(), r#"{"purged":true}"#);
     let said = |name: &str| sandbox.verified["instance"][name].as_str().unwrap().to_owned();
     let prefix = sandbox.verified["prefix"].as_str().unwrap();
     let jwt = said("jwt");
@@ -334,7 +337,8 @@ fn commands_of_the_sandbox_tour_work() {
     let finished = finish(bash);
     assert_eq!(finished.stderr, "");
     let said: Vec<&str> = finished.stdout.lines().collect();
-    let [changed, rejected, head @ .., tier, calls, rest, connect, before, logged_out, again, locked] = said.as_slice()
+    let [changed, rejected, head @ .., tier, calls, rest, connect, before, logged_out, again, locked, purged, after] =
+        said.as_slice()
     else {
         panic!("{}", finished.stdout)
     };
@@ -350,15 +354,18 @@ fn commands_of_the_sandbox_tour_work() {
     assert!(head.contains("\nage: "), "{head}");
     assert_eq!(*tier, r#""tier":"free""#);
     assert_eq!(*calls, "calls to the tenant: 1");
+    assert_eq!(*purged, r#"{"purged":true}"#);
     assert_eq!((json(rest)["code"].clone(), json(connect)["code"].clone()), (3.into(), "invalid_argument".into()));
     assert!(rest.contains("metadata.tier") && connect.contains("metadata.tier"));
-    for (line, expected) in [(before, "hit"), (logged_out, "fwd=miss"), (again, "hit"), (locked, "fwd=miss")] {
+    for (line, expected) in
+        [(before, "hit"), (logged_out, "fwd=miss"), (again, "hit"), (locked, "fwd=miss"), (after, "fwd=miss")]
+    {
         assert!(line.to_lowercase().starts_with(&format!("cache-status: sessiongate; {expected}")), "{line}");
     }
 }
 
 /// The commands of the program, less its own help.
-const COMMANDS: [&str; 8] = ["run", "check", "sandbox", "purge", "ready", "schema", "completions", "man"];
+const COMMANDS: [&str; 8] = ["run", "check", "sandbox", "purge", "probe", "schema", "completions", "man"];
 
 #[test]
 fn schema_command_prints_config_schema_json() {

@@ -49,13 +49,13 @@ fn rewritten(gateway: &Gateway, yaml: &str) -> &'static str {
     hang_up(gateway)
 }
 
-/// The content of `/readyz` besides the readiness.
-fn details(gateway: &Gateway) -> Vec<String> {
+/// What `/readyz` says of the configuration; empty if it is in order.
+fn config_problems(gateway: &Gateway) -> String {
     let response = Request::new("GET", "/readyz").send(&gateway.admin_url());
     let said = response.json();
     assert_eq!((response.status, &said["ready"]), (200, &Value::Bool(true)), "{said}");
-    let details = said["details"].as_array().into_iter().flatten();
-    details.map(|detail| detail.as_str().unwrap().to_owned()).collect()
+    let text = said["checks"]["config"].as_str().unwrap();
+    if text == "ok" { String::new() } else { text.to_owned() }
 }
 
 fn read(token: &str) -> Request {
@@ -143,24 +143,24 @@ fn invalid_configuration_keeps_the_current_one() {
     let file = gateway.folder().join("gateway.yaml");
     let shown = file.display().to_string();
     let secured = good.replace("http://", "https://");
-    // The harness writes two lines before this text: the addresses.
+    // The harness writes three lines before this text: the addresses.
     for (wrong, place, found) in [
-        ("upstreams: [", ":4:1", "did not find expected node"),
-        (&*format!("lisen: 127.0.0.1:0\n{good}"), ":3:1", "unknown key"),
+        ("upstreams: [", ":5:1", "did not find expected node"),
+        (&*format!("lisen: 127.0.0.1:0\n{good}"), ":4:1", "unknown key"),
         ("", ":1:1", "upstreams: is missing"),
-        (&*good.replace("policy: p", "policy: q"), ":9:13", "is not a declared policy"),
-        (&*good.replace("one_of: [blue]", "one_off: [blue]"), ":11:", "unknown key"),
-        (&*good.replace("dialect: auth0", "dialect: ${SECRET}"), ":6:", "the value of `${SECRET}`"),
-        (&*secured.replace("cache: {}", "tls: { ca_file: absent.pem }"), ":10:", "file not found: "),
-        (&*good.replace("cache: {}", "body: { max: 1PiB }"), ":10:", "`1PiB`"),
+        (&*good.replace("policy: p", "policy: q"), ":10:13", "is not a declared policy"),
+        (&*good.replace("one_of: [blue]", "one_off: [blue]"), ":12:", "unknown key"),
+        (&*good.replace("dialect: auth0", "dialect: ${SECRET}"), ":7:", "the value of `${SECRET}`"),
+        (&*secured.replace("cache: {}", "tls: { ca_file: absent.pem }"), ":11:", "file not found: "),
+        (&*good.replace("cache: {}", "body: { max: 1PiB }"), ":11:", "`1PiB`"),
         (&*"#".repeat(10 << 20), "", "larger than 8 MiB"),
         (&*"# much\n".repeat(200_000), "", "at most 1048576"),
     ] {
         assert_eq!(rewritten(&gateway, wrong), "rejected", "{found}");
-        let details = details(&gateway);
-        assert_eq!(details.len(), 1, "{details:?}");
-        assert!(details[0].contains(&format!("still using the previous one: {shown}{place}")), "{place}: {details:?}");
-        assert!(details[0].contains(found), "{found}: {details:?}");
+        let problems = config_problems(&gateway);
+        let begins = format!("configuration rejected, still using the previous one: {shown}{place}");
+        assert!(problems.starts_with(&begins), "{place}: {problems}");
+        assert!(problems.contains(found), "{found}: {problems}");
         gateway.wait_for_log(|line| {
             line.contains("configuration rejected") && line.contains(found) && line.contains(place)
         });
@@ -174,15 +174,15 @@ fn invalid_configuration_keeps_the_current_one() {
     ] {
         make();
         assert_eq!(hang_up(&gateway), "rejected", "{what}");
-        let said = details(&gateway).remove(0).to_lowercase();
+        let said = config_problems(&gateway).to_lowercase();
         assert!(said.contains(&format!("{}: ", shown.to_lowercase())) && said.contains(what), "{what}: {said}");
     }
     std::fs::remove_dir(&file).unwrap();
     std::fs::write(&file, b"\xff\xfe").unwrap();
     assert_eq!(hang_up(&gateway), "rejected");
-    assert!(details(&gateway)[0].contains("is not valid UTF-8"));
+    assert!(config_problems(&gateway).contains("is not valid UTF-8"));
     assert_eq!(rewritten(&gateway, &good), "unchanged", "what holds stands there again");
-    assert_eq!(details(&gateway), [""; 0]);
+    assert_eq!(config_problems(&gateway), "");
     assert_eq!(metric(&gateway, "sessiongate_config_last_reload_successful"), Some(1.0));
 }
 
@@ -197,7 +197,7 @@ fn all_errors_are_logged_and_the_first_is_shown() {
     for word in ["polcy", "one_off"] {
         gateway.wait_for_log(|line| line.contains("configuration rejected") && line.contains(word));
     }
-    assert!(details(&gateway)[0].contains("polcy"));
+    assert!(config_problems(&gateway).contains("polcy"));
 }
 
 #[test]
@@ -212,16 +212,18 @@ fn options_that_need_a_restart_are_reported_and_the_rest_applies() {
     let named = session(&gateway.wait_for_log(|line| line.contains(r#""operation":"read_session""#))).unwrap();
     let more = "listen: 127.0.0.1:1
 admin: 127.0.0.1:2
+control: 127.0.0.1:3
 threads: 7
 log: { format: text, level: warn }
 clients: { head_timeout: 1m, trusted_peers: [127.0.0.1] }
 hash_key: { env: KEY }
 store: { memory: { max_bytes: 1MiB } }
 ";
-    let names = ["listeners", "admin", "threads", "log.format", "hash_key", "store"];
+    let names = ["listeners", "admin", "control", "threads", "log.format", "hash_key", "store"];
     let other = teams(&recorder, "green");
     assert_eq!(rewritten(&gateway, &(more.to_owned() + &other)), "applied");
-    assert_eq!(details(&gateway), names.map(|name| format!("{name}: the change needs a restart")));
+    let restarts = names.map(|name| format!("{name}: the change needs a restart"));
+    assert_eq!(config_problems(&gateway), restarts.join("; "));
     let needed = |name: &str| metric(&gateway, &format!("sessiongate_config_restart_needed{{option=\"{name}\"}}"));
     assert!(names.iter().all(|name| needed(name) == Some(1.0)));
     gateway.wait_for_log(|line| line.contains("need a restart") && names.iter().all(|name| line.contains(name)));
@@ -230,7 +232,7 @@ store: { memory: { max_bytes: 1MiB } }
     let last = gateway.wait_for_log(|line| line.contains("needs a restart") || session(line).is_some());
     assert_eq!(session(&last), Some(named), "the key that names sessions stays, and so does the form of lines");
     assert_eq!(rewritten(&gateway, &good), "applied", "back to what the process was started with");
-    assert_eq!(details(&gateway), [""; 0]);
+    assert_eq!(config_problems(&gateway), "");
     assert!(names.iter().all(|name| needed(name) == Some(0.0)));
 }
 

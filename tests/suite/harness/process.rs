@@ -175,11 +175,12 @@ pub struct Gateway {
     /// All addresses that requests come in at.
     listen: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
+    control: Option<SocketAddr>,
 }
 
 impl Gateway {
-    /// Starts one on free ports and waits until it serves. `listen` and `admin` are added where the text does not begin
-    /// a line with them.
+    /// Starts one on free ports and waits until it serves. `listen`, `admin` and `control` are added where the text does
+    /// not begin a line with them.
     pub fn start(yaml: &str) -> Gateway {
         Gateway::start_with(yaml, &[])
     }
@@ -205,7 +206,8 @@ impl Gateway {
         };
         let listen = addresses("listen");
         assert!(!listen.is_empty(), "no address in {line}");
-        Gateway { folder, listen, admin: addresses("admin").first().copied(), process }
+        let one = |name: &str| addresses(name).first().copied();
+        Gateway { folder, listen, admin: one("admin"), control: one("control"), process }
     }
 
     /// The folder of its configuration.
@@ -236,6 +238,11 @@ impl Gateway {
     /// The URL of the admin listener.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin.unwrap())
+    }
+
+    /// The URL of the listener for commands.
+    pub fn control_url(&self) -> String {
+        format!("http://{}", self.control.unwrap())
     }
 
     /// Its number among the processes.
@@ -288,7 +295,7 @@ impl Gateway {
 /// Writes a configuration into a folder, with free ports where it names none.
 pub fn write_config(folder: &Path, yaml: &str) -> PathBuf {
     let mut text = String::new();
-    for key in ["listen", "admin"] {
+    for key in ["listen", "admin", "control"] {
         let several = key == "listen" && yaml.lines().any(|line| line == "listeners:");
         if !several && !yaml.lines().any(|line| line.starts_with(&format!("{key}:"))) {
             text.push_str(&format!("{key}: 127.0.0.1:0\n"));
@@ -300,7 +307,8 @@ pub fn write_config(folder: &Path, yaml: &str) -> PathBuf {
 }
 
 /// The options of the sandbox that are addresses.
-pub const SANDBOX_ADDRESSES: [&str; 5] = ["--listen", "--admin", "--auth0", "--zitadel", "--zitadel-verified"];
+pub const SANDBOX_ADDRESSES: [&str; 6] =
+    ["--listen", "--admin", "--control", "--auth0", "--zitadel", "--zitadel-verified"];
 
 /// A sandbox: a gateway with the policy of the tour before a simulated tenant, in one process.
 pub struct Sandbox {
@@ -309,6 +317,8 @@ pub struct Sandbox {
     pub gateway: String,
     /// The URL of the admin listener.
     pub admin: String,
+    /// The URL of the listener for commands.
+    pub control: String,
     /// The tenant itself.
     pub upstream: String,
     pub token: String,
@@ -340,6 +350,7 @@ impl Sandbox {
             process,
             gateway: text(&said["gateway"]),
             admin: text(&said["admin"]),
+            control: text(&said["control"]),
             upstream: text(&auth0["upstream"]),
             token: text(&auth0["token"]),
             read_only_token: text(&auth0["read_only_token"]),

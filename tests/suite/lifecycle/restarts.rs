@@ -1,7 +1,7 @@
 //! Upgrades and rolling restarts under load: no request fails over HTTP/1.1, HTTP/2 and gRPC.
 
 use crate::harness::recorder::{Recorder, SESSION};
-use crate::harness::{Connection, Process, Request, long, sessiongate, wait_for};
+use crate::harness::{Connection, Process, Request, finish, long, sessiongate, wait_for};
 use bytes::Bytes;
 use regex::Regex;
 use std::net::SocketAddr;
@@ -269,7 +269,9 @@ fn write(folder: &TempDir, name: &str, recorder: &Recorder, calls: &Calls, shutd
 fn no_request_fails_during_upgrades() {
     let (folder, recorder, calls) = (tempfile::tempdir().unwrap(), Recorder::auth0(), Calls::start());
     let socket = folder.path().join("upgrade.sock");
-    let config = write(&folder, "g.yaml", &recorder, &calls, &format!("{{ upgrade_socket: {} }}", socket.display()));
+    let control = format!("unix:{}", folder.path().join("control.sock").display());
+    let shutdown = format!("{{ upgrade_socket: {} }}\ncontrol: \"{control}\"", socket.display());
+    let config = write(&folder, "g.yaml", &recorder, &calls, &shutdown);
     let mut gateway = Gateway::start(&config, &[]);
     let load = Load::start(Arc::new(Mutex::new(vec![gateway.address])), &recorder.token());
     for _ in 0..rounds() {
@@ -278,6 +280,8 @@ fn no_request_fails_during_upgrades() {
         gateway.end("QUIT");
         let next = Gateway::serving(next);
         assert_eq!((next.address, next.admin), (gateway.address, gateway.admin));
+        let purged = finish(sessiongate(&["purge", "--upstream", "auth0", "--control", &control]));
+        assert_eq!((purged.code, purged.stdout.as_str()), (Some(0), "purged\n"), "{}", purged.stderr);
         gateway = next;
     }
     load.go_on(100);

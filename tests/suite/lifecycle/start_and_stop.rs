@@ -64,7 +64,8 @@ fn readiness(gateway: &Gateway) -> Option<Response> {
 
 fn wait_until_unready(gateway: &Gateway) {
     let response = wait_for("/readyz to say no", || readiness(gateway).filter(|response| response.status == 503));
-    assert_eq!(response.json()["reasons"], serde_json::json!(["stopping"]));
+    assert_eq!(response.json()["reasons"], serde_json::json!(["draining: the process is stopping"]));
+    assert_eq!(response.json()["checks"]["draining"], "the process is stopping");
 }
 
 fn requests() -> [Request; 4] {

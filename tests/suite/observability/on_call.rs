@@ -219,7 +219,7 @@ fn exercise(good: &Service, audited: &Service) {
     assert_eq!(anonymous.status, 401);
     assert_eq!(good.get("/api/v2/sessions/policy").status, 200);
     let purge = Request::new("POST", "/cache/purge").json(r#"{"upstream":"auth0"}"#);
-    assert_eq!(purge.send(&good.gateway.admin_url()).status, 200);
+    assert_eq!(purge.send(&good.gateway.control_url()).status, 200);
     // A connection that is idle for too long.
     let mut idle = Connection::open(good.gateway.address()).unwrap();
     idle.exchange(&Request::new("GET", "/api/v2/clients").bearer(&good.token)).unwrap();

@@ -7,7 +7,7 @@ use sessiongate::config::options::{Fallback, Format, Options, ROOT, Row, SECRET,
 /// The map of options, or maps of options by name or in a list, that an option contains.
 pub fn below(shape: &Shape) -> Option<&'static Options> {
     match shape {
-        Shape::Map(options) => Some(options),
+        Shape::Map(options) | Shape::AddressOr(options) => Some(options),
         Shape::Named(named) => Some(named.options),
         Shape::List(inner, _) | Shape::WordsOr(_, inner) => below(inner),
         _ => None,
@@ -43,7 +43,9 @@ fn allowed_by(shape: &Shape) -> String {
             _ => String::new(),
         },
         Shape::Map(_) => "map".to_owned(),
-        Shape::Text(_) | Shape::Secret(_) | Shape::OneOrSeveral(_) | Shape::Named(_) => String::new(),
+        Shape::Text(_) | Shape::Secret(_) | Shape::OneOrSeveral(_) | Shape::Named(_) | Shape::AddressOr(_) => {
+            String::new()
+        }
     }
 }
 

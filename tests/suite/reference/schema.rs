@@ -135,6 +135,7 @@ fn of_shape(shape: &Shape) -> Vec<(String, Json)> {
             any_of(parts.into_iter().flatten().collect())
         }
         Shape::Map(options) => of_map(options),
+        Shape::AddressOr(options) => any_of(vec![referred("listen"), Json::Object(of_map(options))]),
         Shape::Named(named) => of_named(named),
     }
 }
@@ -143,7 +144,6 @@ fn of_format(format: Format) -> Vec<(String, Json)> {
     match format {
         Format::Any => vec![reference("text")],
         Format::ListenAddress => vec![reference("listen")],
-        Format::Address => vec![reference("address")],
         Format::Url => vec![reference("url")],
         Format::RedisUrl(_) => vec![reference("redis")],
         Format::PathPrefix => any_of(vec![pattern("^/.*[^/]$"), referred("variable")]),

@@ -1,6 +1,6 @@
 //! Changed files are loaded without a signal, however they change.
 
-use super::{BLUE, GREEN, details, metric, read, reloads, write};
+use super::{BLUE, GREEN, config_problems, metric, read, reloads, write};
 use crate::harness::recorder::Recorder;
 use crate::harness::{Authority, Gateway, Request, Scripted, TlsClient, json_response, wait_for, write_config};
 use std::io::Write;
@@ -64,10 +64,10 @@ fn kubernetes_volume_swap_is_loaded() {
     wait_for_team(&gateway, &recorder, GREEN, BLUE);
     publish(&root, "..2026_03", "upstreams: []\n");
     wait_for("the wrong version to be rejected", || (reloads(&gateway)[1] > 0.0).then_some(()));
-    assert!(details(&gateway)[0].contains("gateway.yaml:3:1: upstreams: "), "{:?}", details(&gateway));
+    assert!(config_problems(&gateway).contains("gateway.yaml:4:1: upstreams: "), "{:?}", config_problems(&gateway));
     publish(&root, "..2026_04", &watched(&recorder, "blue", "100ms"));
     wait_for_team(&gateway, &recorder, BLUE, GREEN);
-    assert_eq!((reloads(&gateway), details(&gateway).len()), ([2.0, 1.0, 0.0], 0));
+    assert_eq!((reloads(&gateway), config_problems(&gateway)), ([2.0, 1.0, 0.0], String::new()));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn invalid_file_is_rejected_once() {
     gateway.rewrite(&watched(&recorder, "blue", "100ms"));
     wait_for("it to be found that what holds is there again", || (reloads(&gateway)[2] > 0.0).then_some(()));
     assert_eq!(reloads(&gateway), [0.0, 1.0, 1.0]);
-    assert_eq!(details(&gateway), [""; 0]);
+    assert_eq!(config_problems(&gateway), "");
 }
 
 /// Writes a file little by little. Whatever stands there meanwhile is a good configuration, but not the one that is
@@ -167,7 +167,7 @@ upstreams:
     std::fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAA").unwrap();
     wait_for("a damaged file to be rejected", || (reloads(&gateway)[1] > 0.0).then_some(()));
     assert_eq!(statuses(), [200, 200]);
-    assert!(details(&gateway)[0].contains("upstreams.a.tls.ca_file: "), "{:?}", details(&gateway));
+    assert!(config_problems(&gateway).contains("upstreams.a.tls.ca_file: "), "{:?}", config_problems(&gateway));
 }
 
 #[test]
@@ -219,11 +219,15 @@ listeners:
     // A key of another certificate, as between the two steps of a renewal.
     std::fs::copy(&one.1, &key).unwrap();
     wait_for("the wrong key to be rejected", || (reloads(&gateway)[1] > rejected).then_some(()));
-    assert!(details(&gateway)[0].contains("listeners.public.tls.certificates[0]"), "{:?}", details(&gateway));
+    assert!(
+        config_problems(&gateway).contains("listeners.public.tls.certificates[0]"),
+        "{:?}",
+        config_problems(&gateway)
+    );
     assert!(good("two.test"));
     std::fs::copy(&one.0, &certificate).unwrap();
     wait_for("both to be taken", || good("one.test").then_some(()));
-    assert_eq!((reloads(&gateway)[0], details(&gateway).len()), (applied + 1.0, 0));
+    assert_eq!((reloads(&gateway)[0], config_problems(&gateway)), (applied + 1.0, String::new()));
 }
 
 #[test]
@@ -239,11 +243,11 @@ fn changed_secret_is_reported_as_restart_required() {
     assert_eq!(read(&token).send(&gateway.url()).status, 200);
     std::fs::write(&key, "the-second-of-the-keys").unwrap();
     wait_for("the change to be seen", || (reloads(&gateway)[0] > 0.0).then_some(()));
-    assert_eq!(details(&gateway), ["hash_key: the change needs a restart"]);
+    assert_eq!(config_problems(&gateway), "hash_key: the change needs a restart");
     assert_eq!(metric(&gateway, "sessiongate_config_restart_needed{option=\"hash_key\"}"), Some(1.0));
     assert_eq!(super::cache_status(&read(&token).send(&gateway.url())), "hit", "sessions have the names that they had");
     std::fs::remove_file(&key).unwrap();
     wait_for("a secret that is gone to be rejected", || (reloads(&gateway)[1] > 0.0).then_some(()));
     std::fs::write(&key, "the-first-of-the-keys").unwrap();
-    wait_for("the first to be taken", || details(&gateway).is_empty().then_some(()));
+    wait_for("the first to be taken", || config_problems(&gateway).is_empty().then_some(()));
 }

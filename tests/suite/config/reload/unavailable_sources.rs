@@ -1,6 +1,6 @@
 //! A configuration that would break something that works is rejected until its sources are available.
 
-use super::{BY_SIGNAL, cache_status, details, hang_up, metric, read, rewritten};
+use super::{BY_SIGNAL, cache_status, config_problems, hang_up, metric, read, rewritten};
 use crate::harness::issuer::{AUDIENCE, ISSUER, SESSION, Signer, document};
 use crate::harness::recorder::Recorder;
 use crate::harness::{Gateway, Request, Scripted, json_response, unused_address, wait_for};
@@ -38,15 +38,15 @@ fn unfetchable_keys_do_not_replace_current_keys() {
     let gateway = Gateway::start(&checked(&provider.url(), first, ""));
     gateway.ready();
     assert_eq!(rewritten(&gateway, &checked(&provider.url(), second, "")), "rejected");
-    let said = details(&gateway);
-    assert!(said[0].ends_with("upstreams.auth0.auth: cannot fetch the issuer's keys"), "{said:?}");
+    let said = config_problems(&gateway);
+    assert!(said.ends_with("upstreams.auth0.auth: cannot fetch the issuer's keys"), "{said:?}");
     assert_eq!([status(&gateway, &old), status(&gateway, &new)], [200, 401]);
     assert_eq!(hang_up(&gateway), "rejected", "it is tried again although nothing has changed");
     let keys = document(&[&new]);
     let _second = Scripted::start_at(second, move |_| keys.clone());
     assert_eq!(hang_up(&gateway), "applied");
     assert_eq!([status(&gateway, &old), status(&gateway, &new)], [401, 200]);
-    assert_eq!(details(&gateway), [""; 0]);
+    assert_eq!(config_problems(&gateway), "");
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn watched_configuration_is_retried_until_it_can_be_activated() {
     let gateway = Gateway::start(&watched(first));
     gateway.ready();
     gateway.rewrite(&watched(second));
-    wait_for("it to be rejected", || (!details(&gateway).is_empty()).then_some(()));
+    wait_for("it to be rejected", || (!config_problems(&gateway).is_empty()).then_some(()));
     let keys = document(&[&new]);
     let _second = Scripted::start_at(second, move |_| keys.clone());
-    wait_for("it to hold", || details(&gateway).is_empty().then_some(()));
+    wait_for("it to hold", || config_problems(&gateway).is_empty().then_some(()));
     assert_eq!([status(&gateway, &old), status(&gateway, &new)], [401, 200]);
     let told = gateway.log().iter().filter(|line| line.contains("configuration rejected")).count();
     assert_eq!(told, 1, "each try of the same is not told again");
@@ -99,8 +99,8 @@ fn unresolvable_provider_does_not_replace_a_working_one() {
     let wrong = good.replace(&url, "    url: http://provider.invalid\n");
     assert_ne!(wrong, good);
     assert_eq!(rewritten(&gateway, &wrong), "rejected");
-    let said = details(&gateway);
-    assert!(said[0].ends_with("upstreams.auth0.url: cannot resolve the host name"), "{said:?}");
+    let said = config_problems(&gateway);
+    assert!(said.ends_with("upstreams.auth0.url: cannot resolve the host name"), "{said:?}");
     let token = recorder.token();
     let statuses = [(); 2].map(|()| cache_status(&read(&token).send(&gateway.url())).to_owned());
     assert_eq!(statuses, ["sessiongate; fwd=miss; stored", "hit"]);

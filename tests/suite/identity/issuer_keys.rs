@@ -131,7 +131,7 @@ fn gateway_waits_at_start_for_an_unreachable_issuer() {
     let ready = Request::new("GET", "/readyz").send(&admin);
     assert_eq!(ready.status, 503);
     let reasons = ready.json()["reasons"].to_string();
-    assert!(reasons.contains("upstreams.auth0") && reasons.contains("keys"), "{reasons}");
+    assert!(reasons.contains("upstream.auth0") && reasons.contains("keys"), "{reasons}");
     let rejected = read(&gateway, &key.good());
     is_rejected(&rejected, 503, "no keys yet");
     assert!(rejected.header("Retry-After").is_some());

@@ -19,6 +19,7 @@ mod operations;
 pub mod options;
 mod policies;
 mod process;
+mod ratio;
 mod restart_required;
 mod secret;
 mod section;
@@ -41,8 +42,9 @@ pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, So
 pub use locate::Places;
 pub use memory_budget::{BASE_MEMORY, MIN_CLIENT_MEMORY, max_cached_for_limit, memory_for_clients};
 pub use operations::OperationsListener;
+pub use ratio::Ratio;
 pub use restart_required::RestartRequired;
-pub use settings::{ClientLimits, Clients, Config, Dns, Log, LogFormat, LogLevel, Reload, Shutdown};
+pub use settings::{ClientLimits, Clients, Config, Dns, Log, LogFormat, LogLevel, Reload, ShownAs, Shutdown};
 pub use store_settings::{Login, Memory, Redis, RedisAddress, RedisTimeouts, RedisTls, Servers, Store};
 
 use section::{Context, Entry};

@@ -12,6 +12,7 @@ pub(super) mod listeners;
 pub(super) mod operations;
 pub(super) mod policies;
 pub(super) mod process;
+mod ratio;
 pub(super) mod secrets;
 pub(super) mod session_rules;
 pub(super) mod store;

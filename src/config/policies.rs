@@ -70,7 +70,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
     if declared.is_valid {
         consistency::check_limits(declared, limits, Some(&upstream.name), context);
     }
-    Some(Policy { limits, ..declared.policy.clone() })
+    Some(Policy { name: Some(name.into()), limits, ..declared.policy.clone() })
 }
 
 /// Warns of a policy, or of options in it, about what the provider does not have.

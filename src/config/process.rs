@@ -98,9 +98,15 @@ fn dns(section: &mut Section) -> Dns {
 }
 
 fn log(section: &mut Section) -> Log {
+    let (client_id, subject) = section.subsection(&rows::LOG_CALLER, |section| {
+        (section.get(&rows::CALLER_CLIENT_ID), section.get(&rows::CALLER_SUBJECT))
+    });
     Log {
         format: section.get(&rows::LOG_FORMAT),
         level: section.get(&rows::LOG_LEVEL),
         requests: section.get(&rows::LOG_REQUESTS),
+        sample: section.get(&rows::LOG_SAMPLE),
+        client_id,
+        subject,
     }
 }

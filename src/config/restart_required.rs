@@ -44,7 +44,7 @@ impl Config {
             shutdown: _,
             reload: _,
         } = other;
-        let Log { format, level: _, requests: _ } = log;
+        let Log { format, level: _, requests: _, sample: _, client_id: _, subject: _ } = log;
         let differs = |option: &RestartRequired| match option {
             RestartRequired::Listeners => !differ_only_in_certificates(&self.listeners, listeners),
             RestartRequired::Admin => !differ_only_in_credentials(&self.admin, admin),

@@ -2,6 +2,7 @@
 
 use super::listeners::Listener;
 use super::operations::OperationsListener;
+use super::ratio::Ratio;
 use super::store_settings::Store;
 use crate::gateway::Gateway;
 use crate::wire::http1::HeadLimits;
@@ -59,6 +60,23 @@ pub struct Log {
     pub level: LogLevel,
     /// Whether the access log is on.
     pub requests: bool,
+    /// How many of the successful reads are in the access log.
+    pub sample: Ratio,
+    /// How the access log shows the application that a token was issued to.
+    pub client_id: ShownAs,
+    /// How the access log shows the subject of a token.
+    pub subject: ShownAs,
+}
+
+/// How the log shows an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownAs {
+    /// As it is.
+    Plain,
+    /// As its keyed hash.
+    Hash,
+    /// Not at all.
+    Off,
 }
 
 /// The format of a log line.

@@ -354,7 +354,9 @@ fn omitted_options_have_their_defaults() {
     assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9090");
     assert!(config.control.is_none());
     assert_eq!(config.threads, None);
-    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info, requests: true });
+    let (sample, client_id, subject) = (Ratio::ONE, ShownAs::Plain, ShownAs::Hash);
+    let log = Log { format: LogFormat::Json, level: LogLevel::Info, requests: true, sample, client_id, subject };
+    assert_eq!(config.log, log);
     assert_eq!(config.replicas, 1);
     assert!(matches!(config.store, Store::Memory(Memory { max_bytes: 0x400_0000 })));
     assert_eq!(
@@ -687,7 +689,7 @@ fn words_and_units_have_their_meaning() {
 listen: '[::]:0'
 admin: off
 threads: '4'
-log: {format: text, level: trace, requests: false}
+log: {format: text, level: trace, requests: false, sample: 0.25, caller: {client_id: off, subject: plain}}
 shutdown: {drain_delay: 500ms, grace: 1m1s}
 store: {memory: {max_bytes: 1GiB}}
 ";
@@ -711,7 +713,9 @@ upstreams:
     assert_eq!(listening(&config), ["main at [::]:0"]);
     assert!(config.admin.is_none() && config.control.is_none());
     assert_eq!(config.threads, Some(4));
-    assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Trace, requests: false });
+    let (sample, client_id, subject) = (Ratio::parse("0.25").unwrap(), ShownAs::Off, ShownAs::Plain);
+    let log = Log { format: LogFormat::Text, level: LogLevel::Trace, requests: false, sample, client_id, subject };
+    assert_eq!(config.log, log);
     let (drain_delay, grace) = (Duration::from_millis(500), Duration::from_secs(61));
     assert_eq!(config.shutdown, Shutdown { drain_delay, grace, upgrade_socket: None });
     assert!(matches!(config.store, Store::Memory(Memory { max_bytes: 0x4000_0000 })));

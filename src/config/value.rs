@@ -3,6 +3,7 @@
 use super::FindingId;
 use super::error::{Problem, listed};
 use super::options::table::MAX_NAME;
+use super::ratio::Ratio;
 use super::variables::Text;
 use crate::telemetry::Label;
 use ipnet::IpNet;
@@ -119,6 +120,13 @@ pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<us
         let found = found.ok_or_else(|| Problem::new(format!("{} is not a whole number", text.shown())))?;
         within(found, &range, text, |number| number.to_string())
     }
+}
+
+/// A part of a whole.
+pub(super) fn ratio(text: &Text) -> Result<Ratio, Problem> {
+    let allowed = "expected a number from 0 to 1 with at most six decimal places, such as `0.01`";
+    Ratio::parse(text.as_str())
+        .ok_or_else(|| Problem::new(format!("{} is not a ratio", text.shown())).expected(allowed))
 }
 
 /// The IP address of a DNS server, with an optional port.

@@ -1,6 +1,7 @@
 //! The options of the process.
 
-use super::super::settings::{LogFormat, LogLevel};
+use super::super::ratio::Ratio;
+use super::super::settings::{LogFormat, LogLevel, ShownAs};
 use super::super::value::{minutes, seconds};
 use super::declare::{Chosen, Counted, Opt, Plain, Switch, Timed};
 use super::kind::{
@@ -8,6 +9,7 @@ use super::kind::{
 };
 use super::listeners::{LISTEN, LISTENERS};
 use super::operations::{ADMIN, CONTROL};
+use super::ratio::{AnyRatio, ratio};
 use super::table::{Options, Rule};
 use super::{clients, policies, store, upstreams};
 use std::time::Duration;
@@ -129,9 +131,40 @@ pub static LOG_LEVEL: Chosen<LogLevel> =
 pub static LOG_REQUESTS: Switch =
     Opt::new("requests", boolean(true), "Whether to write an access log line for each request.");
 
+pub static LOG_SAMPLE: Opt<Or<AnyRatio>> = Opt::new(
+    "sample",
+    ratio(Ratio::ONE),
+    "Which part of the successful reads has an access log line. Rejections, failures and writes always have one.",
+);
+
+pub static LOG_CALLER: Plain =
+    Opt::new("caller", Structure::Map(&CALLER_OPTIONS), "How the access log shows the callers of verified tokens.");
+
 /// The options in `log`.
-pub static LOG_OPTIONS: Options =
-    Options { heading: "log", comments_above: false, rules: &[], rows: &[&LOG_FORMAT, &LOG_LEVEL, &LOG_REQUESTS] };
+pub static LOG_OPTIONS: Options = Options {
+    heading: "log",
+    comments_above: false,
+    rules: &[],
+    rows: &[&LOG_FORMAT, &LOG_LEVEL, &LOG_REQUESTS, &LOG_SAMPLE, &LOG_CALLER],
+};
+
+const SHOWN_AS: Words<ShownAs> = &[("plain", ShownAs::Plain), ("hash", ShownAs::Hash), ("off", ShownAs::Off)];
+
+pub static CALLER_CLIENT_ID: Chosen<ShownAs> = Opt::new(
+    "client_id",
+    choice(SHOWN_AS, ShownAs::Plain),
+    "The application that a token was issued to: plain, as a keyed hash (`hash_key`), or not at all.",
+);
+
+pub static CALLER_SUBJECT: Chosen<ShownAs> = Opt::new(
+    "subject",
+    choice(SHOWN_AS, ShownAs::Hash),
+    "The `sub` of a token, often a user: plain, as a keyed hash (`hash_key`), or not at all.",
+);
+
+/// The options in `log.caller`.
+static CALLER_OPTIONS: Options =
+    Options { heading: "", comments_above: false, rules: &[], rows: &[&CALLER_CLIENT_ID, &CALLER_SUBJECT] };
 
 pub static DNS_SERVERS: Plain = Opt::new(
     "servers",

@@ -94,6 +94,8 @@ pub enum Shape {
     Size(String, String),
     /// A whole number from the first to the second.
     Count(usize, usize),
+    /// A number from 0 to 1.
+    Ratio,
     /// One of these words.
     Words(Vec<&'static str>),
     /// Text.

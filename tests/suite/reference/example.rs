@@ -77,6 +77,7 @@ fn bounds(shape: &Shape, comment: &str) -> String {
         }
         Shape::Duration(min, max) | Shape::Size(min, max) => format!(", {min} to {max}"),
         Shape::Count(min, max) => format!(", {min} to {max}"),
+        Shape::Ratio => ", 0 to 1".to_owned(),
         Shape::Words(words) if words.iter().all(|word| comment.to_lowercase().contains(word)) => String::new(),
         Shape::Words(words) => format!(": {}", words.join(", ")),
         Shape::Text(Format::RedisUrl(port)) => format!(", default port {port}"),

@@ -25,6 +25,7 @@ fn allowed_by(shape: &Shape) -> String {
         Shape::Boolean => listed(&["true", "false"]),
         Shape::Duration(min, max) | Shape::Size(min, max) => format!("`{min}` to `{max}`"),
         Shape::Count(min, max) => format!("{min} to {max}"),
+        Shape::Ratio => "0 to 1".to_owned(),
         Shape::Words(words) => listed(words),
         Shape::Text(Format::RedisUrl(port)) => format!("address, default port {port}"),
         Shape::Text(Format::Namespace(max)) => format!("1 to {max} characters from `a-z`, `0-9`, `_`, `-`, `.`"),

@@ -106,6 +106,7 @@ fn of_shape(shape: &Shape) -> Vec<(String, Json)> {
             let all = [Some(reference("count")), least, Some(member("maximum", number(*max)))];
             all.into_iter().flatten().collect()
         }
+        Shape::Ratio => vec![reference("ratio")],
         Shape::Words(all) => {
             // Editors see a word such as 1.2 as a number, unless it is in quotes.
             let numbers: Vec<Json> = all
@@ -214,7 +215,7 @@ fn description(row: &Row) -> String {
 
 fn default(shape: &Shape, value: &str) -> Json {
     match shape {
-        Shape::Boolean | Shape::Count(..) => Json::Single(value.to_owned()),
+        Shape::Boolean | Shape::Count(..) | Shape::Ratio => Json::Single(value.to_owned()),
         Shape::List(..) => texts(&value.trim_matches(['[', ']']).split(", ").collect::<Vec<_>>()),
         _ => text(value),
     }
@@ -240,6 +241,14 @@ fn definitions() -> Json {
             Json::Object(any_of(vec![
                 object([("type", text("integer")), ("minimum", number(0))]),
                 pattern("^[0-9]+$"),
+                variable(),
+            ])),
+        ),
+        (
+            "ratio",
+            Json::Object(any_of(vec![
+                object([("type", text("number")), ("minimum", number(0)), ("maximum", number(1))]),
+                pattern(r"^(0|1|[01]\.[0-9]{1,6})$"),
                 variable(),
             ])),
         ),

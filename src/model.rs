@@ -4,6 +4,7 @@
 
 mod caller;
 mod claim;
+mod edit;
 mod field_path;
 mod operation;
 mod patch;
@@ -17,11 +18,12 @@ mod violations;
 pub use caller::Caller;
 pub use claim::Claim;
 pub(crate) use claim::claim;
+pub use edit::{Edit, EditKind, EditRecord};
 pub use field_path::field_path;
 pub use operation::Operation;
 pub use patch::{
-    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Lifetime, MetadataChange, SessionPatch,
-    SessionTokenPresence, SignedDuration, Value,
+    Challenge, ChallengeKind, Check, CheckKind, Field, Lifetime, MetadataChange, SessionPatch, SessionTokenPresence,
+    SignedDuration, Value,
 };
 pub use quota::Quota;
 pub use reason_row::{Cause, GrpcCode, Row};

@@ -153,6 +153,21 @@ impl Route {
         Route { body, ..self }
     }
 
+    /// The path with names in place of IDs: `/api/v2/sessions/{session}`.
+    pub fn template(&self) -> String {
+        let name = |part: &PathPart| match part {
+            PathPart::Word(word) => *word,
+            PathPart::Session => "{session}",
+            PathPart::RefreshToken => "{refresh_token}",
+            PathPart::User => "{user}",
+            PathPart::Tenant => "{tenant}",
+            PathPart::Any | PathPart::OneOf(_) | PathPart::StartsWith(_) | PathPart::Rest | PathPart::EndsWith(_) => {
+                "*"
+            }
+        };
+        self.path.iter().flat_map(|part| ["/", name(part)]).collect()
+    }
+
     /// Whether the path names a user.
     pub fn names_user(&self) -> bool {
         self.path.contains(&PathPart::User)

@@ -73,6 +73,11 @@ impl Gateway {
         Ok((upstream, session.map(|session| self.session_hash(upstream, &session))))
     }
 
+    /// The keyed hash of a client ID or a subject, for the log.
+    pub fn identity_hash(&self, identity: &str) -> [u8; 16] {
+        self.keyed_hash(&[b"identity", identity.as_bytes()])
+    }
+
     pub(super) fn keyed_hash(&self, parts: &[&[u8]]) -> [u8; 16] {
         cache_ids::keyed_hash(&self.secret, parts)
     }

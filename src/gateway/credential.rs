@@ -18,12 +18,17 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// The proof, if the gateway has verified the credential.
+    pub fn verified(&self) -> Option<&Arc<Verified>> {
+        match self {
+            Credential::Verified(verified) => Some(verified),
+            Credential::Forwarded(_) | Credential::Anonymous => None,
+        }
+    }
+
     /// Whether the gateway has verified the credential.
     pub fn is_verified(&self) -> bool {
-        match self {
-            Credential::Verified(_) => true,
-            Credential::Forwarded(_) | Credential::Anonymous => false,
-        }
+        self.verified().is_some()
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
 use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
 use crate::dialect::{DecodedBody, Effect, Query, Route};
-use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch, Violations};
-use crate::policy::{Evaluation, Mode, Need, Policy};
+use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch};
+use crate::policy::{Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
 use crate::wire::message::Codec;
@@ -50,7 +50,6 @@ pub struct Write {
     path: String,
     changes: Changes,
     body: Option<Bytes>,
-    audit_violations: Violations,
     scope_checked: bool,
     pub(super) tenant: TenantId,
 }
@@ -76,7 +75,7 @@ pub enum WriteDecision {
 }
 
 impl DecodedRequest {
-    fn governed(&self) -> &Governed {
+    pub(super) fn governed(&self) -> &Governed {
         &self.authorized.governed
     }
 
@@ -106,24 +105,14 @@ impl DecodedRequest {
     }
 
     /// The policy for this operation.
-    fn policy(&self) -> &Policy {
+    pub(super) fn policy(&self) -> &Policy {
         let upstream = self.upstream();
         if self.governed().route.names_refresh_token() { &upstream.refresh_token_policy } else { &upstream.policy }
     }
 
     /// The read for this caller. Verified callers share cached responses if the provider's response does not depend on
     /// the caller. Otherwise each credential has its own, and without a credential nothing is cached.
-    ///
-    /// # Errors
-    ///
-    /// Rejects violations of the provider's own constraints, unless in audit mode.
-    pub fn read(self, gateway: &Gateway) -> Result<Read, Rejection> {
-        if let Some(SessionPatch { constraint_violations, .. }) = self.patch()?
-            && !constraint_violations.is_empty()
-            && self.policy().mode == Mode::Enforce
-        {
-            return Err(Rejection::Violations(constraint_violations.into_iter().collect()));
-        }
+    pub(super) fn into_read(self, gateway: &Gateway) -> Read {
         let Governed { upstream, route, carrier, path, query, token, caller, tenant, .. } = self.governed();
         let mut path = path.clone();
         match (query, token) {
@@ -166,7 +155,7 @@ impl DecodedRequest {
         let cached = variant.filter(|_| upstream.cache.is_some() && route.effect == Effect::ReadsSession);
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
-        Ok(Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant })
+        Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant }
     }
 
     /// The path that reads the current metadata, for the evaluation of a write.
@@ -187,55 +176,14 @@ impl DecodedRequest {
         self.policy().mode == Mode::Audit
     }
 
-    /// The original write, for audit mode when the evaluation was not possible.
-    pub fn unevaluated(&self) -> Result<Write, Rejection> {
-        if self.is_audit() {
-            Ok(self.write(self.body.clone(), Violations::new()))
-        } else {
-            Err(Rejection::UpstreamFailed)
-        }
-    }
-
     /// The metadata in a response to [`DecodedRequest::current_metadata_path`].
     pub fn current_metadata(&self, response: &ProviderResponse) -> Option<Vec<Field>> {
         let plain = coding::remaining(&response.headers).is_none();
         plain.then(|| self.upstream().dialect.metadata_in_response(self.governed().route, &response.body)).flatten()
     }
 
-    fn patch(&self) -> Result<Option<SessionPatch>, Rejection> {
+    pub(super) fn patch(&self) -> Result<Option<SessionPatch>, Rejection> {
         self.upstream().dialect.session_patch(self.governed().route, &self.read)
-    }
-
-    /// Evaluates a write. `current` is the current metadata that an earlier call asked for.
-    pub fn decide(&self, current: Option<&[Field]>) -> Result<WriteDecision, Rejection> {
-        let (dialect, policy) = (self.upstream().dialect, self.policy());
-        let Some(patch) = self.patch()? else {
-            return Ok(WriteDecision::Forward(self.write(self.body.clone(), Violations::new())));
-        };
-        // The policy has no rules for deletions, but the provider's constraints apply.
-        let evaluation = if self.governed().route.effect.ends_session() {
-            Policy::default().evaluate(&patch, current)
-        } else {
-            policy.evaluate(&patch, current)
-        };
-        match (evaluation, policy.mode) {
-            (Evaluation::Need(need), _) => Ok(WriteDecision::Need(need)),
-            (Evaluation::Reject(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
-            (Evaluation::Reject(violations), Mode::Audit) => {
-                Ok(WriteDecision::Forward(self.write(self.body.clone(), violations)))
-            }
-            (Evaluation::Permit(_), Mode::Audit) => {
-                Ok(WriteDecision::Forward(self.write(self.body.clone(), Violations::new())))
-            }
-            (Evaluation::Permit(permit), Mode::Enforce) => {
-                // Without edits the original bytes are forwarded, including their framing.
-                let edited =
-                    if permit.edits().is_empty() { None } else { dialect.apply_edits(&self.read, permit.edits()) };
-                let carrier = self.governed().carrier;
-                let body = edited.map_or_else(|| self.body.clone(), |message| carrier.request_body(message));
-                Ok(WriteDecision::Forward(self.write(body, Violations::new())))
-            }
-        }
     }
 
     /// What the write changes: the named session, or else all sessions of the named user. A request without a
@@ -256,7 +204,7 @@ impl DecodedRequest {
         }
     }
 
-    fn write(&self, body: Bytes, audit_violations: Violations) -> Write {
+    pub(super) fn write(&self, body: Bytes) -> Write {
         let Governed { upstream, route, carrier, path, tenant, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
@@ -265,7 +213,6 @@ impl DecodedRequest {
             path: path.clone(),
             changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
-            audit_violations,
             scope_checked: self.authorized.credential.is_verified() && upstream.dialect.scopes.decide,
             tenant: *tenant,
         }
@@ -315,7 +262,7 @@ impl Read {
 
     /// The status of the call in a response, whatever its encoding.
     pub fn status(&self, response: &ProviderResponse) -> StatusCode {
-        response.call(self.carrier).status
+        response.call_status(self.carrier)
     }
 }
 
@@ -349,11 +296,6 @@ impl Write {
     /// scopes, even a verified caller may lack the right to write.
     pub fn is_scope_checked(&self) -> bool {
         self.scope_checked
-    }
-
-    /// The violations found in audit mode.
-    pub fn audit_violations(&self) -> &Violations {
-        &self.audit_violations
     }
 
     /// The response for the caller: without one-time codes, if the policy strips them.

@@ -4,7 +4,7 @@ use super::head::BodySize;
 use super::upstream::Upstream;
 use crate::coherence::TenantId;
 use crate::dialect::Route;
-use crate::model::{Operation, SessionId};
+use crate::model::SessionId;
 use crate::wire::carrier::Carrier;
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ impl Governed {
         &self.upstream
     }
 
-    /// The operation.
-    pub fn operation(&self) -> Operation {
-        self.route.operation
+    /// The operation's row.
+    pub fn route(&self) -> &'static Route {
+        self.route
     }
 }

@@ -2,7 +2,7 @@
 
 use super::credential::{Credential, check_credential};
 use super::upstream::Upstream;
-use crate::dialect::Effect;
+use crate::dialect::Route;
 use crate::model::{Operation, Rejection};
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct InvalidatingRequest {
     pub(super) upstream: Arc<Upstream>,
-    pub(super) operation: Operation,
-    pub(super) effect: Effect,
+    /// The row of a call that lists sessions; `None` for a request that may change any session.
+    pub(super) route: Option<&'static Route>,
     /// The path to forward instead of the original one.
     pub(super) path: Option<String>,
 }
@@ -19,12 +19,17 @@ pub struct InvalidatingRequest {
 impl InvalidatingRequest {
     /// The operation.
     pub fn operation(&self) -> Operation {
-        self.operation
+        self.route.map_or(Operation::ChangeRelated, |route| route.operation)
+    }
+
+    /// The row of a call that lists sessions.
+    pub fn route(&self) -> Option<&'static Route> {
+        self.route
     }
 
     /// Whether the request may change sessions.
     pub fn changes(&self) -> bool {
-        !self.effect.reads()
+        self.route.is_none_or(|route| !route.effect.reads())
     }
 
     /// The upstream.

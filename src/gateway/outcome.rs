@@ -1,12 +1,16 @@
 //! The outcome of a request, for metrics and the access log.
 
-use crate::model::{Operation, Quota, Rule, Violations};
+use super::policy_findings::PolicyFindings;
+use crate::dialect::Route;
+use crate::model::{Operation, Quota, Violations};
 use crate::telemetry::{CacheStatus, Decision};
+use crate::token::Verified;
 use http::StatusCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The outcome of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// The upstream's index in the configuration; `None` if none matched.
     pub upstream: Option<usize>,
@@ -18,8 +22,12 @@ pub struct Outcome {
     pub cache: CacheStatus,
     /// The name of the rejection.
     pub rejection: Option<&'static str>,
-    /// The violated rules, each once.
-    pub rules: Vec<Rule>,
+    /// What the policy found, if one evaluated the request.
+    pub findings: Option<Box<PolicyFindings>>,
+    /// The governed operation's row, if the request matches one.
+    pub route: Option<&'static Route>,
+    /// The caller, as soon as the token is verified.
+    pub caller: Option<Arc<Verified>>,
     /// The keyed hash of the session ID.
     pub session: Option<[u8; 16]>,
     /// The last request that was sent to the provider for this one; `None` if there was none, as for a cache hit or a
@@ -64,11 +72,13 @@ impl UpstreamResult {
 }
 
 impl Outcome {
-    /// Adds the violated rules, each once.
-    pub fn add_rules(&mut self, violations: &Violations) {
-        self.rules.extend(violations.rules());
-        self.rules.sort_unstable();
-        self.rules.dedup();
+    /// These violations rejected the request. If they are not a policy's, the log has only their rules: the fields of a
+    /// body that is no metadata may be anything.
+    pub fn add_violations(&mut self, violations: &Violations) {
+        match &mut self.findings {
+            Some(findings) => findings.violations = violations.clone(),
+            None => self.findings.get_or_insert_default().violations = violations.rules_only(),
+        }
     }
 }
 
@@ -80,7 +90,9 @@ impl Default for Outcome {
             decision: Decision::Rejected,
             cache: CacheStatus::None,
             rejection: None,
-            rules: Vec::new(),
+            findings: None,
+            caller: None,
+            route: None,
             session: None,
             exchange: None,
         }

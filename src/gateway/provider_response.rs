@@ -62,6 +62,11 @@ impl ProviderResponse {
         carrier.error_text(dialect.names.error, &self.headers, &self.body, self.trailers.as_ref())
     }
 
+    /// The status of the call, whatever its encoding.
+    pub fn call_status(&self, carrier: Carrier) -> StatusCode {
+        self.call(carrier).status
+    }
+
     pub(super) fn call(&self, carrier: Carrier) -> DecodedCall {
         carrier.decode_response(self.status, &self.headers, &self.body, self.trailers.as_ref())
     }

@@ -33,8 +33,8 @@ pub enum Routed {
 pub struct RejectedRequest {
     /// The upstream; `None` if none matched.
     pub upstream: Option<Arc<Upstream>>,
-    /// The operation, if known.
-    pub operation: Operation,
+    /// The governed operation's row, if the request matches one.
+    pub route: Option<&'static Route>,
     /// The reason.
     pub rejection: Rejection,
 }
@@ -47,29 +47,27 @@ impl Gateway {
     /// Rejects a request that no upstream matches, that is not a valid request for a protected path, or that is
     /// unmatched at an upstream that rejects such requests.
     pub fn route(&self, head: RequestHead) -> Result<Routed, RejectedRequest> {
-        let rejected = |upstream: Option<&Arc<Upstream>>, operation, rejection| RejectedRequest {
+        let rejected = |upstream: Option<&Arc<Upstream>>, route, rejection| RejectedRequest {
             upstream: upstream.cloned(),
-            operation,
+            route,
             rejection,
         };
         let Some(upstream) = self.find_upstream(head.listener, head.host, head.path) else {
-            return Err(rejected(None, Operation::Other, Rejection::NoUpstream));
+            return Err(rejected(None, None, Rejection::NoUpstream));
         };
         let found = match_route(upstream, &head);
-        match found.map_err(|rejection| rejected(Some(upstream), Operation::Other, rejection))? {
+        match found.map_err(|rejection| rejected(Some(upstream), None, rejection))? {
             RouteMatch::Governed { route, session, tenant, path } => {
                 let governed = self.governed(upstream.clone(), &head, route, (session, tenant, path));
-                governed.map_err(|rejection| rejected(Some(upstream), route.operation, rejection))
+                governed.map_err(|rejection| rejected(Some(upstream), Some(route), rejection))
             }
             RouteMatch::Invalidating | RouteMatch::InvalidatingIfAccepted | RouteMatch::Unmatched
                 if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
             {
-                Err(rejected(Some(upstream), Operation::Other, Rejection::UnknownOperation))
+                Err(rejected(Some(upstream), None, Rejection::UnknownOperation))
             }
             RouteMatch::Invalidating => {
-                let (operation, effect) = (Operation::ChangeRelated, Effect::ChangesAny);
-                let upstream = upstream.clone();
-                Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, effect, path: None }))
+                Ok(Routed::Invalidating(InvalidatingRequest { upstream: upstream.clone(), route: None, path: None }))
             }
             RouteMatch::InvalidatingIfAccepted => Ok(Routed::InvalidatingIfAccepted(upstream.clone())),
             RouteMatch::Unmatched => Ok(Routed::PassThrough(upstream.clone(), Operation::Other)),
@@ -85,13 +83,12 @@ impl Gateway {
         (session, tenant_name, path): (Option<SessionId>, Option<String>, String),
     ) -> Result<Routed, Rejection> {
         let CheckedHead { carrier, size, query, token } = head::check(upstream.dialect, route, head)?;
-        let operation = route.operation;
         // Calls that list sessions are passed through, with the canonical path.
         if route.effect == Effect::ListsSessions && route.call.is_some() {
             let inner = upstream.matcher.upstream_path(head.path);
             let before = head.path.strip_suffix(inner).unwrap_or_default();
             let path = (path != inner).then(|| [before, &path].concat());
-            return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, effect: route.effect, path }));
+            return Ok(Routed::Invalidating(InvalidatingRequest { upstream, route: Some(route), path }));
         }
         let shared = upstream.dialect.sharing.is_shared();
         let caller = if shared { Vec::new() } else { head::caller(&upstream, head) };
@@ -216,7 +213,7 @@ mod tests {
             let shown = governed.upstream().dialect.shown_credentials(&headers).next().map(|(_, value)| value.to_vec());
             let credential = shown.map_or(Credential::Anonymous, |value| Credential::Forwarded(Bytes::from(value)));
             let decoded = governed.authorize(credential).and_then(|request| request.read_body(&gateway, Bytes::new()));
-            decoded.and_then(|decoded| decoded.read(&gateway)).map(|read| read.key().copied())
+            decoded.and_then(|decoded| decoded.read(&gateway).result).map(|read| read.key().copied())
         };
         let key = |cookie| key_at(cookie, "/realms/a/sessions/s1");
         let expanded = |query: &str| key_at("sid=x", &format!("/realms/a/sessions/s1{query}"));

@@ -3,7 +3,8 @@
 use super::declaration::LabelValues::{Closed, Open};
 use super::declaration::MetricLabel;
 use crate::config::RestartRequired;
-use crate::model::{Operation, Reason, Rule};
+use crate::model::{EditKind, Operation, Reason, Rule};
+use crate::policy::Mode;
 use crate::telemetry::{
     CacheEvent, CacheStatus, Decision, Direction, DisconnectReason, KeyFetch, Label, LabelValue, MemoryKind, Purged,
     ReloadResult, Reused, Shed, StatusClass, StoreFailure, StoreOperation, TokenCheck, label_values,
@@ -74,6 +75,12 @@ pub(super) static LISTENER: MetricLabel =
 
 pub(super) static RULE: MetricLabel =
     MetricLabel { name: "rule", meaning: "The violated rule of the policy.", values: Closed(label_values::<Rule>) };
+
+pub(super) static MODE: MetricLabel =
+    MetricLabel { name: "mode", meaning: "The mode of the policy.", values: Closed(label_values::<Mode>) };
+
+pub(super) static EDIT_KIND: MetricLabel =
+    MetricLabel { name: "kind", meaning: "The kind of the edit.", values: Closed(label_values::<EditKind>) };
 
 pub(super) static REJECTION_REASON: MetricLabel = MetricLabel {
     name: "reason",

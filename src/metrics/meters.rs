@@ -69,8 +69,14 @@ impl Meters {
         let (requests, durations) = meter.series[series].get_or_init(find);
         requests.inc();
         durations.observe(took.as_secs_f64());
-        for rule in &outcome.rules {
-            self.requests.violations.with_label_values(&[meter.name.as_str(), rule.name()]).inc();
+        if let Some(findings) = &outcome.findings {
+            let (name, mode) = (meter.name.as_str(), findings.mode.name());
+            for rule in findings.violations.rules() {
+                self.requests.violations.with_label_values(&[name, rule.name(), mode]).inc();
+            }
+            for edit in &findings.edits {
+                self.requests.edits.with_label_values(&[name, edit.kind.name(), mode]).inc();
+            }
         }
         if let Some(reason) = outcome.rejection {
             self.requests.rejections.with_label_values(&[meter.name.as_str(), reason]).inc();

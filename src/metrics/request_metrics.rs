@@ -9,6 +9,7 @@ pub(super) struct RequestMetrics {
     pub total: IntCounterVec,
     pub durations: HistogramVec,
     pub violations: IntCounterVec,
+    pub edits: IntCounterVec,
     pub rejections: IntCounterVec,
 }
 
@@ -18,6 +19,7 @@ impl RequestMetrics {
             total: registrar.add(&table::REQUESTS)?,
             durations: registrar.add(&table::REQUEST_DURATION)?,
             violations: registrar.add(&table::VIOLATIONS)?,
+            edits: registrar.add(&table::EDITS)?,
             rejections: registrar.add(&table::REJECTIONS)?,
         })
     }

@@ -3,9 +3,9 @@
 
 use super::declaration::{Metric, counter, gauge, histogram};
 use super::labels::{
-    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EVENT, FETCH_STATUS, HASH, KEY_FETCH, LISTENER, MEMORY_KIND,
-    OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD, REUSED, RULE, SHED, STATUS, STEP, STORE_FAILURE, TOKEN_CHECK,
-    UPSTREAM, UPSTREAM_OUTCOME, VERSION,
+    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EDIT_KIND, EVENT, FETCH_STATUS, HASH, KEY_FETCH, LISTENER,
+    MEMORY_KIND, MODE, OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD, REUSED, RULE, SHED, STATUS, STEP,
+    STORE_FAILURE, TOKEN_CHECK, UPSTREAM, UPSTREAM_OUTCOME, VERSION,
 };
 
 /// Buckets of request durations, in seconds: cached responses take microseconds, providers up to their timeout.
@@ -49,10 +49,16 @@ metrics! {
     );
     VIOLATIONS = counter(
         "sessiongate_violations_total",
-        &[&UPSTREAM, &RULE],
-        "Violations of policies, by upstream and rule; each rule once per request.",
+        &[&UPSTREAM, &RULE, &MODE],
+        "Violations of policies, by upstream, rule and mode of the policy; each rule once per request.",
     )
-    .note("Also with `mode: audit`.");
+    .note("With `mode: audit` the requests are forwarded nevertheless.");
+    EDITS = counter(
+        "sessiongate_edits_total",
+        &[&UPSTREAM, &EDIT_KIND, &MODE],
+        "Edits that policies make in writes, by upstream, kind and mode of the policy.",
+    )
+    .note("With `mode: audit` they are counted but not made.");
     REJECTIONS = counter(
         "sessiongate_rejections_total",
         &[&UPSTREAM, &REJECTION_REASON],

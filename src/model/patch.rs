@@ -263,36 +263,3 @@ pub enum ChallengeKind {
         url_template: Option<(String, String)>,
     },
 }
-
-/// An edit of a document. `field` is an index into [`MetadataChange::Replace`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
-    /// Rename the entry's key.
-    Rename {
-        /// The entry's index.
-        field: usize,
-        /// The new key.
-        key: String,
-    },
-    /// Set the entry's value to a string.
-    Set {
-        /// The entry's index.
-        field: usize,
-        /// The new value.
-        value: String,
-    },
-    /// Remove the entry.
-    Remove {
-        /// The entry's index.
-        field: usize,
-    },
-    /// Add an entry. Adds the metadata too if the document has none.
-    Insert {
-        /// The new key.
-        key: String,
-        /// The new value.
-        value: String,
-    },
-    /// Set the lifetime, whether or not the document has one.
-    Lifetime(SignedDuration),
-}

@@ -70,6 +70,11 @@ impl Violations {
         &self.rules
     }
 
+    /// The same rules and the same count, without what violates them.
+    pub fn rules_only(&self) -> Violations {
+        Violations { rules: self.rules.clone(), count: self.count, ..Violations::default() }
+    }
+
     /// A text of about `most` bytes: the first violations, and how many more there are.
     pub fn text(&self, most: usize) -> String {
         let mut text = String::new();

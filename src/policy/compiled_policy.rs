@@ -6,9 +6,12 @@ use super::keys::{KeyPattern, KeyPatterns};
 use super::lifetime::LifetimeRule;
 use super::normalize::Normalize;
 use super::rules::{FieldRule, Limits};
+use std::sync::Arc;
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-/// Whether violations reject requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Whether violations reject requests: the `mode` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, IntoStaticStr, VariantArray, EnumMessage)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mode {
     /// A violation rejects the request.
     #[default]
@@ -30,6 +33,8 @@ pub enum Wipe {
 /// A compiled policy.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
+    /// The name in the configuration; `None` if only the provider's own limits apply.
+    pub name: Option<Arc<str>>,
     /// Whether violations reject requests.
     pub mode: Mode,
     /// How to treat a request that removes all metadata.

@@ -3,7 +3,10 @@
 use super::challenges::ReturnCode;
 use super::compiled_policy::{Mode, Policy};
 use super::metadata::ResultingMetadata;
-use crate::model::{Edit, Field, Rule, SessionPatch, Violation, Violations};
+use crate::model::{
+    ChallengeKind, Edit, EditKind, EditRecord, Field, Lifetime, MetadataChange, Rule, SessionPatch, Violation,
+    Violations, field_path,
+};
 
 /// The proof that a write was evaluated and is allowed after these edits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,12 @@ impl Permit {
     /// The edits to apply before the document is forwarded.
     pub fn edits(&self) -> &[Edit] {
         &self.edits
+    }
+
+    /// The edits as metrics and log show them. `patch` is the write that was evaluated.
+    pub fn records(&self, patch: &SessionPatch) -> Vec<EditRecord> {
+        let record = |edit: &Edit| EditRecord { kind: edit.kind(), path: path_of(edit, patch) };
+        self.edits.iter().map(record).collect()
     }
 }
 
@@ -70,8 +79,38 @@ impl Policy {
         Evaluation::Permit(Permit { edits: metadata.into_iter().chain(lifetime).collect() })
     }
 
+    /// The one-time codes that the policy removes from the response to this write.
+    pub fn stripped_codes(&self, patch: &SessionPatch) -> Vec<EditRecord> {
+        if self.challenges.return_code != ReturnCode::Strip {
+            return Vec::new();
+        }
+        let returned = patch.challenges.iter().filter(|challenge| match &challenge.kind {
+            ChallengeKind::WebAuthN => false,
+            ChallengeKind::OtpSms { returns_code } | ChallengeKind::OtpEmail { returns_code, .. } => *returns_code,
+        });
+        returned.map(|one| EditRecord { kind: EditKind::CodesStripped, path: one.path.clone() }).collect()
+    }
+
     /// Whether one-time codes must be removed from responses. In audit mode nothing is removed.
     pub fn strips_codes(&self) -> bool {
         self.mode == Mode::Enforce && self.challenges.return_code == ReturnCode::Strip
+    }
+}
+
+/// What an edit changes, in the caller's own spelling.
+fn path_of(edit: &Edit, patch: &SessionPatch) -> String {
+    let own = |field: usize| match &patch.metadata {
+        MetadataChange::Replace(fields) => fields.get(field).map_or("", |field| field.key.as_str()),
+        MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => "",
+    };
+    match edit {
+        Edit::Rename { field, .. } | Edit::Set { field, .. } | Edit::Remove { field } => {
+            field_path(patch.name, own(*field))
+        }
+        Edit::Insert { key, .. } => field_path(patch.name, key),
+        Edit::Lifetime(_) => match &patch.lifetime {
+            Lifetime::Given { path, .. } | Lifetime::Absent(path) => path.clone(),
+            Lifetime::NotOffered => String::new(),
+        },
     }
 }

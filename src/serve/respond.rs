@@ -1,7 +1,7 @@
 //! Serving a governed request within its caller's deadline.
 
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, Service};
-use crate::gateway::DecodedRequest;
+use crate::gateway::{DecodedRequest, Evaluated};
 use crate::model::Rejection;
 use crate::telemetry::Decision;
 use std::sync::Arc;
@@ -39,7 +39,9 @@ impl<P: ProviderClient> Service<P> {
         request: DecodedRequest,
     ) -> Result<Served, NotServed<C::Gone>> {
         if request.reads() {
-            return self.read(client, request.read(&self.gateway)?).await;
+            let Evaluated { findings, result } = request.read(&self.gateway);
+            client.outcome().findings = findings;
+            return self.read(client, result?).await;
         }
         // Boxed, so that the future of a cache hit stays small.
         Box::pin(self.write(client, request)).await

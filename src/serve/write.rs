@@ -3,7 +3,9 @@
 use super::observed_exchange::ObservedExchange;
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{Mark, MarkFailurePolicy, Scope};
-use crate::gateway::{Changes, DecodedRequest, ProviderResponse, Upstream, Write, WriteDecision, WriteOutcome};
+use crate::gateway::{
+    Changes, DecodedRequest, Evaluated, ProviderResponse, Upstream, Write, WriteDecision, WriteOutcome,
+};
 use crate::model::{Field, Rejection};
 use crate::policy::Need;
 use crate::provider::{ExchangeRecord, Failure, Fetch, Slot};
@@ -23,7 +25,9 @@ impl<P: ProviderClient> Service<P> {
         client: &mut C,
         request: DecodedRequest,
     ) -> Result<Served, NotServed<C::Gone>> {
-        let write = match request.decide(None)? {
+        let Evaluated { findings, result } = request.decide(None);
+        client.outcome().findings = findings;
+        let write = match result? {
             WriteDecision::Forward(write) => write,
             // Boxed, so that the future of any other write stays small.
             WriteDecision::Need(Need::CurrentMetadata) => {
@@ -33,7 +37,6 @@ impl<P: ProviderClient> Service<P> {
                 }
             }
         };
-        client.outcome().add_rules(write.audit_violations());
         let backend = self.backend(write.upstream())?;
         let headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
         // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
@@ -61,15 +64,16 @@ impl<P: ProviderClient> Service<P> {
         let (client_ip, record) = (client.client_ip(), client.new_record());
         let current =
             client.attend(self.current(request, headers, client_ip, record)).await.map_err(NotServed::Gone)?;
-        let decided = match current {
-            Ok(Ok(fields)) => request.decide(Some(&fields))?,
-            Ok(Err(_)) | Err(_) if request.is_audit() => WriteDecision::Forward(request.unevaluated()?),
+        let Evaluated { findings, result } = match current {
+            Ok(Ok(fields)) => request.decide(Some(&fields)),
+            Ok(Err(_)) | Err(_) if request.is_audit() => request.unevaluated(),
             // The response is to the gateway's own read. Only REST callers can parse it.
             Ok(Err(response)) if request.carrier() == Carrier::Rest => return Ok(Err(response)),
             Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),
             Err(rejection) => return Err(rejection.into()),
         };
-        match decided {
+        client.outcome().findings = findings;
+        match result? {
             WriteDecision::Forward(write) => Ok(Ok(write)),
             WriteDecision::Need(_) => Err(Rejection::UpstreamFailed.into()),
         }

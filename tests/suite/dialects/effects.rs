@@ -80,10 +80,10 @@ fn decided(gateway: &Gateway, dialect: &Dialect, route: &Route) -> Result<String
     let authorized = governed.authorize(credential).map_err(|why| format!("{why:?}"))?;
     let request = authorized.read_body(gateway, Bytes::from(body)).map_err(|why| format!("{why:?}"))?;
     if request.reads() {
-        let read = request.read(gateway).map_err(|why| format!("{why:?}"))?;
+        let read = request.read(gateway).result.map_err(|why| format!("{why:?}"))?;
         return Ok(if read.key().is_some() { "cached" } else { "not cached" }.into());
     }
-    match request.decide(None) {
+    match request.decide(None).result {
         Ok(WriteDecision::Forward(write)) => Ok(match write.changes() {
             Changes::Session(_) => "one session".into(),
             Changes::AnySession => "any session".into(),

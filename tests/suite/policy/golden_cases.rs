@@ -27,12 +27,14 @@ use serde_json::{Value, json};
 use sessiongate::config;
 use sessiongate::dialect::{AUTH0, DIALECTS, Dialect, ZITADEL};
 use sessiongate::gateway::{
-    BodySize, CallerCheck, Changes, Credential, Gateway, RequestHead, Routed, Unmatched, Upstream, WriteDecision,
+    BodySize, CallerCheck, Changes, Credential, Evaluated, Gateway, RequestHead, Routed, Unmatched, Upstream,
+    WriteDecision,
 };
 use sessiongate::model::{Field, Operation, Rejection};
 use sessiongate::policy::Need;
 use sessiongate::sandbox::auth0::{Options, Tenant};
 use sessiongate::sandbox::okta::Org;
+use sessiongate::telemetry::Label;
 use sessiongate::token::{KeySet, VerificationError, install_crypto_provider, verify};
 use sessiongate::wire::carrier::Carrier;
 use std::fmt::Write;
@@ -412,19 +414,20 @@ fn checked(
     let body = Bytes::from(request.body.clone());
     let asked = authorized.read_body(gateway, body)?;
     if asked.reads() {
-        let read = asked.read(gateway)?;
+        let read = asked.read(gateway).result?;
         let cached = if read.key().is_some() { ", cached" } else { "" };
         let (method, path, _) = read.request();
         return Ok(format!("forward{name} {method} {path}{cached}"));
     }
-    let decided = match asked.decide(None)? {
-        WriteDecision::Need(Need::CurrentMetadata) => match &request.current {
+    let evaluated = match asked.decide(None) {
+        Evaluated { result: Ok(WriteDecision::Need(Need::CurrentMetadata)), .. } => match &request.current {
             None => return Ok(format!("need GET {}", asked.current_metadata_path())),
-            Some(current) => asked.decide(Some(current))?,
+            Some(current) => asked.decide(Some(current)),
         },
-        decided @ WriteDecision::Forward(_) => decided,
+        evaluated => evaluated,
     };
-    let WriteDecision::Forward(write) = decided else {
+    let findings = evaluated.findings.unwrap_or_default();
+    let WriteDecision::Forward(write) = evaluated.result? else {
         panic!("it needs what it got");
     };
     let (method, path, forwarded) = write.request();
@@ -444,8 +447,12 @@ fn checked(
         Changes::Nothing | Changes::Session(_) => "",
     };
     text.push_str(stale);
-    for finding in write.audit_violations() {
+    for finding in &findings.violations {
         let _ = write!(text, "\nfinding: {}", shown(finding.to_string().as_bytes()));
+    }
+    let made = if findings.would_reject().is_some() { "would edit" } else { "edit" };
+    for edit in &findings.edits {
+        let _ = write!(text, "\n{made}: {} {}", edit.kind.name(), shown(edit.path.as_bytes()));
     }
     Ok(text)
 }

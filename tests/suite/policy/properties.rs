@@ -46,7 +46,7 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
         panic!("a session is governed");
     };
     let authorized = governed.authorize(Credential::Anonymous)?;
-    match authorized.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None)? {
+    match authorized.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None).result? {
         WriteDecision::Forward(write) => Ok(write.request().2.unwrap()),
         WriteDecision::Need(_) => panic!("nothing is protected here"),
     }

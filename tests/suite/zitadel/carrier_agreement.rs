@@ -207,7 +207,7 @@ impl Asked {
             let asked = authorized.read_body(gateway, Bytes::from(body.clone()))?;
             let operation = if self.creates { Operation::CreateSession } else { Operation::UpdateSession };
             assert_eq!((asked.operation(), asked.carrier()), (operation, carrier));
-            match asked.decide(None)? {
+            match asked.decide(None).result? {
                 WriteDecision::Forward(write) => Ok(write.request().2.unwrap()),
                 WriteDecision::Need(_) => panic!("nothing is protected here"),
             }

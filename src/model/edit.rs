@@ -1,0 +1,77 @@
+//! The edits that a policy makes in a write, and what metrics and log show of them.
+
+use super::SignedDuration;
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
+
+/// An edit of a document. `field` is an index into [`super::MetadataChange::Replace`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Rename the entry's key.
+    Rename {
+        /// The entry's index.
+        field: usize,
+        /// The new key.
+        key: String,
+    },
+    /// Set the entry's value to a string.
+    Set {
+        /// The entry's index.
+        field: usize,
+        /// The new value.
+        value: String,
+    },
+    /// Remove the entry.
+    Remove {
+        /// The entry's index.
+        field: usize,
+    },
+    /// Add an entry. Adds the metadata too if the document has none.
+    Insert {
+        /// The new key.
+        key: String,
+        /// The new value.
+        value: String,
+    },
+    /// Set the lifetime, whether or not the document has one.
+    Lifetime(SignedDuration),
+}
+
+/// The kind of an edit: the `kind` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray, EnumMessage)]
+#[strum(serialize_all = "snake_case")]
+pub enum EditKind {
+    /// Normalization changed a key.
+    KeyNormalized,
+    /// Normalization changed a value.
+    ValueNormalized,
+    /// An entry with an empty value was dropped.
+    EntryDropped,
+    /// The default of a missing key was added.
+    DefaultAdded,
+    /// The lifetime was set to a bound.
+    LifetimeClamped,
+    /// One-time codes were removed from the response.
+    CodesStripped,
+}
+
+/// An edit as metrics and log show it: without the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditRecord {
+    /// The kind.
+    pub kind: EditKind,
+    /// The field, in the caller's own spelling: `session_metadata.Team`.
+    pub path: String,
+}
+
+impl Edit {
+    /// The kind.
+    pub fn kind(&self) -> EditKind {
+        match self {
+            Edit::Rename { .. } => EditKind::KeyNormalized,
+            Edit::Set { .. } => EditKind::ValueNormalized,
+            Edit::Remove { .. } => EditKind::EntryDropped,
+            Edit::Insert { .. } => EditKind::DefaultAdded,
+            Edit::Lifetime(_) => EditKind::LifetimeClamped,
+        }
+    }
+}

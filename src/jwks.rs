@@ -208,13 +208,11 @@ impl Issuer {
         }
     }
 
-    /// Whether this token is valid with the keys at hand.
-    pub fn recognizes(&self, token: &str, now: u64) -> bool {
+    /// The caller whom this token identifies, if it is valid with the keys at hand.
+    pub fn recognized(&self, token: &str, now: u64) -> Option<Arc<Verified>> {
         let hash = hashed(token);
-        if self.cached(&hash, now).is_some() {
-            return true;
-        }
-        self.check(token, now).map(|(serial, verified)| self.cache_token(hash, serial, verified)).is_ok()
+        let checked = || self.check(token, now).ok().map(|(serial, verified)| self.cache_token(hash, serial, verified));
+        self.cached(&hash, now).or_else(checked)
     }
 
     fn cached(&self, hash: &[u8; 32], now: u64) -> Option<Arc<Verified>> {

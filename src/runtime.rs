@@ -4,18 +4,16 @@
 mod backends;
 mod current;
 mod error;
-mod line_format;
 mod process_state;
 mod readiness;
 
 pub use current::CurrentRuntime;
 pub use error::RuntimeError;
-pub use line_format::LineFormat;
 pub use readiness::Readiness;
 
 use crate::cache::Sessions;
 use crate::client::{Files, Resolver};
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::gateway::{CallerCheck, Gateway, Upstream};
 use crate::jwks::{Issuer, IssuerContext};
 use crate::log_writer::LogWriter;
@@ -42,8 +40,8 @@ pub struct Runtime {
     pub service: Arc<Service<Provider>>,
     /// The log writer.
     pub log_writer: LogWriter,
-    /// The format of the access log; `None` if it is off.
-    pub log_requests: Option<LineFormat>,
+    /// How the access log is written; `None` if it is off.
+    pub access_log: Option<Log>,
     trusted_peers: Vec<IpNet>,
     resolver: Arc<Resolver>,
     backends: Vec<Backend>,
@@ -84,7 +82,7 @@ impl Runtime {
             }),
             metrics,
             log_writer: process.log_writer.clone(),
-            log_requests: config.log.requests.then_some(process.format),
+            access_log: config.log.requests.then_some(Log { format: process.format, ..config.log }),
             trusted_peers: config.clients.trusted_peers.clone(),
             gateway,
             resolver,
@@ -117,6 +115,11 @@ impl Runtime {
     /// A new request ID.
     pub fn request_id(&self) -> HeaderValue {
         self.process.ids.request()
+    }
+
+    /// A random number that is always the same for this request ID, and that no client can predict.
+    pub fn sampling_number(&self, id: &HeaderValue) -> u64 {
+        self.process.ids.number(id)
     }
 
     /// A new trace context.

@@ -1,15 +1,18 @@
 //! The end of a request: its metrics and its access log line.
 
-use super::access_log_fields::{self as fields, LogField};
+use super::access_log_fields as fields;
 use super::context::Context;
-use crate::gateway::{Outcome, UpstreamExchange};
+use super::log_line::LogLine;
+use crate::config::{Log, Ratio, ShownAs};
+use crate::gateway::{Outcome, PolicyFindings, UpstreamExchange};
+use crate::model::Operation;
 use crate::provider::ExchangeRecord;
-use crate::runtime::LineFormat;
 use crate::telemetry::{Decision, Label};
 use crate::wire::hex;
-use std::fmt::Write;
-use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+/// How many violations and edits a line lists.
+const MAX_LISTED: usize = 10;
 
 /// Counts a finished request and writes its access log line, with the status and the bytes of its response.
 pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
@@ -20,25 +23,42 @@ pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
     }
     context.outcome.exchange = context.record.as_ref().and_then(ExchangeRecord::read);
     context.runtime.metrics.request(&context.outcome, status, took);
-    if let Some(format) = context.runtime.log_requests {
-        context.runtime.log_writer.line(line(context, (status, bytes), took, format).as_bytes());
+    let Some(log) = context.runtime.access_log else {
+        return;
+    };
+    let sample = Some(log.sample).filter(|sample| *sample < Ratio::ONE && is_successful_read(context, status));
+    if sample.is_none_or(|sample| sample.contains(context.runtime.sampling_number(&context.id))) {
+        context.runtime.log_writer.line(line(context, (status, bytes), took, &log, sample).as_bytes());
     }
 }
 
+/// Whether a request read something and was served. Only those can be left out of the log.
+fn is_successful_read(context: &Context, status: u16) -> bool {
+    let Outcome { decision, operation, rejection, findings, route, .. } = &context.outcome;
+    let served = (200..400).contains(&status) && rejection.is_none() && findings.is_none() && !context.has_failed_call;
+    let reads = match (decision, route) {
+        (Decision::Responded, Some(route)) => route.effect.reads(),
+        // The status of a call that is passed through is unknown.
+        (Decision::PassedThrough, None) => *operation == Operation::Other && context.method.is_safe(),
+        _ => false,
+    };
+    served && reads
+}
+
 /// Formats the line. It has no path, since paths contain identifiers, and nothing that could forge another line:
-/// methods and addresses have no quotes or line feeds.
-fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format: LineFormat) -> String {
-    let mut line = Line { text: String::with_capacity(512), format };
-    let Outcome { upstream, operation, decision, cache, rejection, rules, session: hash, exchange } = &context.outcome;
+/// methods and addresses have no quotes or line feeds, and other texts are escaped.
+fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &Log, sample: Option<Ratio>) -> String {
+    let Outcome { upstream, operation, decision, cache, rejection, findings, session: hash, .. } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
     // A client that leaves needs no operator's attention.
-    line.begin(*decision == Decision::ClientGone);
+    let mut line = LogLine::begin(log.format, *decision == Decision::ClientGone);
     line.word(&fields::REQUEST_ID, context.id.to_str().unwrap_or_default());
     line.word(&fields::TRACE_ID, context.trace.id());
-    if let Some(address) = context.client {
-        line.address(&fields::CLIENT_ADDRESS, address);
-    }
+    client(&mut line, context, log);
     line.word(&fields::METHOD, context.method.as_str());
+    if let Some(route) = context.outcome.route {
+        line.text(&fields::ROUTE, &route.template(), usize::MAX);
+    }
     line.number(&fields::STATUS, u64::from(status));
     line.word(&fields::UPSTREAM, upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
     line.word(&fields::OPERATION, operation.name());
@@ -47,17 +67,19 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format
     if let Some(rejection) = rejection {
         line.word(&fields::REASON, rejection);
     }
-    if !rules.is_empty() {
-        let rules: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
-        line.word(&fields::RULES, &rules.join(","));
+    if let Some(findings) = findings {
+        policy(&mut line, findings);
     }
     if let Some(hash) = hash {
         line.word(&fields::SESSION_HASH, &hex::text(hash));
     }
+    if let Some(sample) = sample {
+        line.decimal(&fields::SAMPLE, sample);
+    }
     line.number(&fields::BYTES, bytes as u64);
     line.number(&fields::DURATION_US, micros(took));
-    if let Some(exchange) = exchange {
-        line.exchange(exchange);
+    if let Some(own) = &context.outcome.exchange {
+        exchange(&mut line, own);
     }
     line.end()
 }
@@ -66,95 +88,72 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-struct Line {
-    text: String,
-    format: LineFormat,
+/// Who sent the request.
+fn client(line: &mut LogLine, context: &Context, log: &Log) {
+    const MAX_IDENTITY: usize = 256;
+    const MAX_USER_AGENT: usize = 256;
+    let (peer, reported) = (context.client, context.reported);
+    if let Some(address) = reported.or(peer) {
+        line.address(&fields::CLIENT_ADDRESS, address);
+    }
+    if let Some(peer) = peer.filter(|_| reported.is_some()) {
+        line.address(&fields::PEER_ADDRESS, peer);
+    }
+    if let Some(verified) = &context.outcome.caller {
+        let gateway = &context.runtime.gateway;
+        let mut identity = |field, value: &str, shown| match shown {
+            ShownAs::Off => {}
+            _ if value.is_empty() => {}
+            ShownAs::Plain => line.text(field, value, MAX_IDENTITY),
+            ShownAs::Hash => line.text(field, &hex::text(&gateway.identity_hash(value)), MAX_IDENTITY),
+        };
+        let caller = verified.caller();
+        identity(&fields::CLIENT_ID, caller.client_id.as_deref().unwrap_or_default(), log.client_id);
+        identity(&fields::SUBJECT, &caller.subject, log.subject);
+    }
+    if let Some(software) = &context.user_agent {
+        line.text(&fields::USER_AGENT, &String::from_utf8_lossy(software.as_bytes()), MAX_USER_AGENT);
+    }
 }
 
-impl Line {
-    /// Writes the fields that every line of the log has: `TIMESTAMP`, `LEVEL` and `MESSAGE`.
-    fn begin(&mut self, minor: bool) {
-        let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let (before, after) = match (self.format, minor) {
-            (LineFormat::Json, false) => ("{\"timestamp\":\"", "\",\"level\":\"INFO\",\"message\":\"request\""),
-            (LineFormat::Json, true) => ("{\"timestamp\":\"", "\",\"level\":\"DEBUG\",\"message\":\"request\""),
-            (LineFormat::Text, false) => ("", "  INFO request"),
-            (LineFormat::Text, true) => ("", " DEBUG request"),
-        };
-        self.text.push_str(before);
-        // Writing to a String cannot fail.
-        let _ = write!(self.text, "{time}");
-        self.text.push_str(after);
+/// What a policy found.
+fn policy(line: &mut LogLine, findings: &PolicyFindings) {
+    if let Some(name) = &findings.policy {
+        line.text(&fields::POLICY, name, usize::MAX);
     }
+    line.word(&fields::MODE, findings.mode.name());
+    if let Some(would_reject) = findings.would_reject() {
+        line.boolean(&fields::WOULD_REJECT, would_reject);
+    }
+    if findings.violations.count() > 0 {
+        let rules: Vec<&str> = findings.rules().into_iter().map(Label::name).collect();
+        line.word(&fields::RULES, &rules.join(","));
+    }
+    if !findings.violations.is_empty() {
+        let listed = findings.violations.iter().map(|one| (one.rule.name(), one.path.as_str()));
+        line.list(&fields::VIOLATIONS, listed.take(MAX_LISTED));
+    }
+    if !findings.edits.is_empty() {
+        let listed = findings.edits.iter().map(|one| (one.kind.name(), one.path.as_str()));
+        line.list(&fields::EDITS, listed.take(MAX_LISTED));
+    }
+}
 
-    /// Writes what happened at the provider.
-    fn exchange(&mut self, UpstreamExchange { result, duration, attempts, quota }: &UpstreamExchange) {
-        if let Some(status) = result.status() {
-            self.number(&fields::UPSTREAM_STATUS, u64::from(status.as_u16()));
+/// What happened at the provider.
+fn exchange(line: &mut LogLine, UpstreamExchange { result, duration, attempts, quota }: &UpstreamExchange) {
+    if let Some(status) = result.status() {
+        line.number(&fields::UPSTREAM_STATUS, u64::from(status.as_u16()));
+    }
+    line.number(&fields::UPSTREAM_DURATION_US, micros(*duration));
+    line.number(&fields::UPSTREAM_ATTEMPTS, u64::from(*attempts));
+    let quotas = [
+        (&fields::QUOTA_LIMIT, quota.limit),
+        (&fields::QUOTA_REMAINING, quota.remaining),
+        (&fields::QUOTA_RESET, quota.reset),
+    ];
+    for (field, value) in quotas {
+        if let Some(value) = value {
+            line.number(field, value);
         }
-        self.number(&fields::UPSTREAM_DURATION_US, micros(*duration));
-        self.number(&fields::UPSTREAM_ATTEMPTS, u64::from(*attempts));
-        let quotas = [
-            (&fields::QUOTA_LIMIT, quota.limit),
-            (&fields::QUOTA_REMAINING, quota.remaining),
-            (&fields::QUOTA_RESET, quota.reset),
-        ];
-        for (field, value) in quotas {
-            if let Some(value) = value {
-                self.number(field, value);
-            }
-        }
-    }
-
-    fn word(&mut self, field: &LogField, value: &str) {
-        self.open(field);
-        self.text.push_str(value);
-        self.close();
-    }
-
-    fn address(&mut self, field: &LogField, address: IpAddr) {
-        self.open(field);
-        match address {
-            IpAddr::V4(address) => {
-                for (at, octet) in address.octets().into_iter().enumerate() {
-                    if at > 0 {
-                        self.text.push('.');
-                    }
-                    self.digits(u64::from(octet));
-                }
-            }
-            IpAddr::V6(address) => drop(write!(self.text, "{address}")),
-        }
-        self.close();
-    }
-
-    fn number(&mut self, field: &LogField, value: u64) {
-        self.open(field);
-        self.digits(value);
-    }
-
-    fn open(&mut self, field: &LogField) {
-        self.text.push_str(match self.format {
-            LineFormat::Json => field.json,
-            LineFormat::Text => field.text,
-        });
-    }
-
-    fn close(&mut self) {
-        if self.format == LineFormat::Json {
-            self.text.push('"');
-        }
-    }
-
-    fn digits(&mut self, value: u64) {
-        self.text.push_str(itoa::Buffer::new().format(value));
-    }
-
-    fn end(mut self) -> String {
-        self.text.push_str(match self.format {
-            LineFormat::Json => "}\n",
-            LineFormat::Text => "\n",
-        });
-        self.text
     }
 }

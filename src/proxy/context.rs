@@ -2,7 +2,9 @@
 
 use super::declared_length::Declared;
 use super::head::{is_http2, requested_id};
+use super::reported_address::reported;
 use crate::client::Attempts;
+use crate::dialect::Route;
 use crate::edge::{
     self, BodyBytes, ClientTiming, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes,
 };
@@ -16,7 +18,7 @@ use crate::serve::ObservedExchange;
 use crate::telemetry::{Decision, Shed};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
-use http::header::HOST;
+use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method};
 use pingora::prelude::Session;
 use std::net::{IpAddr, SocketAddr};
@@ -38,6 +40,12 @@ pub(super) struct Context {
     pub method: Method,
     /// The address of the client, or of the proxy before the gateway.
     pub client: Option<IpAddr>,
+    /// The address of the client as a trusted proxy reports it, for the access log.
+    pub reported: Option<IpAddr>,
+    /// The client's software, for the access log.
+    pub user_agent: Option<HeaderValue>,
+    /// Whether the response to a call says that it failed, although the status is a success.
+    pub has_failed_call: bool,
     pub outcome: Outcome,
     /// The record of the last request to the provider.
     pub record: Option<ExchangeRecord>,
@@ -45,8 +53,6 @@ pub(super) struct Context {
     pub observed: Option<ObservedExchange>,
     /// The upstream of the request.
     pub upstream: Option<Arc<Upstream>>,
-    /// Whether the gateway has verified the caller.
-    pub verified: bool,
     /// The slot of a pass-through request.
     pub slot: Option<Slot>,
     /// How often the request was sent to the provider.
@@ -99,11 +105,13 @@ impl Context {
             trace: Trace::default(),
             method: Method::default(),
             client: None,
+            reported: None,
+            user_agent: None,
+            has_failed_call: false,
             outcome: Outcome::default(),
             record: None,
             observed: None,
             upstream: None,
-            verified: false,
             slot: None,
             tries: 0,
             attempts: None,
@@ -127,6 +135,17 @@ impl Context {
             _in_flight: runtime.metrics.begin_request(),
             runtime,
         }
+    }
+
+    /// The request matches this row of governed operations, if any.
+    pub fn matches(&mut self, route: Option<&'static Route>) {
+        self.outcome.route = route;
+        self.outcome.operation = route.map_or(Operation::Other, |route| route.operation);
+    }
+
+    /// Whether the gateway has verified the caller.
+    pub fn is_verified(&self) -> bool {
+        self.outcome.caller.is_some()
     }
 
     /// The request is forwarded to an upstream as pass-through.
@@ -188,6 +207,12 @@ impl Context {
         self.method = session.req_header().method.clone();
         self.client = client_ip(session);
         self.trace = Trace::from_headers(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
+        if self.runtime.access_log.is_some() {
+            let headers = &session.req_header().headers;
+            let proxied = self.client.is_some_and(|peer| self.runtime.trusts(peer));
+            self.reported = if proxied { reported(&self.runtime, headers) } else { None };
+            self.user_agent = headers.get(USER_AGENT).cloned();
+        }
     }
 
     /// A part of the request body has arrived.

@@ -6,7 +6,8 @@ use super::client_presence::attended;
 use super::context::Context;
 use super::not_served::NotServed;
 use super::response::{response_head, write};
-use crate::gateway::{Credential, Governed, Outcome};
+use crate::config::Ratio;
+use crate::gateway::{Governed, Outcome};
 use crate::provider::{ExchangeRecord, Origin};
 use crate::serve::{ClientRequest, Served, ServedFrom};
 use http::HeaderMap;
@@ -19,16 +20,19 @@ use std::time::Instant;
 pub(super) async fn respond(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), NotServed> {
     let runtime = context.runtime.clone();
     let credential = credential(context, governed.upstream(), session).await?;
-    context.verified = matches!(credential, Credential::Verified(_));
+    context.outcome.caller = credential.verified().cloned();
     let authorized = governed.authorize(credential)?;
     let dialect = authorized.upstream().dialect;
     authorized.check_size()?;
     let (most, too_large) = authorized.body_limit();
     let body = body::whole(session, context, most, too_large, authorized.upstream().body.timeout).await?;
+    let carrier = authorized.carrier();
     let request = authorized.read_body(&runtime.gateway, body)?;
     let mut client = Client { session, context };
     let Served { response, source } = runtime.service.respond(&mut client, request).await?;
     let Client { session, context } = client;
+    let samples = context.runtime.access_log.is_some_and(|log| log.sample < Ratio::ONE);
+    context.has_failed_call = samples && carrier.is_framed() && !response.call_status(carrier).is_success();
     if !matches!(source, ServedFrom::Hit { .. }) {
         // The client may have left meanwhile.
         attended(session, context, std::future::ready(())).await?;

@@ -1,7 +1,7 @@
 //! Pingora's hooks: one request, from its head to its access log line.
 
 use super::access_log;
-use super::caller::{credential, is_recognized};
+use super::caller::{credential, recognized};
 use super::context::Context;
 use super::declared_length::{self, Declared};
 use super::head::{self, REQUEST_ID, head, is_http2};
@@ -67,14 +67,14 @@ impl Hooks {
         head::drop_root(session.req_header_mut())?;
         let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted(session)));
         match routed {
-            Err(RejectedRequest { upstream, operation, rejection }) => {
-                context.outcome.operation = operation;
+            Err(RejectedRequest { upstream, route, rejection }) => {
+                context.matches(route);
                 context.upstream = upstream;
                 reject(session, context, &rejection).await
             }
             Ok(Routed::PassThrough(upstream, operation)) => {
                 context.upstream = Some(upstream.clone());
-                context.verified = is_recognized(&runtime, &upstream, &session.req_header().headers);
+                context.outcome.caller = recognized(&runtime, &upstream, &session.req_header().headers);
                 let passed = match logout::logout(session, context, &upstream) {
                     Some(logout) => logout::forward(session, context, upstream, logout).await,
                     None => pass(session, context, upstream, operation).await,
@@ -83,7 +83,7 @@ impl Hooks {
             }
             Ok(Routed::InvalidatingIfAccepted(upstream)) => {
                 context.upstream = Some(upstream.clone());
-                context.verified = is_recognized(&runtime, &upstream, &session.req_header().headers);
+                context.outcome.caller = recognized(&runtime, &upstream, &session.req_header().headers);
                 let passed = invalidating::forward_if_accepted(session, context, upstream).await;
                 Self::finish(session, context, passed).await
             }
@@ -92,7 +92,7 @@ impl Hooks {
                 Self::finish(session, context, passed).await
             }
             Ok(Routed::Governed(governed)) => {
-                context.outcome.operation = governed.operation();
+                context.matches(Some(governed.route()));
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
                 let sent = governed::respond(session, context, governed).await;
@@ -129,6 +129,7 @@ impl Hooks {
         request: InvalidatingRequest,
     ) -> Result<bool, NotServed> {
         let operation = request.operation();
+        context.matches(request.route());
         context.outcome.operation = operation;
         context.upstream = Some(request.upstream().clone());
         if let Some(path) = request.path() {
@@ -136,8 +137,8 @@ impl Hooks {
         }
         let credential = credential(context, request.upstream(), session).await?;
         let changes = request.changes();
+        context.outcome.caller = credential.verified().cloned();
         let upstream = request.authorize(&credential)?;
-        context.verified = matches!(credential, Credential::Verified(_));
         let changes = changes && may_change(&upstream, &credential);
         match MarkFailurePolicy::of(&upstream).filter(|_| changes) {
             Some(policy) => invalidating::forward(session, context, upstream, policy).await.map(|()| true),

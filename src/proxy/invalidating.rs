@@ -73,7 +73,7 @@ pub(super) async fn forward(
 ) -> Result<(), NotServed> {
     context.passes(&upstream, Operation::ChangeRelated);
     let body = read_body(session, context, &upstream).await?;
-    let apart = context.verified && upstream.dialect.scopes.decide;
+    let apart = context.is_verified() && upstream.dialect.scopes.decide;
     let marks = vec![Marking { scope: Scope::Upstream(upstream.scope), policy, apart }];
     send(session, context, upstream, Operation::ChangeRelated, body, Invalidation::Marked(marks)).await
 }
@@ -109,7 +109,7 @@ pub(super) async fn send(
     let carrier = carrier(&upstream, &session.req_header().headers);
     // Only for callers whose rights are checked: others could empty the cache by deleting what does not exist.
     let idempotent = matches!(fetch.method, Method::DELETE | Method::PUT);
-    let repeatable = context.verified && upstream.dialect.scopes.decide && idempotent;
+    let repeatable = context.is_verified() && upstream.dialect.scopes.decide && idempotent;
     // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
     let slot = take_slot(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;

@@ -19,7 +19,7 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
         context.outcome.cache = CacheStatus::Deleted;
     }
     if let Rejection::Violations(violations) = rejection {
-        context.outcome.add_rules(violations);
+        context.outcome.add_violations(violations);
     }
     let (header, body) = rejection_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
     write(session, context, header, body, None).await?;

@@ -1,6 +1,6 @@
 //! State that outlives configurations.
 
-use super::{LineFormat, RuntimeError};
+use super::RuntimeError;
 use crate::cache::{self, OpenCache};
 use crate::config::{Config, LogFormat, Store};
 use crate::gateway::{Gateway, Upstream};
@@ -27,7 +27,8 @@ pub(super) struct ProcessState {
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     pub log_writer: LogWriter,
-    pub format: LineFormat,
+    /// The format of the log, which needs a restart.
+    pub format: LogFormat,
     pub ids: RequestIds,
     pub lockouts: Arc<Lockouts>,
     pub stopping: AtomicBool,
@@ -68,6 +69,11 @@ impl RequestIds {
         HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 
+    /// A number that stands for this ID.
+    pub fn number(&self, id: &HeaderValue) -> u64 {
+        self.key.hash_one(id.as_bytes())
+    }
+
     /// A new trace context. Samplers use the second half of the trace ID as a random number.
     pub fn trace(&self) -> Trace {
         let [high, low, span] = self.fresh();
@@ -85,10 +91,6 @@ impl ProcessState {
         }
         let cache = cache::open(&config.store, longest_lease(&config.gateway), listener)?;
         cache.start();
-        let format = match config.log.format {
-            LogFormat::Json => LineFormat::Json,
-            LogFormat::Text => LineFormat::Text,
-        };
         let cached = match &config.store {
             Store::Memory(store) => store.max_bytes,
             Store::Redis(_) => 0,
@@ -98,7 +100,7 @@ impl ProcessState {
             memory: Memory::new(config.clients.limits.memory, cached),
             metrics,
             log_writer,
-            format,
+            format: config.log.format,
             ids: RequestIds::default(),
             lockouts: Arc::default(),
             stopping: AtomicBool::new(false),

@@ -57,6 +57,7 @@ fn below(shape: &Shape, path: &mut Vec<&'static str>, key: &str, found: &mut Vec
         | Shape::Duration(..)
         | Shape::Size(..)
         | Shape::Count(..)
+        | Shape::Ratio
         | Shape::Words(_)
         | Shape::Text(_)
         | Shape::Secret(_) => {}

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Words of standards, of the gateway's own messages and of plain English, that providers use too.
-const STANDARD: [&str; 39] = [
-    // HTTP, Forwarded, OAuth and OpenID Connect; gRPC and Connect.
+const STANDARD: [&str; 40] = [
+    // HTTP, Forwarded, OAuth and OpenID Connect; gRPC and Connect; OpenTelemetry.
     "authorization",
     "bearer",
     "client_id",
@@ -34,6 +34,7 @@ const STANDARD: [&str; 39] = [
     "message",
     "code",
     "details",
+    "user_agent",
     // English.
     "as",
     "audience",

@@ -11,8 +11,10 @@ use std::path::Path;
 fn access_log() {
     let row = |field: &&LogField| {
         let kind = match field.kind {
-            LogFieldKind::String => "string",
+            LogFieldKind::String | LogFieldKind::Text => "string",
+            LogFieldKind::List => "list of strings",
             LogFieldKind::Number => "number",
+            LogFieldKind::Boolean => "boolean",
         };
         [format!("`{}`", field.name), kind.to_owned(), field.presence.to_owned(), field.meaning.to_owned()]
     };
@@ -27,6 +29,13 @@ fn causes_of_failed_key_fetches() {
     let rows = values.iter().map(|value| [format!("`{}`", value.name), value.meaning.into(), value.detail.into()]);
     let table = markdown_table(["`cause`", "meaning", "what to check"], rows);
     generated_part("docs/operations.md", "causes of failed key fetches", &table);
+}
+
+#[test]
+fn access_log_in_other_schemas() {
+    let row = |field: &&LogField| [field.name, field.otel, field.ecs].map(|name| format!("`{name}`"));
+    let table = markdown_table(["field", "OpenTelemetry", "ECS"], ACCESS_LOG.iter().map(row));
+    generated_part("docs/operations.md", "access log in other schemas", &table);
 }
 
 /// A line for a state change: its message, level and fields.

@@ -115,7 +115,7 @@ fields! {
         "Method of the request; `-` if it has none.",
         ["http.request.method", "http.request.method"];
     ROUTE = Text "http.route", "governed operations",
-        "Template of the path, with `{session}`, `{user}`, `{refresh_token}` and `{tenant}` in place of IDs.",
+        "Template of the path at the provider, with `{session}`, `{user}`, `{refresh_token}` and `{tenant}` in place of IDs.",
         ["http.route", "labels.http_route"];
     STATUS = Number "status", "all",
         "Status of the response; 0 if no response was written.",

@@ -108,6 +108,7 @@ mod lifecycle {
 
 /// Log, metrics and traces, and the rules for Prometheus.
 mod observability {
+    mod access_log;
     mod alert_rules;
     mod dashboard;
     mod exchanges;

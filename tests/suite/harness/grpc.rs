@@ -15,6 +15,9 @@ pub const POLICY: &str = "policies:
     challenges: { return_code: reject, url_template: { hosts: [login.example.com] } }
 ";
 
+/// The ID of a session that the provider does not find.
+pub const MISSING: &[u8] = b"missing";
+
 pub fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).unwrap();
     assert!(length < 128);
@@ -131,6 +134,7 @@ async fn serve(stream: TcpStream, seen: Seen) {
                 body.extend_from_slice(&part.unwrap());
             }
             let path = head.uri.path().to_owned();
+            let found = !body.ends_with(MISSING);
             let sequence = {
                 let mut all = seen.lock().unwrap();
                 all.push((path.clone(), head.headers, body));
@@ -142,8 +146,11 @@ async fn serve(stream: TcpStream, seen: Seen) {
             };
             let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
             let mut stream = respond.send_response(head, false).unwrap();
-            stream.send_data(frame(&message).into(), false).unwrap();
-            let trailers = [("grpc-status", "0")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            if found {
+                stream.send_data(frame(&message).into(), false).unwrap();
+            }
+            let trailers = [("grpc-status", if found { "0" } else { "5" })]
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             stream.send_trailers(trailers.into_iter().collect()).unwrap();
         });
     }

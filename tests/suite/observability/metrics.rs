@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const POLICY: &str = "
 policies:
   strict:
-    fields: { tier: { one_of: [pro, free] } }
+    fields: { tier: { one_of: [pro, free] }, source: { default: web } }
 ";
 
 /// What a gateway without a store in Redis and without TLS does not have before a purge, and before it ends a connection.

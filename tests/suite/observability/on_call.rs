@@ -28,29 +28,99 @@ const SESSIONS: usize = 4;
 /// Long enough for a busy machine: a slow store is none of the faults.
 const STORE_TIMEOUTS: &str = "{ connect: 5s, read: 2s, write: 2s }";
 
-/// The alerts that a fault must make fire, and those that may fire too because they have the same cause.
-struct Fault {
+/// A gateway with all that belongs to it, and what happens to it during the night.
+struct Case {
     job: &'static str,
+    has_redis: bool,
+    /// The rest of the configuration, from the upstream's options on.
+    config: fn(&Authority) -> String,
+    clients: usize,
+    fault: fn(&mut Service),
+    /// The alerts that the fault must make fire.
     alerts: &'static [&'static str],
+    /// Those that may fire too, because they have the same cause.
     may: &'static [&'static str],
 }
 
-const SLOW_PROVIDER: Fault = Fault { job: "sessiongate-slow", alerts: &["SessiongateProviderSlow"], may: &[] };
-const LIMITED_PROVIDER: Fault =
-    Fault { job: "sessiongate-limited", alerts: &["SessiongateProviderRateLimited", "SessiongateQuotaLow"], may: &[] };
-const LOST_STORE: Fault = Fault {
+/// The gateway without a fault.
+const GOOD_RUN: Case = Case {
+    job: "sessiongate-good",
+    has_redis: true,
+    config: |authority| policy("enforce") + &listeners(authority),
+    clients: 1,
+    fault: |_| {},
+    alerts: &[],
+    may: &[],
+};
+const SLOW_PROVIDER: Case = Case {
+    job: "sessiongate-slow",
+    has_redis: false,
+    config: |_| "    limits: { per_source: 1, wait: 0s }\n".to_owned(),
+    // Each is slow.
+    clients: 6,
+    fault: |service| {
+        service.mode.store(SLOW, Ordering::SeqCst);
+        service.exceed_source();
+    },
+    alerts: &["SessiongateProviderSlow"],
+    may: &[],
+};
+const LIMITED_PROVIDER: Case = Case {
+    job: "sessiongate-limited",
+    has_redis: false,
+    config: |_| String::new(),
+    clients: 1,
+    fault: |service| service.mode.store(LIMITED, Ordering::SeqCst),
+    alerts: &["SessiongateProviderRateLimited", "SessiongateQuotaLow"],
+    may: &[],
+};
+const LOST_STORE: Case = Case {
     job: "sessiongate-store",
+    has_redis: true,
+    config: |_| String::new(),
+    clients: 1,
+    fault: |service| service.redis.as_mut().unwrap().kill(),
     alerts: &["SessiongateStoreDisconnected"],
     may: &["SessiongateStaleReadsPossible", "SessiongateStoreErrors", "SessiongateCacheBypassed"],
 };
-const LOST_KEYS: Fault =
-    Fault { job: "sessiongate-keys", alerts: &["SessiongateKeysStale", "SessiongateKeysExpire"], may: &[] };
-const BAD_CONFIGURATION: Fault =
-    Fault { job: "sessiongate-config", alerts: &["SessiongateConfigurationRejected"], may: &[] };
-const FAULTS: [Fault; 5] = [SLOW_PROVIDER, LIMITED_PROVIDER, LOST_STORE, LOST_KEYS, BAD_CONFIGURATION];
+const LOST_KEYS: Case = Case {
+    job: "sessiongate-keys",
+    has_redis: false,
+    config: |_| String::new(),
+    clients: 1,
+    fault: |service| *service.keys.lock().unwrap() = json_response(404, "{}"),
+    alerts: &["SessiongateKeysStale", "SessiongateKeysExpire"],
+    may: &[],
+};
+const BAD_CONFIGURATION: Case = Case {
+    job: "sessiongate-config",
+    has_redis: false,
+    config: |_| policy("audit"),
+    clients: 1,
+    fault: |service| service.gateway.rewrite("upstreams: {}\n"),
+    alerts: &["SessiongateConfigurationRejected"],
+    may: &[],
+};
+const CASES: [Case; 6] = [GOOD_RUN, SLOW_PROVIDER, LIMITED_PROVIDER, LOST_STORE, LOST_KEYS, BAD_CONFIGURATION];
 
-/// The gateway without a fault.
-const GOOD_RUN: &str = "sessiongate-good";
+/// A policy whose violations and edits [`exercise`] causes.
+fn policy(mode: &str) -> String {
+    format!(
+        "    policy: night\npolicies:\n  night: {{ mode: {mode}, fields: {{ team: {{ one_of: [blue] }} }}, \
+         normalize: {{ trim: true }} }}\n"
+    )
+}
+
+/// A listener with a certificate, and an idle timeout that [`exercise`] waits for.
+fn listeners(authority: &Authority) -> String {
+    let (certificate, key) = authority.certify_in_files("own", &["one.example"]);
+    format!(
+        "clients: {{ idle_timeout: 1s }}\nlisteners:\n  plain: {{ address: 127.0.0.1:0 }}\n  encrypted: \
+         {{ address: 127.0.0.1:0, tls: {{ certificates: [{{ certificate: {}, key: {} }}] }} }}\n",
+        certificate.display(),
+        key.display()
+    )
+}
 
 fn provider_response(request: &Received, mode: u8, turn: usize) -> Response {
     let limited = mode == LIMITED;
@@ -82,7 +152,6 @@ fn provider_response(request: &Received, mode: u8, turn: usize) -> Response {
 
 /// A provider and an issuer, a gateway before them, perhaps a store, and clients.
 struct Service {
-    job: &'static str,
     mode: Arc<AtomicU8>,
     keys: Arc<Mutex<Response>>,
     token: String,
@@ -95,8 +164,7 @@ struct Service {
 }
 
 impl Service {
-    /// `more` is the rest of the configuration, from the upstream's options on.
-    fn start(job: &'static str, redis: Option<RedisServer>, more: &str) -> Service {
+    fn start(case: &Case, authority: &Authority) -> Service {
         let mode = Arc::new(AtomicU8::new(GOOD));
         let (own, turns) = (mode.clone(), Mutex::new(0));
         let provider = Scripted::start(move |request| {
@@ -115,6 +183,7 @@ impl Service {
         let keys = Arc::new(Mutex::new(document(&[&signer])));
         let own = keys.clone();
         let issuer = Scripted::start(move |_| own.lock().unwrap().clone());
+        let redis = case.has_redis.then(RedisServer::start);
         let store = redis.as_ref().map_or(String::new(), |server| {
             format!(
                 "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ url: \"{}\", seal_keys: [{{ env: SEAL }}], settle: 0s, \
@@ -135,9 +204,10 @@ impl Service {
       algorithms: [EdDSA]
       refresh: 10s
       max_stale: 40s
-{more}",
+{}",
             provider.url(),
             issuer.url(),
+            (case.config)(authority),
         );
         let gateway = Gateway::start_with(
             &config,
@@ -146,11 +216,13 @@ impl Service {
         gateway.ready();
         let (stop, token) = (Arc::default(), signer.good());
         let servers = [provider, issuer];
-        Service { job, mode, keys, token, gateway, redis, stop, clients: Vec::new(), _servers: servers }
+        let mut service = Service { mode, keys, token, gateway, redis, stop, clients: Vec::new(), _servers: servers };
+        service.start_clients(case.clients);
+        service
     }
 
     /// Clients that read, write and pass through until the service ends.
-    fn clients(&mut self, count: usize) {
+    fn start_clients(&mut self, count: usize) {
         for client in 0..count {
             let (stop, url, token) = (self.stop.clone(), self.gateway.url(), self.token.clone());
             self.clients.push(thread::spawn(move || {
@@ -212,7 +284,7 @@ fn exercise(good: &Service, audited: &Service) {
             .into_iter()
             .zip(statuses)
         {
-            assert_eq!(patch(service, body), status, "{}: {body}", service.job);
+            assert_eq!(patch(service, body), status, "{body}");
         }
     }
     let anonymous = Request::new("GET", "/api/v2/sessions/policy").send(&good.gateway.url());
@@ -226,54 +298,6 @@ fn exercise(good: &Service, audited: &Service) {
     wait_for("an idle connection to be closed", || {
         good.gateway.metrics().contains(r#"sessiongate_connections_cut_total{reason="idle_timeout"}"#).then_some(())
     });
-}
-
-/// Policies whose violations and edits [`exercise`] causes.
-fn policy(mode: &str) -> String {
-    format!(
-        "    policy: night\npolicies:\n  night: {{ mode: {mode}, fields: {{ team: {{ one_of: [blue] }} }}, \
-         normalize: {{ trim: true }} }}\n"
-    )
-}
-
-fn services(authority: &Authority) -> [Service; 6] {
-    let (certificate, key) = authority.certify_in_files("own", &["one.example"]);
-    let good = format!(
-        "{}clients: {{ idle_timeout: 1s }}\nlisteners:\n  plain: {{ address: 127.0.0.1:0 }}\n  encrypted: \
-         {{ address: 127.0.0.1:0, tls: {{ certificates: [{{ certificate: {}, key: {} }}] }} }}\n",
-        policy("enforce"),
-        certificate.display(),
-        key.display()
-    );
-    let mut services = [
-        Service::start(GOOD_RUN, Some(RedisServer::start()), &good),
-        Service::start(SLOW_PROVIDER.job, None, "    limits: { per_source: 1, wait: 0s }\n"),
-        Service::start(LIMITED_PROVIDER.job, None, ""),
-        Service::start(LOST_STORE.job, Some(RedisServer::start()), ""),
-        Service::start(LOST_KEYS.job, None, ""),
-        Service::start(BAD_CONFIGURATION.job, None, &policy("audit")),
-    ];
-    for service in &mut services {
-        // More of them where each is slow.
-        service.clients(if service.job == SLOW_PROVIDER.job { 6 } else { 1 });
-    }
-    services
-}
-
-fn inject_faults(services: &mut [Service]) {
-    for service in services {
-        match service.job {
-            job if job == SLOW_PROVIDER.job => {
-                service.mode.store(SLOW, Ordering::SeqCst);
-                service.exceed_source();
-            }
-            job if job == LIMITED_PROVIDER.job => service.mode.store(LIMITED, Ordering::SeqCst),
-            job if job == LOST_STORE.job => service.redis.as_mut().unwrap().kill(),
-            job if job == LOST_KEYS.job => *service.keys.lock().unwrap() = json_response(404, "{}"),
-            job if job == BAD_CONFIGURATION.job => service.gateway.rewrite("upstreams: {}\n"),
-            _ => {}
-        }
-    }
 }
 
 /// Every alert that has fired, with its job.
@@ -311,11 +335,13 @@ fn faults_fire_their_alerts_and_every_panel_has_data() {
         return;
     }
     let authority = Authority::new("ca");
-    let mut services = services(&authority);
+    let mut services = CASES.map(|case| Service::start(&case, &authority));
     let rules = std::fs::read_to_string(project().join("deploy/prometheus/rules.yaml")).unwrap();
-    let jobs: Vec<_> = services.iter().map(|service| (service.job, address(&service.gateway.admin_url()))).collect();
+    let target = |service: &Service| address(&service.gateway.admin_url());
+    let jobs: Vec<_> = CASES.iter().map(|case| case.job).zip(services.iter().map(target)).collect();
     let prometheus = Prometheus::start(&jobs, &rules);
-    exercise(&services[0], &services[5]);
+    let [good, .., audited] = &services;
+    exercise(good, audited);
     // As long as most alerts wait before they fire.
     prometheus.wait_for("ten scrapes of each gateway", || {
         let scraped = prometheus.query("min(sum_over_time(up[10m])) >= 10 and count(up) == 6")?;
@@ -323,8 +349,10 @@ fn faults_fire_their_alerts_and_every_panel_has_data() {
     });
     assert_eq!(fired(&prometheus), BTreeSet::new(), "without a fault");
 
-    inject_faults(&mut services);
-    for Fault { job, alerts, .. } in &FAULTS {
+    for (case, service) in CASES.iter().zip(&mut services) {
+        (case.fault)(service);
+    }
+    for Case { job, alerts, .. } in &CASES {
         for alert in *alerts {
             prometheus.wait_for(&format!("{alert} of {job}"), || {
                 let firing = prometheus.firing(job)?;
@@ -332,12 +360,6 @@ fn faults_fire_their_alerts_and_every_panel_has_data() {
             });
         }
     }
-    let expected = |(job, alert): &(String, String)| {
-        let own = FAULTS.iter().find(|fault| fault.job == job);
-        own.is_some_and(|fault| fault.alerts.iter().chain(fault.may).any(|name| name == alert))
-    };
-    let others: Vec<_> = fired(&prometheus).into_iter().filter(|one| !expected(one)).collect();
-    assert!(others.is_empty(), "alerts of other causes: {others:?}");
 
     let queries = dashboard_queries();
     assert!(queries.len() > 50, "{}", queries.len());
@@ -350,4 +372,11 @@ fn faults_fire_their_alerts_and_every_panel_has_data() {
         let empty: Vec<_> = queries.iter().filter(empty).collect();
         if empty.is_empty() { Ok(()) } else { Err(format!("no data in {empty:#?}")) }
     });
+
+    let expected = |(job, alert): &(String, String)| {
+        let own = CASES.iter().find(|case| case.job == job);
+        own.is_some_and(|case| case.alerts.iter().chain(case.may).any(|name| name == alert))
+    };
+    let others: Vec<_> = fired(&prometheus).into_iter().filter(|one| !expected(one)).collect();
+    assert!(others.is_empty(), "alerts of other causes: {others:?}");
 }

@@ -201,10 +201,13 @@ fn label_variable(name: &str, label: &str, query: &str, all: &str) -> Value {
         "definition": query,
         "includeAll": true,
         "label": label,
+        "hide": 0,
         "multi": true,
         "name": name,
+        "options": [],
         "query": { "query": query, "refId": name },
         "refresh": 2,
+        "regex": "",
         "sort": 1,
         "type": "query",
     })
@@ -214,12 +217,16 @@ fn variables() -> Vec<Value> {
     // A variable and no `__inputs`: so the file works both imported by hand and provisioned, and the data source can be
     // changed afterwards.
     let source = json!({
+        "current": {},
+        "hide": 0,
         "includeAll": false,
         "label": "Data source",
         "multi": false,
         "name": "DS_PROMETHEUS",
+        "options": [],
         "query": "prometheus",
         "refresh": 1,
+        "regex": "",
         "type": "datasource",
     });
     let upstreams = r#"label_values(sessiongate_upstream_requests_in_flight{job=~"$job"}, upstream)"#;

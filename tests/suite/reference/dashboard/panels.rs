@@ -145,7 +145,8 @@ pub(super) static ROWS: &[Row] = &[
             Panel {
                 title: "Provider duration",
                 description: "Time at the provider, to the end of the response head. If it rises together with Request \
-                              duration, the provider is slow; if it does not, the gateway or the store is.",
+                              duration, the provider is slow. If only Request duration rises, the store, the gateway \
+                              or the clients are.",
                 kind: Lines,
                 unit: "s",
                 width: 8,
@@ -540,13 +541,14 @@ pub(super) static ROWS: &[Row] = &[
             },
             Panel {
                 title: "Edits",
-                description: "Changes that normalization, defaults and clamps made in bodies, by kind.",
+                description: "Changes that normalization, defaults and clamps make in bodies, by kind. With `mode: \
+                              audit` they are counted and not made.",
                 kind: Stacked,
                 unit: "ops",
                 width: 8,
                 queries: &[(
-                    "{{upstream}} {{kind}}",
-                    "sum by (upstream, kind) (rate(sessiongate_edits_total{@upstream}[$__rate_interval]))",
+                    "{{upstream}} {{kind}} {{mode}}",
+                    "sum by (upstream, kind, mode) (rate(sessiongate_edits_total{@upstream}[$__rate_interval]))",
                 )],
             },
         ],
@@ -643,8 +645,8 @@ pub(super) static ROWS: &[Row] = &[
             },
             Panel {
                 title: "Memory of the process",
-                description: "Resident memory by replica, and the lowest memory limit. Near the limit the kernel ends \
-                              the process.",
+                description: "Resident memory by replica, and the lowest memory limit. The gateway sheds work before \
+                              it reaches 90 % of the limit.",
                 kind: Lines,
                 unit: "bytes",
                 width: 8,

@@ -4,6 +4,7 @@ use crate::harness::{alerts, check_queries, project, prometheus_installed, promt
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 const RULES: &str = "deploy/prometheus/rules.yaml";
 
@@ -103,4 +104,14 @@ fn the_check_of_queries_finds_errors() {
     )
     .unwrap();
     assert_eq!(check_queries(&[&path]), [""; 0]);
+}
+
+#[test]
+fn rules_and_their_tests_use_existing_metrics_and_labels() {
+    if prometheus_installed() {
+        let files = cases();
+        let files = [RULES].into_iter().chain(files.iter().map(String::as_str)).map(Path::new);
+        let errors = check_queries(&files.collect::<Vec<_>>());
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
 }

@@ -386,8 +386,10 @@ fn every_configuration_of_the_project_is_valid() {
     let named = |path: &PathBuf, text: String| (path.display().to_string(), text);
     texts.extend(files("config", "yaml").iter().map(|path| named(path, text(path))));
     let documents = [files("docs", "md"), vec![project.join("README.md")]].concat();
-    // Rules of Prometheus are no configuration of the gateway.
-    let blocks = |path: &PathBuf| blocks(&text(path)).into_iter().filter(|text| !text.starts_with("groups:"));
+    // What is for Prometheus, Kubernetes or a workflow is no configuration of the gateway.
+    let others = ["groups:", "scrape_configs:", "apiVersion:", "- "];
+    let other = |text: &String| others.iter().any(|begin| text.starts_with(begin));
+    let blocks = |path: &PathBuf| blocks(&text(path)).into_iter().filter(|text| !other(text));
     texts.extend(documents.iter().flat_map(|path| blocks(path).map(|text| named(path, text))));
     let deployed = files("deploy/kubernetes", "yaml");
     texts.extend(deployed.iter().flat_map(|path| embedded(&text(path)).into_iter().map(|text| named(path, text))));

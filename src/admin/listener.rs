@@ -1,5 +1,5 @@
-//! Connections of the listeners for operations: few and short-lived, since they are often reachable from a whole network
-//! and use the reserved descriptors.
+//! Connections of the listeners for operations: few and short-lived, since they are often reachable from a whole
+//! network and use the reserved descriptors.
 
 use super::access::{CurrentAccess, Peer};
 use crate::edge::{self, BoundListener, Socket};

@@ -52,11 +52,11 @@ pub(super) async fn purge(State(running): State<Arc<CurrentRuntime>>, request: R
     match runtime.sessions().purge(scope).await {
         Ok(()) => {
             runtime.metrics.purge(upstream.index, session.is_some());
-            tracing::info!(upstream = upstream.name, session = shown, "purged");
+            tracing::info!(upstream = upstream.name, session_hash = shown, "purged");
             Json(json!({ "purged": true })).into_response()
         }
         Err(error) => {
-            tracing::warn!(upstream = upstream.name, session = shown, %error, "purge failed");
+            tracing::warn!(upstream = upstream.name, session_hash = shown, %error, "purge failed");
             let mut response = reject(StatusCode::SERVICE_UNAVAILABLE, &told(&error));
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
             response

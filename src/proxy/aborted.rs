@@ -36,8 +36,8 @@ fn account(context: &mut Context) {
 
 /// The client did not send the body.
 fn reject(context: &mut Context) {
-    let request = context.id.to_str().unwrap_or_default();
-    tracing::debug!(request, "request aborted: the client does not send the body");
+    let request_id = context.id.to_str().unwrap_or_default();
+    tracing::debug!(request_id, "request aborted: the client does not send the body");
     end(context, Decision::Rejected, Some(&Rejection::BodyTimeout(context.started.elapsed())));
 }
 
@@ -50,8 +50,8 @@ fn fail(context: &mut Context) {
         provider.retire_pool(context.pool_generation);
         provider.note(Some("the provider stopped reading a request body"));
     }
-    let request = context.id.to_str().unwrap_or_default();
-    tracing::warn!(request, upstream = upstream.name, "request aborted: the provider does not read the body");
+    let request_id = context.id.to_str().unwrap_or_default();
+    tracing::warn!(request_id, upstream = upstream.name, "request aborted: the provider does not read the body");
     end(context, Decision::Failed, Some(&Rejection::UpstreamTimeout(upstream.target.timeouts.idle)));
 }
 

@@ -306,9 +306,6 @@ fn fired(prometheus: &Prometheus) -> BTreeSet<(String, String)> {
     prometheus.fired().iter().map(|labels| (label(labels, "job"), label(labels, "alertname"))).collect()
 }
 
-/// Panels whose metrics are not exported yet.
-const LATER: [&str; 3] = ["Violations that reject", "Violations in audit mode", "Edits"];
-
 /// The queries of the dashboard, each with the title of its panel.
 fn dashboard_queries() -> Vec<(String, String)> {
     let text = std::fs::read_to_string(project().join("deploy/grafana/sessiongate.json")).unwrap();
@@ -325,7 +322,6 @@ fn dashboard_queries() -> Vec<(String, String)> {
     }
     let annotations = dashboard["annotations"]["list"].as_array().unwrap();
     queries.extend(annotations.iter().map(|annotation| query(&annotation["name"], &annotation["expr"])));
-    queries.retain(|(title, _)| !LATER.contains(&title.as_str()));
     queries
 }
 

@@ -109,6 +109,8 @@ pub struct Issuer {
     knows_token: AtomicBool,
     /// What the last discovery document said of the issuer, if it named another one.
     mismatch: ArcSwapOption<IssuerMismatch>,
+    /// Whether a discovery document was fetched.
+    has_discovery: AtomicBool,
     context: IssuerContext,
 }
 
@@ -135,6 +137,7 @@ impl Issuer {
             failing: Mutex::default(),
             knows_token: AtomicBool::new(false),
             mismatch: ArcSwapOption::empty(),
+            has_discovery: AtomicBool::new(false),
             context,
         })
     }
@@ -161,6 +164,11 @@ impl Issuer {
     /// Whether the URL of its keys comes from its discovery document.
     pub fn is_discovered(&self) -> bool {
         self.source.jwks.is_none()
+    }
+
+    /// Whether a discovery document was fetched.
+    pub fn has_discovery(&self) -> bool {
+        self.has_discovery.load(Ordering::Acquire)
     }
 
     /// Whether its last discovery document named another issuer.

@@ -136,7 +136,8 @@ impl Runtime {
     pub fn reading(&self) -> MetricsSnapshot {
         let fill = self.sessions().store().usage();
         let issuers = self.each().filter_map(|(upstream, backend)| {
-            let health = backend.issuer()?.health();
+            let issuer = backend.issuer()?;
+            let health = issuer.health();
             let CallerCheck::Token { keys, .. } = &upstream.check else {
                 return None;
             };
@@ -147,6 +148,7 @@ impl Runtime {
                 age: health.age,
                 refresh: keys.refresh,
                 max_stale: keys.max_stale,
+                mismatch: issuer.has_discovery().then(|| issuer.mismatch().is_some()),
                 verified: health.verified,
                 cached: health.cached,
             };

@@ -37,6 +37,7 @@ impl Issuer {
     /// Records whether the discovery document names another issuer, and logs a change.
     pub(super) fn record_mismatch(&self, found: Option<IssuerMismatch>) {
         let last = self.mismatch.swap(found.clone().map(Arc::new));
+        self.has_discovery.store(true, Ordering::Release);
         if last.as_deref() == found.as_ref() {
             return;
         }

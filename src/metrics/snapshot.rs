@@ -58,6 +58,8 @@ pub struct IssuerReading {
     pub refresh: Duration,
     /// The age at which keys become invalid.
     pub max_stale: Duration,
+    /// Whether its last discovery document names another issuer; `None` if none was fetched.
+    pub mismatch: Option<bool>,
     /// Tokens verified by signature.
     pub verified: u64,
     /// Tokens found in the cache.

@@ -99,6 +99,7 @@ struct IssuerMetrics {
     age: IntGaugeVec,
     refresh: GaugeVec,
     max_stale: GaugeVec,
+    mismatch: IntGaugeVec,
     fetches: IntCounterVec,
     token_checks: IntCounterVec,
 }
@@ -110,6 +111,7 @@ impl IssuerMetrics {
             age: registrar.add(&table::JWKS_AGE)?,
             refresh: registrar.add(&table::JWKS_REFRESH_INTERVAL)?,
             max_stale: registrar.add(&table::JWKS_MAX_STALE)?,
+            mismatch: registrar.add(&table::ISSUER_MISMATCH)?,
             fetches: registrar.add(&table::JWKS_FETCHES)?,
             token_checks: registrar.add(&table::TOKEN_CHECKS)?,
         })
@@ -120,12 +122,16 @@ impl IssuerMetrics {
         self.age.reset();
         self.refresh.reset();
         self.max_stale.reset();
+        self.mismatch.reset();
         for (name, issuer) in issuers {
             let name = name.as_str();
             self.keys.with_label_values(&[name]).set(to_i64(issuer.keys as u64));
             self.age.with_label_values(&[name]).set(issuer.age.map_or(-1, to_i64));
             self.refresh.with_label_values(&[name]).set(issuer.refresh.as_secs_f64());
             self.max_stale.with_label_values(&[name]).set(issuer.max_stale.as_secs_f64());
+            if let Some(mismatch) = issuer.mismatch {
+                self.mismatch.with_label_values(&[name]).set(i64::from(mismatch));
+            }
             raise_to(&self.fetches.with_label_values(&[name, KeyFetch::Good.name()]), issuer.fetched);
             raise_to(&self.fetches.with_label_values(&[name, KeyFetch::Failed.name()]), issuer.failed);
             raise_to(&self.token_checks.with_label_values(&[name, TokenCheck::Verified.name()]), issuer.verified);

@@ -191,6 +191,13 @@ metrics! {
         &[&UPSTREAM],
         "Age at which the issuer's keys become invalid if no newer ones can be fetched.",
     );
+    ISSUER_MISMATCH = gauge(
+        "sessiongate_issuer_mismatch",
+        &[&UPSTREAM],
+        "1 if the issuer's discovery document names another issuer, 0 if it names the configured one. No series if \
+         `jwks` is set, or until the document is fetched.",
+    )
+    .note("Alert on 1: see [auth](configuration.md#auth).");
     JWKS_FETCHES = counter(
         "sessiongate_jwks_fetches_total",
         &[&UPSTREAM, &KEY_FETCH],

@@ -2,7 +2,8 @@
 
 use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
 use crate::harness::{
-    Authority, DnsServer, Gateway, Request, Response, Scripted, json_response, long, skipped, unused_address, wait_for,
+    Authority, DnsServer, Gateway, Request, Response, Scripted, json_response, long, series, skipped, unused_address,
+    wait_for,
 };
 use rustls::ServerConfig;
 use serde_json::{Value, json};
@@ -363,6 +364,8 @@ fn discovery_of_another_issuer_is_reported_and_does_not_end_readiness() {
         assert_eq!(ready.status, 200, "{}", ready.text());
         issuer_check(&ready.json()).unwrap()
     };
+    let gauge = || gauges(&gateway.metrics(), "sessiongate_issuer_mismatch");
+    assert_eq!(gauge(), [("auth0".to_owned(), 1.0)]);
     let shown = check();
     assert!(shown.contains(&format!("names the issuer `{own}/`, not `{own}`")) && shown.contains(&hint), "{shown}");
     let with = |issuer: &str| key.token(json!({}), json!({ "iss": issuer, "aud": "here" }));
@@ -381,7 +384,20 @@ fn discovery_of_another_issuer_is_reported_and_does_not_end_readiness() {
     fetch();
     gateway.wait_for_log(|line| line.contains("the issuer's discovery document names the configured issuer"));
     assert_eq!(check(), "ok");
+    assert_eq!(gauge(), [("auth0".to_owned(), 0.0)]);
     assert_eq!(gateway.log().iter().filter(|line| line.contains(message)).count(), 1, "not repeated while it lasts");
+    gateway.rewrite(&format!(
+        "upstreams:\n  other:\n    dialect: auth0\n    url: {}\n    auth: forward\n",
+        provider.url()
+    ));
+    gateway.signal("HUP");
+    wait_for("the series to be removed with the upstream", || gauge().is_empty().then_some(()));
+}
+
+/// The values of a gauge, each with its upstream.
+fn gauges(text: &str, name: &str) -> Vec<(String, f64)> {
+    let of_name = series(text).into_iter().filter(|one| one.name == name);
+    of_name.map(|one| (one.labels["upstream"].clone(), one.value)).collect()
 }
 
 #[test]
@@ -390,4 +406,5 @@ fn configured_key_url_needs_no_discovery() {
     let gateway = world.gateway("");
     let body = Request::new("GET", "/readyz").send(&gateway.admin_url()).json();
     assert!(body["checks"].is_object() && issuer_check(&body).is_none(), "{body}");
+    assert!(gauges(&gateway.metrics(), "sessiongate_issuer_mismatch").is_empty());
 }

@@ -18,6 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claims::Claims;
 use jsonwebtoken::Algorithm;
 use ring::digest::{SHA256, digest};
+use std::sync::OnceLock;
 
 /// The maximum length of a token, in bytes.
 pub const MAX_TOKEN: usize = 8 * 1024;
@@ -49,6 +50,17 @@ pub struct Expectations {
 pub struct Verified {
     caller: Caller,
     fingerprint: [u8; 32],
+    /// Computed once per token: it costs more than the rest of an access log line.
+    identity_hashes: OnceLock<IdentityHashes>,
+}
+
+/// The caller's identity as the log shows it: keyed hashes, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityHashes {
+    /// That of [`Caller::client_id`]; of an empty text if absent.
+    pub client_id: String,
+    /// That of [`Caller::subject`].
+    pub subject: String,
 }
 
 impl Verified {
@@ -60,6 +72,14 @@ impl Verified {
     /// A hash of the token's content that identifies it.
     pub fn fingerprint(&self) -> &[u8] {
         &self.fingerprint
+    }
+
+    /// The hashes of the caller's identity. `hash` must be the same for the life of the process.
+    pub fn identity_hashes(&self, hash: impl Fn(&str) -> String) -> &IdentityHashes {
+        self.identity_hashes.get_or_init(|| IdentityHashes {
+            client_id: hash(self.caller.client_id.as_deref().unwrap_or_default()),
+            subject: hash(&self.caller.subject),
+        })
     }
 
     /// Whether the token is still valid at `now` (seconds since the epoch) without another verification. The leeway
@@ -95,7 +115,7 @@ struct Header {
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
     let claims = verified_payload(token, keys, expected)?;
     let caller = check(Claims::parse(&claims, &expected.scope, expected.client_id)?, expected, now)?;
-    Ok(Verified { caller, fingerprint: fingerprint(token) })
+    Ok(Verified { caller, fingerprint: fingerprint(token), identity_hashes: OnceLock::new() })
 }
 
 /// The session that an ID token names, if the issuer signed the token. Its audience and expiry are not checked: an

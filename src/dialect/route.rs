@@ -153,8 +153,8 @@ impl Route {
         Route { body, ..self }
     }
 
-    /// The path with names in place of IDs: `/api/v2/sessions/{session}`.
-    pub fn template(&self) -> String {
+    /// The path with names in place of IDs, in parts: `/api/v2/sessions/{session}`.
+    pub fn template(&self) -> impl Iterator<Item = &'static str> {
         let name = |part: &PathPart| match part {
             PathPart::Word(word) => *word,
             PathPart::Session => "{session}",
@@ -165,7 +165,7 @@ impl Route {
                 "*"
             }
         };
-        self.path.iter().flat_map(|part| ["/", name(part)]).collect()
+        self.path.iter().flat_map(move |part| ["/", name(part)])
     }
 
     /// Whether the path names a user.

@@ -8,6 +8,7 @@ use crate::gateway::{Outcome, PolicyFindings, UpstreamExchange};
 use crate::model::Operation;
 use crate::provider::ExchangeRecord;
 use crate::telemetry::{Decision, Label};
+use crate::token::IdentityHashes;
 use crate::wire::hex;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &
     client(&mut line, context, log);
     line.word(&fields::METHOD, context.method.as_str());
     if let Some(route) = context.outcome.route {
-        line.text(&fields::ROUTE, &route.template(), usize::MAX);
+        line.plain_text(&fields::ROUTE, route.template());
     }
     line.number(&fields::STATUS, u64::from(status));
     line.word(&fields::UPSTREAM, upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
@@ -100,16 +101,17 @@ fn client(line: &mut LogLine, context: &Context, log: &Log) {
         line.address(&fields::PEER_ADDRESS, peer);
     }
     if let Some(verified) = &context.outcome.caller {
-        let gateway = &context.runtime.gateway;
-        let mut identity = |field, value: &str, shown| match shown {
+        let hashes = || verified.identity_hashes(|text| hex::text(&context.runtime.gateway.identity_hash(text)));
+        let mut identity = |field, value: &str, shown, hash: fn(&IdentityHashes) -> &str| match shown {
             ShownAs::Off => {}
             _ if value.is_empty() => {}
             ShownAs::Plain => line.text(field, value, MAX_IDENTITY),
-            ShownAs::Hash => line.text(field, &hex::text(&gateway.identity_hash(value)), MAX_IDENTITY),
+            ShownAs::Hash => line.plain_text(field, [hash(hashes())]),
         };
         let caller = verified.caller();
-        identity(&fields::CLIENT_ID, caller.client_id.as_deref().unwrap_or_default(), log.client_id);
-        identity(&fields::SUBJECT, &caller.subject, log.subject);
+        let client_id = caller.client_id.as_deref().unwrap_or_default();
+        identity(&fields::CLIENT_ID, client_id, log.client_id, |hashes| &hashes.client_id);
+        identity(&fields::SUBJECT, &caller.subject, log.subject, |hashes| &hashes.subject);
     }
     if let Some(software) = &context.user_agent {
         line.text(&fields::USER_AGENT, &String::from_utf8_lossy(software.as_bytes()), MAX_USER_AGENT);

@@ -18,7 +18,7 @@ pub(super) struct LogLine {
 impl LogLine {
     /// Begins a line with the fields that every line of the log has: `TIMESTAMP`, `LEVEL` and `MESSAGE`.
     pub fn begin(format: LogFormat, minor: bool) -> LogLine {
-        let mut text = String::with_capacity(768);
+        let mut text = String::with_capacity(1024);
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let (before, after) = match (format, minor) {
             (LogFormat::Json, false) => ("{\"timestamp\":\"", "\",\"level\":\"INFO\",\"message\":\"request\""),
@@ -44,6 +44,13 @@ impl LogLine {
     pub fn text(&mut self, field: &LogField, value: &str, most: usize) {
         self.open(field);
         escape(&mut self.text, shortened(value, most));
+        self.text.push('"');
+    }
+
+    /// The same for parts of the gateway's own words.
+    pub fn plain_text<'v>(&mut self, field: &LogField, parts: impl IntoIterator<Item = &'v str>) {
+        self.open(field);
+        parts.into_iter().for_each(|part| self.text.push_str(part));
         self.text.push('"');
     }
 

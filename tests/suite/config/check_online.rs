@@ -188,7 +188,7 @@ fn issuer_that_names_another_and_unusable_keys_are_errors() {
     let keyless = issuer(names(""), json_response(404, "{}"));
     let silent = issuer(|_| json_response(404, "{}"), key_document());
     let moved = issuer(
-        |own| Response { status: 302, headers: vec![("Location".into(), format!("{own}/x"))], body: Vec::new().into() },
+        |own| Response { status: 302, headers: vec![("Location".into(), format!("{own}/x"))], body: Vec::new() },
         key_document(),
     );
     let by = |name: &str, issuer: &Scripted, more: &str| {

@@ -124,7 +124,7 @@ fn listeners(authority: &Authority) -> String {
 
 fn provider_response(request: &Received, mode: u8, turn: usize) -> Response {
     let limited = mode == LIMITED;
-    let mut response = if limited && turn % 2 == 0 {
+    let mut response = if limited && turn.is_multiple_of(2) {
         json_response(
             429,
             r#"{"statusCode":429,"error":"Too Many Requests","message":"Global limit has been reached"}"#,

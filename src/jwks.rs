@@ -337,7 +337,7 @@ impl Issuer {
         let same = last.as_ref().is_some_and(|last| last.document == document);
         let serial = last.as_ref().map_or(0, |last| if same { last.serial } else { last.serial + 1 });
         if !same {
-            self.log_keys(&keys);
+            self.log_keys(&keys, last.is_some());
         }
         self.keys.store(Some(Arc::new(FetchedKeys { keys, document, serial, at: Instant::now() })));
     }

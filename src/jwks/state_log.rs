@@ -23,11 +23,11 @@ impl Issuer {
         if self.knows_token.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (reason, expected) = (rejection.name(), truncated(accepted.join(" "), MAX_LIST));
+        let (cause, expected) = (rejection.name(), truncated(accepted.join(" "), MAX_LIST));
         let option = format!("upstreams.{}.auth.{option}", self.name);
         tracing::warn!(
             upstream = self.name,
-            reason,
+            cause,
             option,
             expected,
             "first token of the issuer rejected; the option may be wrong"
@@ -53,9 +53,14 @@ impl Issuer {
         }
     }
 
-    /// Logs new keys and those that are unusable: tokens signed with the latter are rejected.
-    pub(super) fn log_keys(&self, keys: &KeySet) {
-        tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys updated");
+    /// Logs new keys and those that are unusable: tokens signed with the latter are rejected. Without `had_keys` they
+    /// are the first ones, and no rotation: a reload may make a new issuer with the same keys.
+    pub(super) fn log_keys(&self, keys: &KeySet, had_keys: bool) {
+        if had_keys {
+            tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys updated");
+        } else {
+            tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys fetched");
+        }
         let named = |may_sign: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.may_sign == may_sign);
         if named(true).next().is_some() {
             let unused_keys = describe_unused(named(true));

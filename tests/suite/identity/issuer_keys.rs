@@ -1,6 +1,6 @@
 //! Keys of issuers: rotation, failed fetches, and keys that cannot be used.
 
-use crate::harness::issuer::{Signer, World, config, document, is_rejected, read};
+use crate::harness::issuer::{ISSUER, Signer, World, config, document, is_rejected, read};
 use crate::harness::{
     Authority, DnsServer, Gateway, Request, Response, Scripted, json_response, long, series, skipped, unused_address,
     wait_for,
@@ -23,6 +23,31 @@ fn rotated_key_is_fetched_on_its_first_token() {
     wait_for("a token of the new key to be believed", || (read(&gateway, &new.good()).status == 200).then_some(()));
     is_rejected(&read(&gateway, &old.good()), 401, "the old key is gone");
     is_rejected(&read(&gateway, &remembered), 401, "a token that was remembered goes with its key");
+}
+
+/// A reload that makes another issuer of the same keys must not look like a rotation.
+#[test]
+fn keys_are_updated_only_if_they_change() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let world = World::new(&[&old]);
+    let gateway = world.gateway("min_interval: 1s");
+    let logged = |what: &str| {
+        let message = format!(r#""message":"issuer keys {what}""#);
+        gateway.log().iter().filter(|line| line.contains(&message)).count()
+    };
+    gateway.wait_for_log(|line| line.contains("issuer keys fetched"));
+    let text = std::fs::read_to_string(gateway.folder().join("gateway.yaml")).unwrap();
+    let other = text.replace(&format!("issuer: {ISSUER}\n"), "issuer: https://other.test/\n");
+    assert_ne!(text, other);
+    gateway.rewrite(&other);
+    gateway.signal("HUP");
+    wait_for("the keys of the other issuer", || (logged("fetched") == 2).then_some(()));
+    world.publish(document(&[&new]));
+    let of_new =
+        || new.token(json!({}), json!({ "iss": "https://other.test/", "jti": format!("{:?}", Instant::now()) }));
+    wait_for("a token of the new key to be accepted", || (read(&gateway, &of_new()).status == 200).then_some(()));
+    gateway.wait_for_log(|line| line.contains("issuer keys updated"));
+    assert_eq!((logged("fetched"), logged("updated")), (2, 1));
 }
 
 /// Tokens with unknown key IDs use up the allowed fetches just before the keys change.

@@ -154,7 +154,7 @@ fn first_rejected_token_names_the_option_that_may_be_wrong() {
         let line: Value = serde_json::from_str(&gateway.wait_for_log(|line| line.contains(MESSAGE))).unwrap();
         let option = format!("upstreams.auth0.auth.{option}");
         assert_eq!(
-            json!([line["level"], line["upstream"], line["reason"], line["option"], line["expected"]]),
+            json!([line["level"], line["upstream"], line["cause"], line["option"], line["expected"]]),
             json!(["WARN", "auth0", reason, option, expected])
         );
         assert_eq!(gateway.log().iter().filter(|line| line.contains(MESSAGE)).count(), 1);

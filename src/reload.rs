@@ -64,6 +64,16 @@ enum ReloadCause {
     Change(Fingerprints),
 }
 
+impl ReloadCause {
+    /// The name in the log.
+    fn name(&self) -> &'static str {
+        match self {
+            ReloadCause::Signal => "signal",
+            ReloadCause::Change(_) => "watch",
+        }
+    }
+}
+
 impl Reload {
     /// Reloads `source`. `config` and `fingerprints` are those at the start of the process.
     pub fn new(
@@ -126,6 +136,7 @@ impl Reload {
         let Some((fingerprints, loaded)) = blocking(move || source.read()).await else {
             return;
         };
+        let trigger = cause.name();
         let had_no_descriptors =
             std::mem::replace(&mut self.no_descriptors, matches!(loaded, Err(Unusable::NoDescriptors)));
         if self.no_descriptors {
@@ -147,7 +158,7 @@ impl Reload {
         self.changing = None;
         match loaded {
             Ok(loaded) if self.read == self.current => self.unchanged(&loaded),
-            Ok(loaded) => self.apply(loaded).await,
+            Ok(loaded) => self.apply(loaded, trigger).await,
             Err(unread @ (Unusable::Unreadable(_) | Unusable::NoDescriptors)) => {
                 self.reject(&[unread.to_string()], false)
             }
@@ -164,7 +175,7 @@ impl Reload {
         tracing::info!(hash = loaded.hash, "configuration unchanged");
     }
 
-    async fn apply(&mut self, LoadedConfig { config, warnings, hash }: LoadedConfig) {
+    async fn apply(&mut self, LoadedConfig { config, warnings, hash }: LoadedConfig, trigger: &str) {
         for warning in &warnings {
             tracing::warn!(%warning, "configuration warning");
         }
@@ -187,8 +198,8 @@ impl Reload {
                 "these options need a restart; the rest of the configuration is applied"
             );
         }
-        tracing::info!(hash, "configuration applied");
-        self.running.applied(&hash, waiting);
+        let previous = self.running.applied(&hash, waiting);
+        tracing::info!(hash, previous, trigger, warnings = warnings.len(), "configuration applied");
         self.options = config.reload;
         self.current = self.read.clone();
         self.rejected = None;

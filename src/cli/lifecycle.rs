@@ -155,6 +155,9 @@ impl Started {
 
     /// Serves until a signal arrives, then drains. A second signal ends the process at once.
     pub async fn until_stopped(mut self) -> Result<(), CommandError> {
+        let running = self.running.clone();
+        // A small task until then, so that the log says when it was, and not when somebody asked.
+        tokio::spawn(async move { running.reach_readiness().await });
         let end = loop {
             tokio::select! {
                 _ = self.signals.terminate.recv() => break End::Signal("SIGTERM"),

@@ -41,6 +41,8 @@ pub struct CurrentRuntime {
 /// The state of the last reload.
 #[derive(Debug, Default)]
 struct ReloadState {
+    /// The hash of the active configuration's text.
+    hash: String,
     /// Why the configuration was rejected, if it was.
     rejected: Option<String>,
     /// Why the configuration could not be read, if so.
@@ -70,7 +72,8 @@ impl CurrentRuntime {
         let now = ArcSwap::from_pointee(Runtime::new(config, process.clone(), None)?);
         let metrics = process.metrics.clone();
         metrics.activate(hash, &[]);
-        Ok(CurrentRuntime { now, previous: Mutex::default(), reload_state: Mutex::default(), metrics, process })
+        let reload_state = Mutex::new(ReloadState { hash: hash.to_owned(), ..ReloadState::default() });
+        Ok(CurrentRuntime { now, previous: Mutex::default(), reload_state, metrics, process })
     }
 
     /// The active runtime.
@@ -166,11 +169,13 @@ impl CurrentRuntime {
         end(marks, &self.process).await;
     }
 
-    /// A configuration was activated. `hash` is that of its text, `waiting` its changes that need a restart.
-    pub fn applied(&self, hash: &str, waiting: Vec<RestartRequired>) {
+    /// A configuration was activated. `hash` is that of its text, `waiting` its changes that need a restart. Returns
+    /// the hash of the previous one.
+    pub fn applied(&self, hash: &str, waiting: Vec<RestartRequired>) -> String {
         self.metrics.reload(ReloadResult::Applied);
         self.metrics.activate(hash, &waiting);
-        *self.reload_state.lock() = ReloadState { rejected: None, unread: None, waiting };
+        let state = ReloadState { hash: hash.to_owned(), rejected: None, unread: None, waiting };
+        std::mem::replace(&mut *self.reload_state.lock(), state).hash
     }
 
     /// A reload found the active configuration unchanged.

@@ -7,6 +7,7 @@ use super::backends::Backend;
 use super::{CurrentRuntime, Runtime};
 use crate::cache::Scope;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The readiness of the gateway.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ impl Readiness {
         self.reasons.is_empty()
     }
 }
+
+/// How often readiness is checked until it is reached.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 const DRAINING: &str = "draining";
 const STOPPING: &str = "the process is stopping";
@@ -69,6 +73,13 @@ impl Backend {
 }
 
 impl CurrentRuntime {
+    /// Waits until readiness is reached, which is logged, or the process stops.
+    pub async fn reach_readiness(&self) {
+        while !self.now().is_stopping() && !self.now().missing().is_empty() {
+            tokio::time::sleep(CHECK_INTERVAL).await;
+        }
+    }
+
     /// The current readiness. Once ready, only shutdown makes the gateway unready.
     pub fn readiness(&self) -> Readiness {
         let mut readiness = self.now().readiness();

@@ -7,7 +7,7 @@ mod preserved_state;
 
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::{Connection, Gateway, Request, Response, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Only signals make it read its configuration again.
 const BY_SIGNAL: &str = "reload: { watch: false }\n";
@@ -95,6 +95,40 @@ fn new_policy_applies_to_the_next_request_of_a_connection() {
     assert_eq!(statuses(), [200, 200]);
     assert_eq!(reloads(&gateway), [2.0, 0.0, 0.0]);
     gateway.wait_for_log(|line| line.contains("configuration applied"));
+}
+
+#[test]
+fn applied_configuration_is_logged_with_the_one_before_and_its_trigger() {
+    let recorder = Recorder::auth0();
+    let gateway = Gateway::start(&format!("reload: {{ interval: 100ms }}\n{}", recorder.upstream("")));
+    let applied = |count: usize| -> Value {
+        let lines = wait_for("the configuration to be applied", || {
+            let lines = gateway.log().into_iter().filter(|line| line.contains("configuration applied"));
+            let lines: Vec<String> = lines.collect();
+            (lines.len() == count).then_some(lines)
+        });
+        serde_json::from_str(&lines[count - 1]).unwrap()
+    };
+    let serving = gateway.wait_for_log(|line| line.contains(r#""message":"serving""#));
+    let first = serde_json::from_str::<Value>(&serving).unwrap()["hash"].clone();
+    gateway.rewrite(&format!("reload: {{ interval: 100ms }}\npolicies: {{ p: {{}} }}\n{}", recorder.upstream("")));
+    let line = applied(1);
+    let second = &line["hash"];
+    assert!(first.is_string() && first != *second, "{line}");
+    assert_eq!(
+        [&line["previous"], &line["trigger"], &line["warnings"]],
+        [&first, &json!("watch"), &json!(1)],
+        "{line}"
+    );
+    assert_eq!(gateway.log().iter().filter(|line| line.contains("configuration warning")).count(), 1, "unused policy");
+    gateway.rewrite(&format!("{BY_SIGNAL}{}", recorder.upstream("")));
+    gateway.signal("HUP");
+    let line = applied(2);
+    assert_eq!(
+        [&line["previous"], &line["trigger"], &line["warnings"]],
+        [second, &json!("signal"), &json!(0)],
+        "{line}"
+    );
 }
 
 #[test]

@@ -51,11 +51,13 @@ fn start_waits_for_unresolved_names_up_to_a_timeout() {
     assert_eq!(probe(&gateway).0, 503, "where none serves, time alone makes nothing ready");
     let dns = DnsServer::start(&[("good.test", addresses(&["127.0.0.1"], 60))]);
     let gateway = Gateway::start(&config(&dns, &provider, "0s"));
+    // Without a request of `/readyz`.
+    gateway.wait_for_log(|line| line.contains("ready, although not all upstreams can be served"));
     gateway.ready();
     let (_, body) = probe(&gateway);
     assert_eq!(body["checks"]["upstream.lost.dns"], "cannot resolve the host name", "{body}");
     assert_eq!((read(&gateway, "good"), read(&gateway, "lost")), (200, 503));
-    gateway.wait_for_log(|line| line.contains("ready, although not all upstreams can be served"));
+    assert_eq!(gateway.log().iter().filter(|line| line.contains(r#""message":"ready"#)).count(), 1);
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn later_failures_are_reported_and_do_not_end_readiness() {
     let away = unused_address([127, 0, 9, 3]);
     let text = format!("upstreams:\n  a: {{ dialect: auth0, url: http://{away}, auth: none, cache: {{}} }}\n");
     let gateway = Gateway::start_with(&text, &[("HTTPS_PROXY", "http://user:secret@proxy.example:3128")]);
-    gateway.ready();
+    gateway.wait_for_log(|line| line.contains(r#""message":"ready""#));
     assert_eq!(probe(&gateway).1["checks"]["upstream.a.provider"], "ok");
     assert_eq!(read(&gateway, "any"), 502);
     let (status, body) = probe(&gateway);

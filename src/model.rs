@@ -18,7 +18,7 @@ mod violations;
 pub use caller::Caller;
 pub use claim::Claim;
 pub(crate) use claim::claim;
-pub use edit::{Edit, EditKind, EditRecord};
+pub use edit::{Edit, EditKind, EditRecord, EditRecords};
 pub use field_path::field_path;
 pub use operation::Operation;
 pub use patch::{

@@ -117,9 +117,9 @@ impl Runtime {
         self.process.ids.request()
     }
 
-    /// A random number that is always the same for this request ID, and that no client can predict.
-    pub fn sampling_number(&self, id: &HeaderValue) -> u64 {
-        self.process.ids.number(id)
+    /// A random number, which no client can predict.
+    pub fn random_number(&self) -> u64 {
+        self.process.ids.number()
     }
 
     /// A new trace context.

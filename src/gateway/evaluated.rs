@@ -60,7 +60,10 @@ impl DecodedRequest {
             policy.evaluate(patch, current)
         };
         let result = match (evaluation, policy.mode) {
-            (Evaluation::Need(need), _) => Ok(WriteDecision::Need(need)),
+            (Evaluation::Need(need), _) => {
+                findings.unevaluated = true;
+                Ok(WriteDecision::Need(need))
+            }
             (Evaluation::Reject(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
             (Evaluation::Reject(violations), Mode::Audit) => {
                 findings.violations = violations;
@@ -68,7 +71,7 @@ impl DecodedRequest {
             }
             (Evaluation::Permit(permit), mode) => {
                 findings.edits = permit.records(patch);
-                findings.edits.extend(policy.stripped_codes(patch));
+                policy.add_stripped_codes(patch, &mut findings.edits);
                 let edits = if mode == Mode::Audit { &[] } else { permit.edits() };
                 Ok(WriteDecision::Forward(self.write(self.edited(edits))))
             }

@@ -47,7 +47,7 @@ pub enum BodySize {
 
 impl RequestHead<'_> {
     /// The header that overrides the method, if any. Underscores count as hyphens.
-    pub(super) fn method_override(&self) -> Option<&'static str> {
+    pub fn method_override(&self) -> Option<&'static str> {
         let is = |own: &str, name: &str| own.len() == name.len() && own == name.replace('_', "-");
         METHOD_OVERRIDES.into_iter().find(|own| self.headers.keys().any(|name| is(own, name.as_str())))
     }

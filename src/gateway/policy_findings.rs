@@ -1,6 +1,6 @@
 //! What a policy found in a write, for metrics and the access log.
 
-use crate::model::{EditRecord, Rule, Violations};
+use crate::model::{EditRecords, Rule, Violations};
 use crate::policy::{Mode, Policy};
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub struct PolicyFindings {
     pub mode: Mode,
     /// The violations.
     pub violations: Violations,
-    /// The edits that were made; in audit mode those that would have been made.
-    pub edits: Vec<EditRecord>,
+    /// The edits of the write; in audit mode those that would have been made.
+    pub edits: EditRecords,
     /// Whether the current metadata was needed for the evaluation, but is not available.
     pub unevaluated: bool,
 }

@@ -74,8 +74,8 @@ impl Meters {
             for rule in findings.violations.rules() {
                 self.requests.violations.with_label_values(&[name, rule.name(), mode]).inc();
             }
-            for edit in &findings.edits {
-                self.requests.edits.with_label_values(&[name, edit.kind.name(), mode]).inc();
+            for (kind, count) in findings.edits.counts() {
+                self.requests.edits.with_label_values(&[name, kind.name(), mode]).inc_by(count);
             }
         }
         if let Some(reason) = outcome.rejection {

@@ -56,9 +56,9 @@ metrics! {
     EDITS = counter(
         "sessiongate_edits_total",
         &[&UPSTREAM, &EDIT_KIND, &MODE],
-        "Edits that policies make in writes, by upstream, kind and mode of the policy.",
+        "Edits that policies decide on in writes, by upstream, kind and mode of the policy.",
     )
-    .note("With `mode: audit` they are counted but not made.");
+    .note("With `mode: audit` they are counted but not made. They count too if the write then fails.");
     REJECTIONS = counter(
         "sessiongate_rejections_total",
         &[&UPSTREAM, &REJECTION_REASON],
@@ -73,8 +73,8 @@ metrics! {
          and outcome.",
     )
     .note(
-        "Governed and pass-through requests. Includes a new connection and all attempts, but no wait for a slot. \
-         Cache hits are not counted.",
+        "Governed and pass-through requests. Includes a new connection and all attempts, but no wait for a slot, \
+         and not the time in which a streamed body arrives. Cache hits are not counted.",
     );
     UPSTREAM_FETCHES = counter(
         "sessiongate_upstream_fetches_total",

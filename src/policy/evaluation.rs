@@ -4,7 +4,7 @@ use super::challenges::ReturnCode;
 use super::compiled_policy::{Mode, Policy};
 use super::metadata::ResultingMetadata;
 use crate::model::{
-    ChallengeKind, Edit, EditKind, EditRecord, Field, Lifetime, MetadataChange, Rule, SessionPatch, Violation,
+    ChallengeKind, Edit, EditKind, EditRecords, Field, Lifetime, MetadataChange, Rule, SessionPatch, Violation,
     Violations, field_path,
 };
 
@@ -21,9 +21,10 @@ impl Permit {
     }
 
     /// The edits as metrics and log show them. `patch` is the write that was evaluated.
-    pub fn records(&self, patch: &SessionPatch) -> Vec<EditRecord> {
-        let record = |edit: &Edit| EditRecord { kind: edit.kind(), path: path_of(edit, patch) };
-        self.edits.iter().map(record).collect()
+    pub fn records(&self, patch: &SessionPatch) -> EditRecords {
+        let mut records = EditRecords::default();
+        self.edits.iter().for_each(|edit| records.push(edit.kind(), || path_of(edit, patch)));
+        records
     }
 }
 
@@ -79,16 +80,16 @@ impl Policy {
         Evaluation::Permit(Permit { edits: metadata.into_iter().chain(lifetime).collect() })
     }
 
-    /// The one-time codes that the policy removes from the response to this write.
-    pub fn stripped_codes(&self, patch: &SessionPatch) -> Vec<EditRecord> {
+    /// Adds the one-time codes that the policy removes from the response to this write.
+    pub fn add_stripped_codes(&self, patch: &SessionPatch, records: &mut EditRecords) {
         if self.challenges.return_code != ReturnCode::Strip {
-            return Vec::new();
+            return;
         }
         let returned = patch.challenges.iter().filter(|challenge| match &challenge.kind {
             ChallengeKind::WebAuthN => false,
             ChallengeKind::OtpSms { returns_code } | ChallengeKind::OtpEmail { returns_code, .. } => *returns_code,
         });
-        returned.map(|one| EditRecord { kind: EditKind::CodesStripped, path: one.path.clone() }).collect()
+        returned.for_each(|one| records.push(EditKind::CodesStripped, || one.path.clone()));
     }
 
     /// Whether one-time codes must be removed from responses. In audit mode nothing is removed.

@@ -34,6 +34,19 @@ impl ExchangeRecord {
         state.exchange.attempts += 1;
     }
 
+    /// The whole body was sent: the provider's time begins now, not while the client was still sending.
+    pub fn body_sent(&self) {
+        let mut state = self.0.lock();
+        if state.began.is_some() && state.exchange.result == UpstreamResult::Pending {
+            state.began = Some(Instant::now());
+        }
+    }
+
+    /// Another request follows. What happened to the one before counts until that is sent.
+    pub fn restart(&self) {
+        *self.0.lock() = State::default();
+    }
+
     /// The head of the response arrived at this time.
     pub fn responded(&self, status: StatusCode, quota: Quota, at: Instant) {
         let mut state = self.0.lock();

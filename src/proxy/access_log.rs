@@ -4,7 +4,7 @@ use super::access_log_fields as fields;
 use super::context::Context;
 use super::log_line::LogLine;
 use crate::config::{Log, Ratio, ShownAs};
-use crate::gateway::{Outcome, PolicyFindings, UpstreamExchange};
+use crate::gateway::{Outcome, PolicyFindings, UpstreamExchange, is_inconclusive};
 use crate::model::Operation;
 use crate::provider::ExchangeRecord;
 use crate::telemetry::{Decision, Label};
@@ -28,19 +28,21 @@ pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
         return;
     };
     let sample = Some(log.sample).filter(|sample| *sample < Ratio::ONE && is_successful_read(context, status));
-    if sample.is_none_or(|sample| sample.contains(context.runtime.sampling_number(&context.id))) {
+    if sample.is_none_or(|sample| sample.contains(context.runtime.random_number())) {
         context.runtime.log_writer.line(line(context, (status, bytes), took, &log, sample).as_bytes());
     }
 }
 
 /// Whether a request read something and was served. Only those can be left out of the log.
 fn is_successful_read(context: &Context, status: u16) -> bool {
-    let Outcome { decision, operation, rejection, findings, route, .. } = &context.outcome;
-    let served = (200..400).contains(&status) && rejection.is_none() && findings.is_none() && !context.has_failed_call;
+    let Outcome { decision, operation, rejection, findings, route, exchange, .. } = &context.outcome;
+    let fetched = exchange.as_ref().and_then(|exchange| exchange.result.status());
+    let failed = exchange.is_some() && fetched.is_none_or(is_inconclusive) || context.has_failed_call;
+    let served = (200..400).contains(&status) && rejection.is_none() && findings.is_none() && !failed;
     let reads = match (decision, route) {
         (Decision::Responded, Some(route)) => route.effect.reads(),
         // The status of a call that is passed through is unknown.
-        (Decision::PassedThrough, None) => *operation == Operation::Other && context.method.is_safe(),
+        (Decision::PassedThrough, None) => *operation == Operation::Other && context.is_plain_read,
         _ => false,
     };
     served && reads
@@ -135,8 +137,8 @@ fn policy(line: &mut LogLine, findings: &PolicyFindings) {
         let listed = findings.violations.iter().map(|one| (one.rule.name(), one.path.as_str()));
         line.list(&fields::VIOLATIONS, listed.take(MAX_LISTED));
     }
-    if !findings.edits.is_empty() {
-        let listed = findings.edits.iter().map(|one| (one.kind.name(), one.path.as_str()));
+    if !findings.edits.listed().is_empty() {
+        let listed = findings.edits.listed().iter().map(|one| (one.kind.name(), one.path.as_str()));
         line.list(&fields::EDITS, listed.take(MAX_LISTED));
     }
 }

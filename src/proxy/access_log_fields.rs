@@ -153,7 +153,7 @@ fields! {
          values: at most 10, each of at most 100 bytes.",
         ["sessiongate.violations", "labels.violations"];
     EDITS = List "edits", "writes that the policy edits",
-        "Edits before forwarding, as `KIND:FIELD` with the `kind` of `sessiongate_edits_total`, bounded like \
+        "Edits that the policy decided on, as `KIND:FIELD` with the `kind` of `sessiongate_edits_total`, bounded like \
          `violations`; with `mode: audit` those that `mode: enforce` would have made.",
         ["sessiongate.edits", "labels.edits"];
     SESSION_HASH = String "session_hash", "authorized requests that name a session",
@@ -173,7 +173,8 @@ fields! {
         ["sessiongate.upstream_status", "labels.upstream_status"];
     UPSTREAM_DURATION_US = Number "upstream_duration_us", "requests that were sent to the provider",
         "Time at the provider: from sending, with the connection if a new one was needed, to the end of the response \
-         head, or to the failure, in microseconds. Without the wait for a slot.",
+         head, or to the failure, in microseconds. Without the wait for a slot, and without the time in which a \
+         streamed body arrives.",
         ["sessiongate.upstream_duration_us", "labels.upstream_duration_us"];
     UPSTREAM_ATTEMPTS = Number "upstream_attempts", "requests that were sent to the provider",
         "How often the request was sent to the provider. An attempt without a connection counts; further addresses \

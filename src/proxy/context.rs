@@ -4,6 +4,7 @@ use super::declared_length::Declared;
 use super::head::{is_http2, requested_id};
 use super::reported_address::reported;
 use crate::client::Attempts;
+use crate::config::Ratio;
 use crate::dialect::Route;
 use crate::edge::{
     self, BodyBytes, ClientTiming, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes,
@@ -44,6 +45,8 @@ pub(super) struct Context {
     pub reported: Option<IpAddr>,
     /// The client's software, for the access log.
     pub user_agent: Option<HeaderValue>,
+    /// Whether a pass-through request only reads: its method is safe and not overridden, and it is no logout.
+    pub is_plain_read: bool,
     /// Whether the response to a call says that it failed, although the status is a success.
     pub has_failed_call: bool,
     pub outcome: Outcome,
@@ -107,6 +110,7 @@ impl Context {
             client: None,
             reported: None,
             user_agent: None,
+            is_plain_read: false,
             has_failed_call: false,
             outcome: Outcome::default(),
             record: None,
@@ -226,6 +230,18 @@ impl Context {
         }
         if last {
             timing.body_complete();
+        }
+    }
+
+    /// Whether successful reads may be left out of the access log.
+    pub fn samples(&self) -> bool {
+        self.runtime.access_log.is_some_and(|log| log.sample < Ratio::ONE)
+    }
+
+    /// The whole body of a pass-through request was sent to the provider.
+    pub fn body_sent(&self) {
+        if let Some(record) = self.record.as_ref().filter(|_| self.body_bytes > 0) {
+            record.body_sent();
         }
     }
 

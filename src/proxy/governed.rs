@@ -6,7 +6,6 @@ use super::client_presence::attended;
 use super::context::Context;
 use super::not_served::NotServed;
 use super::response::{response_head, write};
-use crate::config::Ratio;
 use crate::gateway::{Governed, Outcome};
 use crate::provider::{ExchangeRecord, Origin};
 use crate::serve::{ClientRequest, Served, ServedFrom};
@@ -31,8 +30,7 @@ pub(super) async fn respond(session: &mut Session, context: &mut Context, govern
     let mut client = Client { session, context };
     let Served { response, source } = runtime.service.respond(&mut client, request).await?;
     let Client { session, context } = client;
-    let samples = context.runtime.access_log.is_some_and(|log| log.sample < Ratio::ONE);
-    context.has_failed_call = samples && carrier.is_framed() && !response.call_status(carrier).is_success();
+    context.has_failed_call = context.samples() && carrier.is_framed() && !response.call_status(carrier).is_success();
     if !matches!(source, ServedFrom::Hit { .. }) {
         // The client may have left meanwhile.
         attended(session, context, std::future::ready(())).await?;

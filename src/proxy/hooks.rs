@@ -75,6 +75,7 @@ impl Hooks {
             Ok(Routed::PassThrough(upstream, operation)) => {
                 context.upstream = Some(upstream.clone());
                 context.outcome.caller = recognized(&runtime, &upstream, &session.req_header().headers);
+                context.is_plain_read = context.samples() && logout::is_plain_read(session, &upstream);
                 let passed = match logout::logout(session, context, &upstream) {
                     Some(logout) => logout::forward(session, context, upstream, logout).await,
                     None => pass(session, context, upstream, operation).await,
@@ -270,6 +271,9 @@ impl ProxyHttp for Hooks {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         context.body_came(session, end_of_stream);
         context.body_passes(bytes).map_err(|OutOfMemory| reject::end(context, Shed::Request))?;
+        if end_of_stream {
+            context.body_sent();
+        }
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;
         }

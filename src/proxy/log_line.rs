@@ -148,9 +148,9 @@ fn escape(out: &mut String, text: &str) {
     }
 }
 
-/// Line and paragraph separators, and controls of the direction of writing.
+/// Line and paragraph separators, controls of the direction of writing, and characters without a width.
 fn is_layout(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
 #[cfg(test)]

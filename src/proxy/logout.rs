@@ -2,6 +2,7 @@
 //! them, so only a token with the provider's signature invalidates the cache, and only for its own session.
 
 use super::context::Context;
+use super::head::head;
 use super::invalidating::{self, Invalidation, Marking};
 use super::not_served::NotServed;
 use super::pass_through::pass;
@@ -16,13 +17,25 @@ use http::header::CONTENT_TYPE;
 use pingora::prelude::Session;
 use std::sync::Arc;
 
+/// Whether a pass-through request only reads: no logout, and no method that a server may override.
+pub(super) fn is_plain_read(session: &Session, upstream: &Upstream) -> bool {
+    let header = session.req_header();
+    let overrides = head(header, "", false).method_override().is_some();
+    header.method.is_safe() && !overrides && named(session, upstream).is_none()
+}
+
+/// The logout that the path of a request names. It is forwarded unchanged, so every spelling counts that a server may
+/// read as a logout.
+fn named(session: &Session, upstream: &Upstream) -> Option<&'static Logout> {
+    let path = upstream.matcher.upstream_path(session.req_header().uri.path());
+    let path = canonical(path).unwrap_or(path.into());
+    upstream.dialect.logouts.iter().find(|logout| logout.path == path)
+}
+
 /// The logout that a request is, if it could make a cached session stale.
 pub(super) fn logout(session: &Session, context: &Context, upstream: &Upstream) -> Option<&'static Logout> {
     let header = session.req_header();
-    let path = upstream.matcher.upstream_path(header.uri.path());
-    // It is forwarded unchanged, so every spelling counts that a server may read as a logout.
-    let path = canonical(path).unwrap_or(path.into());
-    let logout = upstream.dialect.logouts.iter().find(|logout| logout.path == path)?;
+    let logout = named(session, upstream)?;
     let logs_out = [Method::GET, Method::POST].contains(&header.method);
     let counts = logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.issuer(upstream).is_some();
     counts.then_some(logout)

@@ -69,9 +69,10 @@ impl RequestIds {
         HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 
-    /// A number that stands for this ID.
-    pub fn number(&self, id: &HeaderValue) -> u64 {
-        self.key.hash_one(id.as_bytes())
+    /// A random number.
+    pub fn number(&self) -> u64 {
+        let [number] = self.fresh();
+        number
     }
 
     /// A new trace context. Samplers use the second half of the trace ID as a random number.

@@ -55,6 +55,11 @@ pub trait ClientRequest: Send {
         self.record().insert(ExchangeRecord::default()).clone()
     }
 
+    /// The record of the request before, for one that follows it, which [`ExchangeRecord::restart`]s it; or a new one.
+    fn kept_record(&mut self) -> ExchangeRecord {
+        self.record().get_or_insert_default().clone()
+    }
+
     /// Awaits `work`, and cancels it when the client disconnects. Does not poll it if the client has already left.
     fn attend<W>(&mut self, work: W) -> impl Future<Output = Result<W::Output, Self::Gone>> + Send
     where

@@ -43,7 +43,7 @@ impl<P: ProviderClient> Service<P> {
         let client_ip = client.client_ip();
         let slot = client.attend(backend.slots.take(client_ip)).await.map_err(NotServed::Gone)??;
         // In a task of its own: a write that was sent is settled even if the client leaves.
-        let (service, in_flight, record) = (self.clone(), self.metrics.begin_request(), client.new_record());
+        let (service, in_flight, record) = (self.clone(), self.metrics.begin_request(), client.kept_record());
         let task = tokio::spawn(async move {
             let response = service.carry_out(write, headers, slot, record).await;
             drop(in_flight);
@@ -113,6 +113,7 @@ impl<P: ProviderClient> Service<P> {
         let (upstream, backend) = (write.upstream(), self.backend(write.upstream())?);
         let (method, path, body) = write.request();
         let (path, http2) = (path.to_owned(), write.carrier().is_grpc());
+        record.restart();
         let observed = ObservedExchange::fetch(&self.metrics, upstream, write.operation(), &record);
         let fetch = Fetch { method, path, headers, body, http2, reads: false, record: record.clone() };
         let response = backend.provider.fetch(fetch).await;

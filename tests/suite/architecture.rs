@@ -62,7 +62,7 @@ const BANS: [Ban; 10] = [
         why: "pure modules neither wait nor log",
     },
     Ban {
-        pattern: r"\b(static\s+mut|thread_local!|OnceLock|LazyLock|OnceCell|lazy_static)\b|\bstatic\b[^;=]*\b(Mutex|RwLock|Atomic\w+)\b",
+        pattern: r"\b(static\s+mut|thread_local!|LazyLock|OnceCell|lazy_static)\b|\bstatic\b[^;=]*\b(Mutex|RwLock|Atomic\w+|OnceLock)\b",
         within: |module| PURE.contains(&module),
         why: "pure modules have no globals",
     },

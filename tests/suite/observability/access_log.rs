@@ -1,7 +1,7 @@
 //! What the access log says of callers, their software and address, of policies, and which requests it leaves out.
 
 use crate::harness::grpc::{Grpc, MISSING, field, frame};
-use crate::harness::{Gateway, Request, Scripted, Tenant, json_response, raw, series, wait_for};
+use crate::harness::{Connection, Gate, Gateway, Request, Scripted, Tenant, json_response, raw, series, wait_for};
 use serde_json::{Value, json};
 
 const TRUSTED: &str = "clients: { trusted_peers: [127.0.0.0/8] }\n";
@@ -194,6 +194,33 @@ fn audit_mode_says_that_a_write_could_not_be_evaluated() {
     assert_eq!((status, findings(&line)), (200, expected), "{line}");
 }
 
+/// The client leaves while the metadata is read that its write would be compared with.
+#[test]
+fn write_that_was_not_evaluated_does_not_count_as_allowed() {
+    let gate = Gate::closed();
+    let provider = Scripted::start({
+        let gate = gate.clone();
+        move |_| {
+            gate.pass();
+            json_response(200, "{}")
+        }
+    });
+    let text = format!(
+        "upstreams:\n  auth0: {{ dialect: auth0, url: {}, auth: none, policy: support }}\n{}",
+        provider.url(),
+        POLICY.replace("MODE", "audit")
+    );
+    let gateway = started(&text);
+    let patch = Request::new("PATCH", "/api/v2/sessions/s").json(r#"{"session_metadata":{"team":"a"}}"#);
+    let mut connection = Connection::open(gateway.address()).unwrap();
+    connection.write(&patch.bytes(gateway.address())).unwrap();
+    wait_for("the read of the metadata", || (!provider.received().is_empty()).then_some(()));
+    drop(connection);
+    let line = wait_for("the line of a request", || lines(&gateway).into_iter().next());
+    gate.set(true);
+    assert_eq!((&line["decision"], &line["would_reject"]), (&json!("client_gone"), &json!(true)), "{line}");
+}
+
 #[test]
 fn members_of_other_bodies_are_not_logged() {
     let tenant = Tenant::start();
@@ -304,4 +331,56 @@ fn sampled_lines_name_the_ratio() {
     assert_eq!(line["sample"], 0.5);
     let (_, line) = sent(&gateway, &Request::new("GET", &tenant.session_path()));
     assert_eq!(line["sample"], Value::Null, "a rejection is not sampled");
+}
+
+/// A logout ends a session, although its method is safe.
+#[test]
+fn logouts_and_overridden_methods_are_never_left_out_of_the_log() {
+    let tenant = Tenant::start();
+    let gateway = started(&(tenant.upstream("cache: {}") + "log: { sample: 0 }\n"));
+    let logout = |path: &str| Request::new("GET", path);
+    for request in [
+        logout("/oidc/logout"),
+        logout("/oidc/logout?id_token_hint=a.b.c"),
+        logout("/oidc/%6Cogout"),
+        Request::new("GET", "/api/v2/clients").bearer(&tenant.token()).header("X-HTTP-Method-Override", "DELETE"),
+    ] {
+        let (_, line) = sent(&gateway, &request);
+        assert_eq!(line["decision"], "passed_through", "{line}");
+    }
+}
+
+/// Otherwise a client could choose an ID with which none of its reads is ever logged.
+#[test]
+fn sampling_does_not_depend_on_the_request_id() {
+    let tenant = Tenant::start();
+    let gateway = started(&(tenant.upstream("cache: {}") + "log: { sample: 0.5 }\n" + TRUSTED));
+    let read = Request::new("GET", &tenant.session_path()).bearer(&tenant.token()).header("X-Request-Id", "same");
+    let mut sent = 0;
+    let logged = wait_for("some lines and some that are left out", || {
+        assert_eq!(read.send(&gateway.url()).status, 200);
+        sent += 1;
+        let logged = lines(&gateway).len();
+        (logged > 2 && sent > logged + 2).then_some(logged)
+    });
+    assert!(logged < sent);
+}
+
+/// The gateway accepts bytes in header values that are not ASCII, and so may a client's proxy.
+#[test]
+fn what_is_no_address_is_never_skipped() {
+    let tenant = Tenant::start();
+    let gateway = started(&(tenant.upstream("cache: {}") + TRUSTED));
+    let address = |forwarding: &[u8]| {
+        let before = lines(&gateway).len();
+        let head = format!("GET {} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", tenant.session_path());
+        let token = format!("Authorization: Bearer {}\r\n\r\n", tenant.token());
+        let response = raw(gateway.address(), &[head.as_bytes(), forwarding, token.as_bytes()].concat());
+        assert!(response.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&response));
+        wait_for("the line of a request", || lines(&gateway).get(before).cloned())["client.address"].clone()
+    };
+    assert_eq!(address(b"X-Forwarded-For: 6.6.6.6, \xff, 9.9.9.9\r\n"), "9.9.9.9");
+    assert_eq!(address(b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: \xff, 9.9.9.9\r\n"), "9.9.9.9");
+    assert_eq!(address(b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: \xff\r\n"), "127.0.0.1");
+    assert_eq!(address(b"Forwarded: for=9.9.9.9;host=\"x,for=6.6.6.6\"\r\n"), "9.9.9.9");
 }

@@ -451,7 +451,7 @@ fn checked(
         let _ = write!(text, "\nfinding: {}", shown(finding.to_string().as_bytes()));
     }
     let made = if findings.would_reject().is_some() { "would edit" } else { "edit" };
-    for edit in &findings.edits {
+    for edit in findings.edits.listed() {
         let _ = write!(text, "\n{made}: {} {}", edit.kind.name(), shown(edit.path.as_bytes()));
     }
     Ok(text)

@@ -12,7 +12,7 @@ mod client;
 mod request;
 
 pub use background::{KeyFetch, KeyFetchFailure, ReloadResult, TokenCheck};
-pub use cache::{CacheEvent, Direction, Purged, StoreFailure, StoreObserver, StoreOperation};
+pub use cache::{CacheEvent, Direction, Purged, StoreFailure, StoreObserver, StoreOperation, StoreRefusal};
 pub use client::{DisconnectReason, MemoryKind, Shed};
 pub use request::{CacheStatus, Decision, Reused, StatusClass};
 

@@ -1,6 +1,6 @@
 //! The store in memory, limited in bytes. Only for a single replica: others would not see its marks.
 
-use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
+use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreOutage, StoreUsage, Stored};
 use crate::coherence::millis;
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
@@ -367,7 +367,7 @@ impl Store for MemoryStore {
         Some(ConnectionId::default())
     }
 
-    fn disconnected_for(&self, _: Scope) -> Option<Duration> {
+    fn outage(&self, _: Scope) -> Option<StoreOutage> {
         None
     }
 

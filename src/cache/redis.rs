@@ -12,6 +12,7 @@ mod deleted;
 mod entry;
 mod epoch;
 mod node;
+mod outage;
 mod route;
 mod scripts;
 mod seal;
@@ -21,9 +22,9 @@ mod trial;
 
 pub use connect::SetupError;
 pub use store::RedisStore;
-pub use trial::{ServerTrial, try_servers};
+pub use trial::{Evicts, ServerTrial, try_servers};
 
-use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
+use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreOutage, StoreUsage, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
     DEFAULT_TENANT, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis,
@@ -37,7 +38,7 @@ use redis::Value;
 use scripts::{BEGIN, END, FILL, RELEASE, RETIRE};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use store::{EPOCH_TTL, STATE_TTL, remaining};
 
 impl RedisStore {
@@ -246,8 +247,8 @@ impl Store for RedisStore {
         self.route.connection_id(&self.state_key(scope))
     }
 
-    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
-        self.route.disconnected_for(&self.state_key(scope))
+    fn outage(&self, scope: Scope) -> Option<StoreOutage> {
+        self.route.outage(&self.state_key(scope))
     }
 
     fn usage(&self) -> StoreUsage {

@@ -45,6 +45,15 @@ impl From<StoreFailure> for StoreError {
     }
 }
 
+/// Why a store cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOutage {
+    /// Time since the store was last usable, or since the start.
+    pub lasted: Duration,
+    /// The last cause, with the error code of Redis if there is one.
+    pub reason: String,
+}
+
 /// How full a store is. A shared store does not know: all zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreUsage {
@@ -131,8 +140,8 @@ pub trait Store: Send + Sync {
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// The connection that steps on this scope would use now.
     fn connection_id(&self, scope: Scope) -> Option<ConnectionId>;
-    /// How long there has been no connection for steps on this scope; `None` if there is one.
-    fn disconnected_for(&self, scope: Scope) -> Option<Duration>;
+    /// Why the store cannot be used for steps on this scope; `None` if it can.
+    fn outage(&self, scope: Scope) -> Option<StoreOutage>;
     /// How full the store is.
     fn usage(&self) -> StoreUsage;
 }

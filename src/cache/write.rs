@@ -220,7 +220,8 @@ impl Sessions {
             let began = Instant::now();
             // A broken connection usually returns at once, here and at other replicas. After a longer outage, writes
             // that may continue without the store do not wait for it.
-            let gone = self.store.disconnected_for(mark.scope).is_some_and(|long| long > SHORT_OUTAGE);
+            let gone = self.store.connection_id(mark.scope).is_none()
+                && self.store.outage(mark.scope).is_some_and(|outage| outage.lasted > SHORT_OUTAGE);
             let lost = mark.placed == MarkPlacement::Unknown && gone;
             let retry_time = if lost { Duration::ZERO } else { RETRY_TIME };
             while began.elapsed() < retry_time {

@@ -7,7 +7,7 @@ use crate::model::{EditKind, Operation, Reason, Rule};
 use crate::policy::Mode;
 use crate::telemetry::{
     CacheEvent, CacheStatus, Decision, Direction, DisconnectReason, KeyFetch, Label, LabelValue, MemoryKind, Purged,
-    ReloadResult, Reused, Shed, StatusClass, StoreFailure, StoreOperation, TokenCheck, label_values,
+    ReloadResult, Reused, Shed, StatusClass, StoreFailure, StoreOperation, StoreRefusal, TokenCheck, label_values,
 };
 use strum::VariantArray;
 
@@ -161,6 +161,9 @@ pub(super) static STEP: MetricLabel = MetricLabel {
 
 pub(super) static STORE_FAILURE: MetricLabel =
     MetricLabel { name: "reason", meaning: "How the store failed.", values: Closed(label_values::<StoreFailure>) };
+
+pub(super) static STORE_REFUSAL: MetricLabel =
+    MetricLabel { name: "code", meaning: "The error code of Redis.", values: Closed(label_values::<StoreRefusal>) };
 
 pub(super) static DIRECTION: MetricLabel =
     MetricLabel { name: "direction", meaning: "Where the bytes go.", values: Closed(label_values::<Direction>) };

@@ -2,7 +2,7 @@
 
 use super::registrar::Instrument;
 use super::table;
-use crate::telemetry::{Direction, Label, StoreFailure, StoreObserver, StoreOperation};
+use crate::telemetry::{Direction, Label, StoreFailure, StoreObserver, StoreOperation, StoreRefusal};
 use enum_map::EnumMap;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
@@ -17,6 +17,7 @@ pub struct StoreMetrics {
     errors: IntCounterVec,
     connections: IntGauge,
     disconnects: IntCounter,
+    connect_failures: IntCounterVec,
     bytes: IntCounterVec,
     read: IntCounter,
     written: IntCounter,
@@ -33,6 +34,7 @@ impl StoreMetrics {
             errors: Instrument::declared(&table::STORE_ERRORS)?,
             connections: Instrument::declared(&table::STORE_CONNECTIONS)?,
             disconnects: Instrument::declared(&table::STORE_DISCONNECTS)?,
+            connect_failures: Instrument::declared(&table::STORE_CONNECT_FAILURES)?,
             read: bytes.with_label_values(&[Direction::Read.name()]),
             written: bytes.with_label_values(&[Direction::Written.name()]),
             bytes,
@@ -45,6 +47,7 @@ impl StoreMetrics {
         one(Box::new(self.errors.clone()))?;
         one(Box::new(self.connections.clone()))?;
         one(Box::new(self.disconnects.clone()))?;
+        one(Box::new(self.connect_failures.clone()))?;
         one(Box::new(self.bytes.clone()))
     }
 }
@@ -64,6 +67,10 @@ impl StoreObserver for StoreMetrics {
     fn disconnected(&self) {
         self.connections.dec();
         self.disconnects.inc();
+    }
+
+    fn connect_failed(&self, refusal: StoreRefusal) {
+        self.connect_failures.with_label_values(&[refusal.name()]).inc();
     }
 
     fn read(&self, bytes: usize) {

@@ -5,7 +5,7 @@ use super::declaration::{Metric, counter, gauge, histogram};
 use super::labels::{
     CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EDIT_KIND, EVENT, FETCH_STATUS, HASH, KEY_FETCH, LISTENER,
     MEMORY_KIND, MODE, OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD, REUSED, RULE, SHED, STATUS, STEP,
-    STORE_FAILURE, TOKEN_CHECK, UPSTREAM, UPSTREAM_OUTCOME, VERSION,
+    STORE_FAILURE, STORE_REFUSAL, TOKEN_CHECK, UPSTREAM, UPSTREAM_OUTCOME, VERSION,
 };
 
 /// Buckets of request durations, in seconds: cached responses take microseconds, providers up to their timeout.
@@ -163,12 +163,17 @@ metrics! {
         &[&STEP, &STORE_FAILURE],
         "Failed store operations, by operation and reason.",
     );
-    STORE_CONNECTIONS = gauge("sessiongate_store_connections", &[], "Open connections to the store's servers.")
+    STORE_CONNECTIONS = gauge("sessiongate_store_connections", &[], "Usable connections to the store's servers.")
         .note("0 means that the cache is bypassed: alert on it.");
     STORE_DISCONNECTS = counter(
         "sessiongate_store_disconnects_total",
         &[],
         "Connections to the store's servers that were closed or lost.",
+    );
+    STORE_CONNECT_FAILURES = counter(
+        "sessiongate_store_connect_failures_total",
+        &[&STORE_REFUSAL],
+        "Failed attempts to get a usable connection to a server of the store, by error code.",
     );
     STORE_BYTES = counter(
         "sessiongate_store_bytes_total",

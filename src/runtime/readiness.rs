@@ -131,8 +131,9 @@ impl Runtime {
         let mut checks: Vec<(String, Result<(), String>)> = of_upstreams.collect();
         let caching = self.gateway.upstreams().iter().filter(|upstream| upstream.scope_cache.is_some());
         let store = self.sessions().store();
-        let apart = caching.filter_map(|upstream| store.disconnected_for(Scope::Upstream(upstream.scope))).max();
-        let apart = apart.map(|time| format!("no connection for {} s", time.as_secs()));
+        let apart = caching.filter_map(|upstream| store.outage(Scope::Upstream(upstream.scope)));
+        let apart = apart.max_by_key(|outage| outage.lasted);
+        let apart = apart.map(|outage| format!("unusable for {} s: {}", outage.lasted.as_secs(), outage.reason));
         checks.push(("store".to_owned(), result(apart)));
         checks
     }

@@ -97,6 +97,48 @@ pub enum StoreFailure {
     ProtocolError,
 }
 
+/// Why a server of the store rejects the gateway: the `code` label, which is the error code of Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray, EnumMessage)]
+#[strum(serialize_all = "UPPERCASE")]
+pub enum StoreRefusal {
+    /// Its memory is full, and it evicts nothing.
+    Oom,
+    /// It is a replica.
+    Readonly,
+    /// It cannot save to its disk, and rejects writes until it can.
+    Misconf,
+    /// Fewer replicas are connected than `min-replicas-to-write` demands.
+    Noreplicas,
+    /// The user lacks a right.
+    Noperm,
+    /// It demands a login.
+    Noauth,
+    /// The user name or the password is wrong, or the user is off.
+    Wrongpass,
+    /// It loads its data.
+    Loading,
+    /// A script of somebody else blocks it.
+    Busy,
+    /// It is a replica without its primary.
+    Masterdown,
+    /// The cluster does not serve all slots.
+    Clusterdown,
+    /// Another code: the log has it.
+    #[strum(serialize = "other")]
+    Other,
+    /// No reply of the server: network, DNS, TLS, sentinels or a timeout.
+    #[strum(serialize = "none")]
+    None,
+}
+
+impl StoreRefusal {
+    /// The label of a code.
+    pub fn of(code: &str) -> StoreRefusal {
+        let same = |refusal: &&StoreRefusal| <&str>::from(**refusal) == code;
+        StoreRefusal::VARIANTS.iter().find(same).copied().unwrap_or(StoreRefusal::Other)
+    }
+}
+
 /// The direction of bytes between the gateway and the store: the `direction` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray, EnumMessage)]
 #[strum(serialize_all = "snake_case")]
@@ -111,10 +153,12 @@ pub enum Direction {
 pub trait StoreObserver: Send + Sync {
     /// A step ended.
     fn step(&self, step: StoreOperation, took: Duration, failure: Option<StoreFailure>);
-    /// A connection to a server opened.
+    /// A connection to a server opened, and a write over it succeeded.
     fn connected(&self);
     /// A connection to a server closed.
     fn disconnected(&self);
+    /// An attempt to connect failed.
+    fn connect_failed(&self, refusal: StoreRefusal);
     /// An entry of this many bytes was read.
     fn read(&self, bytes: usize);
     /// An entry of this many bytes was written.

@@ -35,8 +35,13 @@ pub enum SetupError {
 
 /// Builds the route.
 pub(super) fn route(config: &Redis, listener: Arc<dyn StoreObserver>) -> Result<Route, SetupError> {
-    let options =
-        Options { timeouts: config.timeouts, settle: config.settle, max_in_flight: config.max_in_flight, listener };
+    let options = Options {
+        timeouts: config.timeouts,
+        settle: config.settle,
+        max_in_flight: config.max_in_flight,
+        beat: format!("{}1:beat", config.namespace),
+        listener,
+    };
     let tls = Tls::of(config)?;
     match &config.servers {
         Servers::Single(address) => {

@@ -2,6 +2,7 @@
 
 use super::node::Connect;
 use super::server::{Address, LiveConnection, Options, Request, Server, ServerError};
+use crate::cache::StoreOutage;
 use crate::coherence::Millis;
 use crate::coherence::reading::ConnectionId;
 use crate::telemetry::StoreFailure;
@@ -45,6 +46,7 @@ pub(super) struct Cluster {
     /// When the slots were last refreshed.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
     outdated: Notify,
+    began: Instant,
 }
 
 /// The slot of a key: CRC16 (XMODEM) of its hash tag, modulo the number of slots. Source: Redis cluster specification,
@@ -71,13 +73,13 @@ impl Route {
         }
     }
 
-    /// How long there has been no connection for commands on this key; `None` if there is one.
-    pub fn disconnected_for(&self, key: &str) -> Option<Duration> {
+    /// Why commands on this key cannot be executed; `None` if they can.
+    pub fn outage(&self, key: &str) -> Option<StoreOutage> {
         match self {
-            Route::One(server) => server.disconnected_for(),
+            Route::One(server) => server.outage(),
             Route::Cluster(cluster) => match cluster.owner(slot(key)) {
-                Some(owned) => owned.server.disconnected_for(),
-                None => Some(Duration::MAX),
+                Some(owned) => owned.server.outage(),
+                None => Some(cluster.no_owner()),
             },
         }
     }
@@ -142,11 +144,20 @@ impl Cluster {
             update_lock: Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
             outdated: Notify::new(),
+            began: Instant::now(),
         }
     }
 
     fn owner(&self, slot: usize) -> Option<SlotOwner> {
         self.slots.load().get(slot).cloned().flatten()
+    }
+
+    /// The outage of a slot that no known server owns: the cluster has not been reached yet, or does not serve it.
+    fn no_owner(&self) -> StoreOutage {
+        let outages = self.servers.lock().values().filter_map(|server| server.outage()).collect::<Vec<_>>();
+        let lasted = self.began.elapsed();
+        let reason = outages.into_iter().max_by_key(|outage| outage.lasted).map(|outage| outage.reason);
+        StoreOutage { lasted, reason: reason.unwrap_or_else(|| "no server owns the slot".to_owned()) }
     }
 
     /// The server at an address; connects to it if it is new.

@@ -5,15 +5,16 @@
 //! commands by order.
 
 use super::node::{Node, Sentinels};
+use super::outage::{Cause, Health, describe};
 use super::scripts;
+use crate::cache::StoreOutage;
 use crate::coherence::Millis;
 use crate::coherence::millis;
 use crate::config::RedisTimeouts;
 use crate::telemetry::{StoreFailure, StoreObserver};
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub(super) struct Options {
     pub timeouts: RedisTimeouts,
     pub settle: Duration,
     pub max_in_flight: usize,
+    /// The key of heartbeats.
+    pub beat: String,
     pub listener: Arc<dyn StoreObserver>,
 }
 
@@ -61,6 +64,11 @@ impl LiveConnection {
     pub fn fence_now(&self) -> Millis {
         self.fence.saturating_add(millis(self.began.elapsed()))
     }
+
+    /// The section `memory` of `INFO`. The documented rights do not include it.
+    pub async fn memory(&self) -> RedisResult<String> {
+        redis::cmd("INFO").arg("memory").query_async(&mut self.connection.clone()).await
+    }
 }
 
 pub(super) struct Server {
@@ -69,8 +77,7 @@ pub(super) struct Server {
     address: Address,
     options: Options,
     live: ArcSwapOption<LiveConnection>,
-    /// When the last connection ended, or the first attempt to connect began.
-    lost: Mutex<Instant>,
+    health: Health,
     failures: AtomicU32,
     /// Whether the last connection was closed because of a server error.
     rejected: AtomicBool,
@@ -106,8 +113,8 @@ pub(super) enum Request<'a> {
 impl Server {
     pub fn new(name: String, address: Address, options: Options) -> Server {
         let (live, failures, wake) = (ArcSwapOption::empty(), AtomicU32::new(0), Notify::new());
-        let lost = Mutex::new(Instant::now());
-        Server { name, address, options, live, lost, failures, rejected: AtomicBool::new(false), wake }
+        let health = Health::new();
+        Server { name, address, options, live, health, failures, rejected: AtomicBool::new(false), wake }
     }
 
     /// The current connection.
@@ -115,9 +122,9 @@ impl Server {
         self.live.load_full()
     }
 
-    /// How long there has been no connection; `None` if there is one.
-    pub fn disconnected_for(&self) -> Option<Duration> {
-        if self.live.load().is_some() { None } else { Some(self.lost.lock().elapsed()) }
+    /// Why the server cannot be used; `None` if it can.
+    pub fn outage(&self) -> Option<StoreOutage> {
+        self.health.outage(self.live.load().is_some())
     }
 
     /// Executes a command within `limit`. Returns the reply and the connection that it used.
@@ -150,7 +157,6 @@ impl Server {
     }
 
     fn classify(&self, live: &Arc<LiveConnection>, error: &RedisError) -> ServerError {
-        use redis::ErrorKind;
         let redirect = || error.redirect_node().and_then(|(node, _)| host_and_port(node));
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::Moved) => ServerError::Moved(redirect()),
@@ -161,12 +167,12 @@ impl Server {
             // write without marks, so nothing fetched before a new connection may be served.
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 self.rejected.store(true, Ordering::Relaxed);
-                self.disconnect(live, &describe(error));
+                self.disconnect(live, Cause::of(error));
                 StoreFailure::ServerError.into()
             }
             _ if error.is_timeout() => self.failed(live, StoreFailure::Timeout),
             _ => {
-                self.disconnect(live, &describe(error));
+                self.disconnect(live, Cause::Lost(describe(error)));
                 StoreFailure::Broken.into()
             }
         }
@@ -174,20 +180,19 @@ impl Server {
 
     fn failed(&self, live: &Arc<LiveConnection>, failure: StoreFailure) -> ServerError {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILURES {
-            self.disconnect(live, "too many commands timed out");
+            self.disconnect(live, Cause::Lost("too many commands timed out".to_owned()));
         }
         failure.into()
     }
 
     /// Closes a connection, unless it is closed already.
-    fn disconnect(&self, live: &Arc<LiveConnection>, reason: &str) {
+    fn disconnect(&self, live: &Arc<LiveConnection>, cause: Cause) {
         let current = self.live.load();
         if current.as_ref().is_some_and(|current| current.number == live.number) {
             let before = self.live.compare_and_swap(&current, None);
             if before.as_ref().is_some_and(|before| before.number == live.number) {
-                *self.lost.lock() = Instant::now();
                 self.options.listener.disconnected();
-                tracing::warn!(server = self.name, reason, "store disconnected");
+                self.health.failed(&self.name, cause);
             }
         }
         self.wake.notify_one();
@@ -196,7 +201,6 @@ impl Server {
     /// Keeps the connection up, until the server is dropped.
     pub async fn keep_connected(self: Arc<Self>) {
         let mut pause = FIRST_PAUSE;
-        let mut observed = false;
         while Arc::strong_count(&self) > 1 {
             if self.live.load().is_some() {
                 if tokio::time::timeout(HEARTBEAT, self.wake.notified()).await.is_err() {
@@ -207,23 +211,20 @@ impl Server {
             if self.rejected.swap(false, Ordering::Relaxed) {
                 tokio::time::sleep(MAX_PAUSE).await;
             }
-            let connected = tokio::time::timeout(self.connect_limit(), self.connect()).await;
-            let error = match connected {
+            let connected = tokio::time::timeout(self.connect_limit(), self.connect_proven()).await;
+            let cause = match connected {
                 Ok(Ok(live)) => {
                     self.failures.store(0, Ordering::Relaxed);
                     self.options.listener.connected();
-                    tracing::info!(server = self.name, "store connected");
                     self.adopt(live);
-                    (pause, observed) = (FIRST_PAUSE, false);
+                    pause = FIRST_PAUSE;
                     continue;
                 }
-                Ok(Err(error)) => describe(&error),
-                Err(_) => "connection timed out".to_owned(),
+                Ok(Err(error)) => Cause::of(&error),
+                Err(_) => Cause::Unreachable("connection timed out".to_owned()),
             };
-            if !observed {
-                tracing::warn!(server = self.name, error, "cannot connect to the store; retrying");
-                observed = true;
-            }
+            self.options.listener.connect_failed(cause.refusal());
+            self.health.failed(&self.name, cause);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
@@ -242,20 +243,47 @@ impl Server {
         self.live.store(Some(Arc::new(live)));
     }
 
-    /// Checks an idle connection; otherwise a failure would go unnoticed.
+    /// Checks a connection by a write: an idle one would not notice a failure. Success ends an outage.
     async fn heartbeat(&self) {
+        let Some(live) = self.live() else { return };
         let limit = self.options.timeouts.connect;
-        for keys in [["beat"].as_slice(), &[]] {
-            match self.execute(&Request::One(&scripts::BEAT.run(keys, &[""; 0])), limit).await {
-                // Another server of the cluster owns that key, so this one has not shown yet whether it works.
-                Err(ServerError::Moved(_) | ServerError::Ask(_)) => {}
-                Err(ServerError::NoScript) => return drop(self.load_scripts(limit).await),
-                Ok(_) | Err(ServerError::Failed(_)) => return,
+        match tokio::time::timeout(limit, self.prove(&live)).await {
+            Ok(Ok(())) => {
+                self.failures.store(0, Ordering::Relaxed);
+                self.health.usable(&self.name);
             }
+            Ok(Err(error)) => {
+                if self.classify(&live, &error) == ServerError::NoScript {
+                    drop(self.load_scripts(limit).await);
+                }
+            }
+            Err(_) => drop(self.failed(&live, StoreFailure::Timeout)),
         }
     }
 
-    /// Connects, loads the scripts and reads the server's time. Only then is the connection used.
+    /// Writes as the steps do. A server may accept connections and reject every write.
+    pub async fn prove(&self, live: &LiveConnection) -> RedisResult<()> {
+        let mut connection = live.connection.clone();
+        let beat = |keys: &[&str]| scripts::BEAT.run(keys, &[""; 0]);
+        match beat(&[&self.options.beat]).query_async::<Value>(&mut connection).await {
+            // Another server of the cluster owns that key.
+            Err(error) if is_redirect(&error) => match beat(&[]).query_async::<Value>(&mut connection).await {
+                // A replica of a cluster: it knows the slots, and redirects every step.
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) => Ok(()),
+                proven => proven.map(drop),
+            },
+            proven => proven.map(drop),
+        }
+    }
+
+    /// Connects to a server that has proven usable.
+    async fn connect_proven(self: &Arc<Self>) -> RedisResult<LiveConnection> {
+        let live = self.connect().await?;
+        self.prove(&live).await?;
+        Ok(live)
+    }
+
+    /// Connects, loads the scripts and reads the server's time.
     pub async fn connect(self: &Arc<Self>) -> RedisResult<LiveConnection> {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::downgrade(self);
@@ -268,7 +296,7 @@ impl Server {
                     && let Some(server) = gone.upgrade()
                     && let Some(live) = server.live().filter(|live| live.number == number)
                 {
-                    server.disconnect(&live, "the connection ended");
+                    server.disconnect(&live, Cause::Lost("the connection ended".to_owned()));
                 }
                 Ok(())
             },
@@ -305,15 +333,11 @@ fn first(responses: RedisResult<Vec<Value>>) -> RedisResult<Value> {
     Ok(all.into_iter().next().unwrap_or_default())
 }
 
+fn is_redirect(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask))
+}
+
 fn host_and_port(node: &str) -> Option<(String, u16)> {
     let (host, port) = node.rsplit_once(':')?;
     Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
-}
-
-/// Describes an error without the text of commands.
-pub(super) fn describe(error: &RedisError) -> String {
-    match error.detail() {
-        Some(detail) => format!("{:?}: {detail}", error.kind()),
-        None => error.to_string(),
-    }
 }

@@ -1,11 +1,11 @@
 //! Connections that show whether the servers can be used, for `sessiongate check --online`.
 
 use super::connect::{self, SetupError};
+use super::outage::Cause;
 use super::route::{Cluster, Route, ranges};
-use super::scripts;
-use super::server::{Address, Request, Server, ServerError, describe};
+use super::server::{Address, Request, Server};
 use crate::config::Redis;
-use crate::telemetry::{StoreFailure, StoreObserver, StoreOperation};
+use crate::telemetry::{StoreFailure, StoreObserver, StoreOperation, StoreRefusal};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +20,17 @@ pub struct ServerTrial {
     pub server: String,
     /// Connecting, with TLS, login and the scripts of the gateway; how long it took.
     pub connect: (Duration, Result<(), String>),
-    /// A script in one round trip; `None` without a connection.
-    pub round_trip: Option<(Duration, Result<(), String>)>,
+    /// A write, as the gateway writes; `None` without a connection.
+    pub round_trip: Option<(Duration, Result<Evicts, String>)>,
+}
+
+/// What a server evicts when it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evicts {
+    /// Nothing: it rejects writes.
+    Nothing,
+    /// Keys; or its memory has no limit, or the user may not run `INFO`.
+    KeysOrUnknown,
 }
 
 /// Connects to each server as the store does: the only one, the primary that sentinels name, or all of a cluster.
@@ -72,32 +81,35 @@ async fn try_server(server: &Arc<Server>) -> ServerTrial {
             server.adopt(live);
             Ok(())
         }
-        Ok(Err(error)) => Err(describe(&error)),
+        Ok(Err(error)) => Err(Cause::of(&error).text()),
         Err(_) => Err(format!("timed out after {} ms", server.connect_limit().as_millis())),
     };
     let connect = (began.elapsed(), connected);
     let mut round_trip = None;
     if connect.1.is_ok() {
         let began = Instant::now();
-        let done = run_script(server).await;
-        round_trip = Some((began.elapsed(), done.map_err(|failure| failure.to_string())));
+        let done = write(server).await;
+        round_trip = Some((began.elapsed(), done));
     }
     ServerTrial { server: server.name.clone(), connect, round_trip }
 }
 
-/// Runs the script of heartbeats.
-async fn run_script(server: &Server) -> Result<(), StoreFailure> {
-    let limit = server.connect_limit();
-    for keys in [["beat"].as_slice(), &[]] {
-        match server.execute(&Request::One(&scripts::BEAT.run(keys, &[""; 0])), limit).await {
-            // Another server of the cluster owns that key.
-            Err(ServerError::Moved(_) | ServerError::Ask(_)) => {}
-            Err(ServerError::Failed(failure)) => return Err(failure),
-            Err(ServerError::NoScript) => return Err(StoreFailure::ServerError),
-            Ok(_) => return Ok(()),
-        }
+/// Writes as the gateway does.
+async fn write(server: &Server) -> Result<Evicts, String> {
+    let Some(live) = server.live() else { return Err("the connection ended".to_owned()) };
+    match tokio::time::timeout(server.connect_limit(), server.prove(&live)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(Cause::of(&error).text()),
+        Err(_) => return Err(format!("timed out after {} ms", server.connect_limit().as_millis())),
     }
-    Ok(())
+    let memory = tokio::time::timeout(server.connect_limit(), live.memory()).await;
+    Ok(memory.ok().and_then(Result::ok).map_or(Evicts::KeysOrUnknown, |memory| evicts(&memory)))
+}
+
+/// What the section `memory` of `INFO` says.
+fn evicts(memory: &str) -> Evicts {
+    let has = |line: &str| memory.lines().any(|other| other == line);
+    if has("maxmemory_policy:noeviction") && !has("maxmemory:0") { Evicts::Nothing } else { Evicts::KeysOrUnknown }
 }
 
 /// Nothing is counted.
@@ -107,6 +119,7 @@ impl StoreObserver for Unobserved {
     fn step(&self, _: StoreOperation, _: Duration, _: Option<StoreFailure>) {}
     fn connected(&self) {}
     fn disconnected(&self) {}
+    fn connect_failed(&self, _: StoreRefusal) {}
     fn read(&self, _: usize) {}
     fn written(&self, _: usize) {}
 }

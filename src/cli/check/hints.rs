@@ -63,6 +63,12 @@ const HINTS: &[Hint] = &[
     ),
     (&[OnlineStore], "username-password pair", "check `store.redis.username` and `store.redis.password`"),
     (&[OnlineStore], "already authenticated", "the server requires a login: set `store.redis.password`"),
+    (
+        &[OnlineStore],
+        "OOM ",
+        "the server is full and evicts nothing: raise `maxmemory`, and set `maxmemory-policy` to `allkeys-lru`",
+    ),
+    (&[OnlineStore], "READONLY ", "the server is a replica: set `store.redis` to the primary"),
     (&[OnlineStore], "no permissions", "the user may not run the gateway's commands: see docs/cache.md"),
     (&[OnlineStore], "UnknownIssuer", "the server's CA is not trusted: set `store.redis.tls.ca_file` to it"),
     (&[OnlineStore], "not valid for name", "set `store.redis.tls.server_name` to the name in the certificates"),

@@ -4,7 +4,7 @@
 //! gives it, and [`LIMIT`] at most.
 
 use super::hints::hint;
-use crate::cache::{ServerTrial, try_servers};
+use crate::cache::{Evicts, ServerTrial, try_servers};
 use crate::client::{Connected, ConnectionTrial, Files, Resolver};
 use crate::config::{Config, FindingId, Redis, Store};
 use crate::gateway::{CallerCheck, KeySource, Upstream};
@@ -190,6 +190,10 @@ fn shown(error: FetchError) -> String {
     error.to_string()
 }
 
+/// Follows the message of a round trip.
+const NOEVICTION: &str =
+    "; warning: `maxmemory-policy` is `noeviction`, so the server rejects writes once it is full: set `allkeys-lru`";
+
 /// The servers of a shared store.
 async fn of_store(shared: Redis) -> Vec<Check> {
     let about = |part: &str| About::new(format!("store.{part}"), "store.redis".to_owned(), FindingId::OnlineStore);
@@ -204,7 +208,10 @@ async fn of_store(shared: Redis) -> Vec<Check> {
             Err(reason) => about("connect").failed(took, &format!("{server}: {reason}")),
         };
         let round_trip = match round_trip {
-            Some((took, Ok(()))) => about("round_trip").passed(took, &format!("{server}: a script ran")),
+            Some((took, Ok(evicts))) => {
+                let warning = if evicts == Evicts::Nothing { NOEVICTION } else { "" };
+                about("round_trip").passed(took, &format!("{server}: a key was written and deleted{warning}"))
+            }
             Some((took, Err(reason))) => about("round_trip").failed(took, &format!("{server}: {reason}")),
             None => about("round_trip").skipped(&format!("{server}: no connection")),
         };

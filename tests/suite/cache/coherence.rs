@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use sessiongate::cache::{
     AcquireRequest, Acquisition, CacheCounters, FetchedResponse, FillResult, MarkFailurePolicy, MemoryStore,
-    ReadOptions, ReadResult, Scope, Sessions, Store, StoreError, StoreUsage, Stored,
+    ReadOptions, ReadResult, Scope, Sessions, Store, StoreError, StoreOutage, StoreUsage, Stored,
 };
 use sessiongate::coherence::reading::{ConnectionId, FreshnessWindows};
 use sessiongate::coherence::{
@@ -474,8 +474,8 @@ impl Store for Unmarked {
         self.0.connection_id(scope)
     }
 
-    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
-        self.0.disconnected_for(scope)
+    fn outage(&self, scope: Scope) -> Option<StoreOutage> {
+        self.0.outage(scope)
     }
 
     fn usage(&self) -> StoreUsage {
@@ -550,8 +550,8 @@ impl Store for Unstamped {
         self.0.connection_id(scope)
     }
 
-    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
-        self.0.disconnected_for(scope)
+    fn outage(&self, scope: Scope) -> Option<StoreOutage> {
+        self.0.outage(scope)
     }
 
     fn usage(&self) -> StoreUsage {

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use secrecy::SecretSlice;
 use sessiongate::cache::{
     AcquireRequest, Acquisition, CacheCounters, FetchedResponse, FillResult, MarkFailurePolicy, ReadOptions,
-    ReadResult, RedisStore, Scope, Sessions, Store, StoreError, StoreUsage, Stored,
+    ReadResult, RedisStore, Scope, Sessions, Store, StoreError, StoreOutage, StoreUsage, Stored,
 };
 use sessiongate::coherence::reading::ConnectionId;
 use sessiongate::coherence::{
@@ -111,8 +111,8 @@ impl Store for Unfenced {
         self.0.connection_id(scope)
     }
 
-    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
-        self.0.disconnected_for(scope)
+    fn outage(&self, scope: Scope) -> Option<StoreOutage> {
+        self.0.outage(scope)
     }
 
     fn usage(&self) -> StoreUsage {

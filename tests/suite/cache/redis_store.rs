@@ -352,6 +352,37 @@ fn on_unreachable_hold_delays_writes() {
     assert_eq!(provider.writes(), 1);
 }
 
+/// An outage is one line in the log, however often the gateway tries again.
+#[test]
+fn full_server_is_logged_once_with_its_code() {
+    let Some((server, _provider, [replica])) = fleet("{}") else { return };
+    let logged = |message: &str| replica.gateway.log().iter().filter(|line| line.contains(message)).count();
+    let store = || {
+        let ready = Request::new("GET", "/readyz").send(&replica.gateway.admin_url());
+        ready.json()["checks"]["store"].as_str().unwrap().to_owned()
+    };
+    replica.gateway.wait_for_log(|line| line.contains("store usable"));
+    assert_eq!(store(), "ok");
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1"]);
+    let line = replica.gateway.wait_for_log(|line| line.contains("store rejects commands; connection closed"));
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let reason = "command not allowed when used memory > 'maxmemory'";
+    assert_eq!((line["code"].as_str(), line["reason"].as_str()), (Some("OOM"), Some(reason)), "{line}");
+    wait_for("attempts to connect", || {
+        let failed = replica.metric(r#"sessiongate_store_connect_failures_total{code="OOM"}"#);
+        assert_eq!(replica.metric("sessiongate_store_connections"), 0, "a connection alone does not count");
+        (failed >= 4).then_some(())
+    });
+    assert_eq!((logged("store rejects"), logged("store usable")), (1, 1));
+    assert_eq!(replica.metric("sessiongate_store_disconnects_total"), 1);
+    let text = store();
+    let lasted = text.strip_prefix("unusable for ").and_then(|text| text.strip_suffix(&format!(" s: OOM {reason}")));
+    assert!(lasted.is_some_and(|lasted| lasted.parse::<u64>().is_ok()), "{text}");
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    wait_for("the store to be usable", || (logged("store usable") == 2).then_some(()));
+    assert_eq!((store().as_str(), logged("store rejects")), ("ok", 1));
+}
+
 #[test]
 fn store_errors_are_treated_as_no_store() {
     let Some((server, provider, [replica])) = fleet("{}") else { return };
@@ -447,7 +478,7 @@ fn loading_store_is_treated_as_no_store() {
         scope.spawn(|| server.ask::<()>(&["DEBUG", "RELOAD"]));
         works_meanwhile(&server, 1);
     });
-    one.gateway.wait_for_log(|line| line.contains("store disconnected") && line.contains("loading the dataset"));
+    one.gateway.wait_for_log(|line| line.contains("store rejects commands") && line.contains("LOADING"));
     cached(2);
     assert_eq!((provider.writes(), one.event("invalidation_failed")), (2, 2));
 }
@@ -500,8 +531,8 @@ fn documented_redis_permissions_suffice_and_missing_ones_fail_no_request() {
             replica.wait_hit();
             replica.patch();
         } else {
-            let line = replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
-            assert!(line.contains("permission") && !line.contains("open-sesame"), "{line}");
+            let line = replica.gateway.wait_for_log(|line| line.contains("store rejects commands"));
+            assert!(line.contains("NOPERM") && line.contains("permission") && !line.contains("open-sesame"), "{line}");
             assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass");
             assert_eq!(replica.patch().status, 200);
         }

@@ -84,7 +84,7 @@ fn all_that_works_is_reported_with_its_time() {
     let masked = Regex::new(r" +\d+\.\d ms").unwrap().replace_all(&finished.stdout, " TIME");
     let masked = Regex::new(r"127\.0\.0\.1:\d+").unwrap().replace_all(&masked, "SERVER").into_owned();
     let of_store = "ok TIME  store.connect: SERVER: connected and logged in\n\
-                    ok TIME  store.round_trip: SERVER: a script ran\n";
+                    ok TIME  store.round_trip: SERVER: a key was written and deleted\n";
     let expected = format!(
         "ok TIME  upstream.auth0.dns: tenant.test: 127.0.0.1\n\
          ok TIME  upstream.auth0.connect: SERVER, no TLS\n\
@@ -273,6 +273,32 @@ fn store_is_connected_to_with_its_login() {
     server.go_on();
     assert_eq!(connect, "failed");
     assert!(hint.unwrap().contains("`store.redis.timeouts.connect`"));
+}
+
+/// A full server accepts connections and rejects writes.
+#[test]
+fn round_trip_notices_a_server_that_is_full_or_will_be() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let upstreams = "upstreams: { a: { dialect: auth0, url: \"http://127.0.0.1:9\", auth: none } }\n";
+    let round_trip = |limit: &str, policy: &str| {
+        let _: () = server.ask(&["CONFIG", "SET", "maxmemory", limit, "maxmemory-policy", policy]);
+        let (_, _, checks) = checks(&format!("{}{upstreams}", redis(&format!("url: \"{}\"", server.url()))));
+        checks["store.round_trip"].clone()
+    };
+    for (limit, policy, warns) in
+        [("0", "noeviction", false), ("1gb", "noeviction", true), ("1gb", "allkeys-lru", false)]
+    {
+        let check = round_trip(limit, policy);
+        assert_eq!(check["status"], "ok", "{check}");
+        assert_eq!(check["message"].as_str().unwrap().contains("`noeviction`"), warns, "{limit} {policy}: {check}");
+    }
+    let check = round_trip("1", "noeviction");
+    assert_eq!(check["status"], "failed", "{check}");
+    assert!(check["message"].as_str().unwrap().contains("OOM command not allowed"), "{check}");
+    assert!(check["hint"].as_str().unwrap().contains("`allkeys-lru`"), "{check}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use sessiongate::metrics::{LabelValues, METRICS, Metric, MetricLabel};
 use sessiongate::model::{Reason, Rule};
 use sessiongate::telemetry::{
     CacheEvent, DisconnectReason, Label, LabelValue, MemoryKind, Purged, Shed, StoreFailure, StoreOperation,
-    label_values,
+    StoreRefusal, label_values,
 };
 use std::ptr;
 use strum::{EnumMessage, VariantArray};
@@ -57,7 +57,7 @@ struct Section {
     table: String,
 }
 
-fn sections() -> [Section; 8] {
+fn sections() -> [Section; 9] {
     fn section<L: Label + EnumMessage>(
         place: (&'static str, &'static str, &'static str),
         table: impl FnOnce(&[LabelValue]) -> String,
@@ -96,6 +96,7 @@ fn sections() -> [Section; 8] {
         section::<CacheEvent>((own, CACHE, "cache events"), |values| values_table("event", values)),
         section::<StoreOperation>((own, CACHE, "store operations"), |values| values_table("step", values)),
         section::<StoreFailure>((own, CACHE, "store errors"), |values| values_table("reason", values)),
+        section::<StoreRefusal>((own, CACHE, "store rejections"), |values| values_table("code", values)),
     ]
 }
 

@@ -362,7 +362,7 @@ pub(super) static ROWS: &[Row] = &[
             },
             Panel {
                 title: "Store connections",
-                description: "Open connections to the shared store, by replica. 0: this replica bypasses the cache. On \
+                description: "Usable connections to the shared store, by replica. 0: this replica bypasses the cache. On \
                               one replica only: its network. On all: the store.",
                 kind: Lines,
                 unit: "none",
@@ -378,6 +378,18 @@ pub(super) static ROWS: &[Row] = &[
                 queries: &[(
                     "{{instance}}",
                     "sum by (instance) (rate(sessiongate_store_disconnects_total{@process}[$__rate_interval]))",
+                )],
+            },
+            Panel {
+                title: "Store connection failures",
+                description: "Failed attempts to get a usable connection to the shared store, by the error code of \
+                              Redis. none: no reply, such as network, TLS or a timeout.",
+                kind: Lines,
+                unit: "ops",
+                width: 8,
+                queries: &[(
+                    "{{code}}",
+                    "sum by (code) (rate(sessiongate_store_connect_failures_total{@process}[$__rate_interval]))",
                 )],
             },
             Panel {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::task::Poll;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
 
 /// The kernel's accept queue, in connections.
 const BACKLOG: u32 = 4096;
@@ -122,22 +122,28 @@ fn bind_unix(file: &SocketFile) -> io::Result<UnixListener> {
     let mut name = file.path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let new = file.path.with_file_name(name);
-    let listener = std::os::unix::net::UnixListener::bind(&new)?;
-    let installed = install(&new, file);
+    // A process that ended in between has left it behind. In a container all have the same ID.
+    if std::fs::symlink_metadata(&new).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        std::fs::remove_file(&new)?;
+    }
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(&new)?;
+    let installed = install(socket, &new, file);
     if installed.is_err() {
         let _ = std::fs::remove_file(&new);
     }
-    installed?;
-    listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+    installed
 }
 
-fn install(new: &Path, file: &SocketFile) -> io::Result<()> {
+/// Listens once the permissions are set: until then the kernel rejects connections.
+fn install(socket: UnixSocket, new: &Path, file: &SocketFile) -> io::Result<UnixListener> {
     if let Some((user, group)) = file.owner {
         std::os::unix::fs::chown(new, Some(user), Some(group))?;
     }
     std::fs::set_permissions(new, Permissions::from_mode(file.mode))?;
-    std::fs::rename(new, &file.path)
+    let listener = socket.listen(BACKLOG)?;
+    std::fs::rename(new, &file.path)?;
+    Ok(listener)
 }
 
 /// Checks that the path is free, or holds a socket without a listener.

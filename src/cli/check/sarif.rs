@@ -26,11 +26,21 @@ pub(super) fn document(report: &Report) -> String {
                 "rules": rules(),
             }},
             "columnKind": "unicodeCodePoints",
-            "invocations": [{ "executionSuccessful": true, "exitCode": report.status() }],
+            "invocations": [invocation(report)],
             "results": results,
         }],
     });
     serde_json::to_string_pretty(&document).unwrap_or_default()
+}
+
+fn invocation(report: &Report) -> Value {
+    let mut invocation = json!({ "executionSuccessful": true, "exitCode": report.status() });
+    if let (omitted @ 1.., Some(invocation)) = (report.omitted(), invocation.as_object_mut()) {
+        let text = format!("{omitted} more findings are not in `results`");
+        let notification = json!({ "level": "warning", "message": { "text": text } });
+        invocation.insert("toolExecutionNotifications".to_owned(), json!([notification]));
+    }
+    invocation
 }
 
 /// Every kind of finding, in the order of [`FindingId`].
@@ -83,8 +93,12 @@ fn uri(file: &str) -> String {
     if file == STDIN {
         return "stdin".to_owned();
     }
+    let mut path = file;
+    while let Some(rest) = path.strip_prefix("./") {
+        path = rest.trim_start_matches('/');
+    }
     let mut uri = String::from(if file.starts_with('/') { "file://" } else { "" });
-    for byte in file.trim_start_matches("./").bytes() {
+    for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => uri.push(byte.into()),
             other => {
@@ -93,4 +107,33 @@ fn uri(file: &str) -> String {
         }
     }
     uri
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_uris() {
+        for (file, expected) in [
+            ("gate.yaml", "gate.yaml"),
+            ("./a b.yaml", "a%20b.yaml"),
+            (".//gate.yaml", "gate.yaml"),
+            ("././/./gate.yaml", "gate.yaml"),
+            ("../gate.yaml", "../gate.yaml"),
+            ("/etc/gate.yaml", "file:///etc/gate.yaml"),
+            (STDIN, "stdin"),
+        ] {
+            assert_eq!(uri(file), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn omitted_findings_are_notified() {
+        let mut report = Report::new("gate.yaml", false);
+        assert_eq!(invocation(&report).get("toolExecutionNotifications"), None);
+        report.errors = 7;
+        let text = invocation(&report)["toolExecutionNotifications"][0]["message"]["text"].clone();
+        assert_eq!(text, "7 more findings are not in `results`");
+    }
 }

@@ -44,6 +44,26 @@ pub struct Reload {
     no_descriptors: bool,
 }
 
+/// Why a configuration is rejected.
+struct Reason {
+    /// For the log.
+    logged: String,
+    /// For `/readyz`, which needs no credential: without what the configuration contains.
+    shown: String,
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Reason {
+        Reason { shown: text.clone(), logged: text }
+    }
+}
+
+impl From<&ConfigError> for Reason {
+    fn from(error: &ConfigError) -> Reason {
+        Reason { logged: error.to_string(), shown: error.place() }
+    }
+}
+
 /// Why the last configuration was rejected.
 struct RejectedConfig {
     reason: String,
@@ -160,10 +180,10 @@ impl Reload {
             Ok(loaded) if self.read == self.current => self.unchanged(&loaded),
             Ok(loaded) => self.apply(loaded, trigger).await,
             Err(unread @ (Unusable::Unreadable(_) | Unusable::NoDescriptors)) => {
-                self.reject(&[unread.to_string()], false)
+                self.reject(&[unread.to_string().into()], false)
             }
             Err(Unusable::Invalid(faults)) => {
-                self.reject(&faults.iter().map(ConfigError::to_string).collect::<Vec<_>>(), false);
+                self.reject(&faults.iter().map(Reason::from).collect::<Vec<_>>(), false);
             }
         }
     }
@@ -182,12 +202,15 @@ impl Reload {
         let config = Arc::new(config);
         let candidate = match self.candidate(config.clone()).await {
             Ok(candidate) => candidate,
-            Err((reasons, may_recover)) => return self.reject(&reasons, may_recover),
+            Err((reasons, may_recover)) => {
+                let reasons: Vec<Reason> = reasons.into_iter().map(Reason::from).collect();
+                return self.reject(&reasons, may_recover);
+            }
         };
         // The other parts that can change without a restart. Those that may fail come first, when nothing has changed
         // yet.
         if let Err(reason) = self.followers.iter().try_for_each(|follow| follow(&config)) {
-            return self.reject(&[reason], false);
+            return self.reject(&[reason.into()], false);
         }
         self.running.activate(candidate).await;
         let waiting = self.waiting(&config);
@@ -226,14 +249,19 @@ impl Reload {
         waiting
     }
 
-    fn reject(&mut self, reasons: &[String], may_recover: bool) {
-        let reason = reasons.first().cloned().unwrap_or_default();
+    fn reject(&mut self, reasons: &[Reason], may_recover: bool) {
+        let (reason, shown) =
+            reasons.first().map(|first| (first.logged.clone(), first.shown.clone())).unwrap_or_default();
         // Every retry is counted, but the same reason is logged only once.
         let told = may_recover && self.rejected.as_ref().is_some_and(|last| last.reason == reason);
-        for reason in reasons.iter().take(MAX_FAULTS).filter(|_| !told) {
-            tracing::error!(reason, faults = reasons.len(), "configuration rejected; still using the previous one");
+        for Reason { logged, .. } in reasons.iter().take(MAX_FAULTS).filter(|_| !told) {
+            tracing::error!(
+                reason = logged,
+                faults = reasons.len(),
+                "configuration rejected; still using the previous one"
+            );
         }
-        self.running.rejected(reason.clone());
+        self.running.rejected(shown);
         self.rejected = Some(RejectedConfig { reason, tried: may_recover.then(Instant::now) });
     }
 }

@@ -49,6 +49,14 @@ impl ConfigError {
         let suggestion = self.suggestion.as_ref().map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
         format!("{}{allowed}{suggestion}", self.found)
     }
+
+    /// The line, the option and the ID, for readers who must not see what the configuration contains.
+    pub fn place(&self) -> String {
+        // An unknown key is any text, and the last part of the path.
+        let known = !matches!(self.id, FindingId::UnknownOption | FindingId::DuplicateKey) && !self.path.is_empty();
+        let option = if known { format!(", option `{}`", self.path) } else { String::new() };
+        format!("line {}{option} ({})", self.line, <&str>::from(self.id))
+    }
 }
 
 impl std::error::Error for ConfigError {}

@@ -66,10 +66,11 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
         (None, Some(env)) => {
             let environment = section.context.environment;
             let value = env.read(section.context, |text| {
-                let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).id(FindingId::Variable);
+                // The text may be the secret itself, so no message repeats it.
+                let wrong = |what: &str| Problem::new(what).id(FindingId::Variable);
                 let name = Some(text.as_str()).filter(|name| is_name(name));
-                let name = name.ok_or_else(|| wrong("is not a valid name of an environment variable"))?;
-                environment.variable(name).ok_or_else(|| wrong("is not set in the environment"))
+                let name = name.ok_or_else(|| wrong("the text is not a valid name of an environment variable"))?;
+                environment.variable(name).ok_or_else(|| wrong("the environment has no variable of this name"))
             })?;
             Some(SecretSlice::from(value.into_bytes()))
         }

@@ -187,7 +187,7 @@ impl CurrentRuntime {
         reload_state.unread = None;
     }
 
-    /// A configuration was rejected.
+    /// A configuration was rejected. `/readyz` shows why, to anybody: not what the configuration contains.
     pub fn rejected(&self, why: String) {
         self.metrics.reload(ReloadResult::Rejected);
         self.metrics.reject();
@@ -207,9 +207,9 @@ impl CurrentRuntime {
     pub(super) fn config_problems(&self) -> Vec<String> {
         let reload_state = self.reload_state.lock();
         let rejected = reload_state.rejected.iter();
-        let rejected = rejected.map(|why| format!("configuration rejected, still using the previous one: {why}"));
+        let rejected = rejected.map(|why| format!("configuration rejected; still using the previous one: {why}"));
         let unread = reload_state.unread.iter();
-        let unread = unread.map(|why| format!("configuration not read, still using the previous one: {why}"));
+        let unread = unread.map(|why| format!("configuration not read; still using the previous one: {why}"));
         let waiting = reload_state.waiting.iter();
         rejected
             .chain(unread)

@@ -13,7 +13,9 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,6 +48,17 @@ impl Endpoint {
             Endpoint::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
             Endpoint::Tcp(host, port) => format!("{host}:{port}"),
             Endpoint::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    /// Whether no other machine sees what is sent there.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Endpoint::Tcp(host, _) => {
+                let address = host.parse::<IpAddr>();
+                host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+            }
+            Endpoint::Unix(_) => true,
         }
     }
 
@@ -106,12 +119,34 @@ async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Bytes>,
 ) -> Result<Response<Incoming>, CommandError> {
-    let invalid = |error| other(format!("no valid HTTP response from {endpoint}: {error}"));
+    let invalid =
+        |error: hyper::Error| other(format!("no valid HTTP response from {endpoint}: {}", with_causes(&error)));
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(invalid)?;
-    tokio::spawn(connection);
-    sender.send_request(request.map(Full::new)).await.map_err(invalid)
+    let connection = tokio::spawn(connection);
+    let error = match sender.send_request(request.map(Full::new)).await {
+        Ok(response) => return Ok(response),
+        Err(error) => error,
+    };
+    // A canceled request says nothing of the cause, which the connection has.
+    drop(sender);
+    let cause = connection.await.ok().and_then(Result::err);
+    Err(invalid(cause.unwrap_or(error)))
+}
+
+/// An error with its causes, each of which is named once.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let named = cause.to_string();
+        if !text.contains(&named) {
+            text = format!("{text}: {named}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// The body of a response, cut off after about `most` bytes, and where the connection fails.

@@ -59,10 +59,21 @@ fn target(text: &str) -> Result<Target, String> {
         Some("https") => true,
         _ => return Err(FORMS.to_owned()),
     };
-    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
-    let host = authority.map(|authority| authority.host().trim_start_matches('[').trim_end_matches(']'));
-    let host = host.filter(|host| !host.is_empty()).ok_or(FORMS)?;
-    let endpoint = Endpoint::Tcp(host.to_owned(), uri.port_u16().unwrap_or(if tls { 443 } else { 80 }));
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(FORMS)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => {
+            if tls {
+                443
+            } else {
+                80
+            }
+        }
+        // `Authority::port` is also `None` for an invalid port.
+        _ => authority.port_u16().ok_or_else(|| format!("the port is not a number from 0 to 65535; {FORMS}"))?,
+    };
+    let host = Some(host).filter(|host| !host.is_empty()).ok_or(FORMS)?;
+    let endpoint = Endpoint::Tcp(host.to_owned(), port);
     let path = uri.path_and_query().map(|path| path.as_str().to_owned()).filter(|path| path != "/");
     Ok(Target { shown, endpoint, tls, path })
 }
@@ -142,6 +153,9 @@ mod tests {
         }
         for text in ["", "127.0.0.1:9090", "ftp://a", "http://", "http://u:p@a", "unix:gate.sock", "http://a b", "/x"] {
             assert!(target(text).is_err(), "{text}");
+        }
+        for text in ["http://127.0.0.1:70000", "http://127.0.0.1:", "https://[::1]:x", "http://a:-1/livez"] {
+            assert!(target(text).is_err_and(|error| error.contains("port") || error.contains("invalid")), "{text}");
         }
     }
 

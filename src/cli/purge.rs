@@ -29,6 +29,8 @@ pub(super) struct PurgeArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091", value_parser = endpoint)]
     control: Endpoint,
     /// File with the bearer token of `control.token`; one trailing line break is ignored
+    ///
+    /// Needs --ca-file, unless the address is a loopback address or a Unix socket.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Use TLS, and accept only certificates of the CAs in this PEM file
@@ -65,6 +67,9 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
         session => session.map(str::to_owned),
     };
     let control = &args.control;
+    if args.token_file.is_some() && args.ca_file.is_none() && !control.is_local() {
+        return Err(other(format!("the token would be sent to {control} in cleartext; use TLS with --ca-file")));
+    }
     let wanted = json!({ "upstream": args.upstream, "session": session });
     let mut request = Request::post("/cache/purge").header(CONTENT_TYPE, "application/json");
     request = request.header(HOST, control.host()).header(CONNECTION, "close");

@@ -13,7 +13,7 @@ use crate::config::{ListenAddress, OperationsListener};
 use crate::edge::{BoundListener, TlsError};
 use crate::metrics::Metrics;
 use crate::runtime::CurrentRuntime;
-use access::CurrentAccess;
+use access::{CurrentAccess, Guard};
 use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -61,7 +61,7 @@ impl Role {
             Role::Control => Router::new()
                 .route("/cache/purge", post(purge::purge))
                 .with_state(running)
-                .layer(middleware::from_fn_with_state(access.clone(), access::guard)),
+                .layer(middleware::from_fn_with_state(Arc::new(Guard::new(access.clone())), access::guard)),
         }
     }
 }
@@ -119,11 +119,24 @@ impl OperationsServer {
         self.stop.notify_one();
     }
 
-    /// Builds the access of a new configuration. `None` if the listener that is open is not the one of `options`: then
-    /// it keeps its certificates and its token, too.
+    /// Builds the access of a new configuration. If the listener that is open is not the one of `options`, only its
+    /// token changes, and only if both have one; otherwise `None`.
     pub fn access(&self, options: Option<&OperationsListener>) -> Result<Option<Access>, TlsError> {
-        let same = options.filter(|options| self.options.differs_only_in_credentials(options));
-        same.map(Access::new).transpose()
+        let Some(options) = options else {
+            return Ok(None);
+        };
+        if self.options.differs_only_in_credentials(options) {
+            return Access::new(options).map(Some);
+        }
+        // The previous token may have been stolen: it must not stay valid until a restart.
+        let current = self.access.load();
+        let token = options.token.as_ref().filter(|_| current.has_token());
+        Ok(token.map(|token| current.with_token(token)))
+    }
+
+    /// Whether requests need a token.
+    pub fn has_token(&self) -> bool {
+        self.access.load().has_token()
     }
 
     /// Uses other certificates for new connections, and another token for new requests.

@@ -9,12 +9,17 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 use ring::hmac;
 use rustls::ServerConfig;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often requests without a valid token are logged, at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The access to a listener, as the configuration has it now.
 pub(super) type CurrentAccess = Arc<ArcSwap<Access>>;
@@ -43,6 +48,17 @@ impl Access {
         };
         let expiry = options.tls.as_ref().and_then(|tls| certificate_expiry(&tls.certificates));
         Ok(Access { tls, expiry, token: options.token.as_deref().map(Token::new), is_loopback })
+    }
+
+    /// This access with another token.
+    pub(super) fn with_token(&self, token: &SecretSlice<u8>) -> Access {
+        let Access { tls, expiry, token: _, is_loopback } = self;
+        Access { tls: tls.clone(), expiry: *expiry, token: Some(Token::new(token)), is_loopback: *is_loopback }
+    }
+
+    /// Whether requests need a token.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
     /// Checks the head of a request to `control`. The credential comes first, so that nothing else is done for clients
@@ -74,11 +90,56 @@ impl Access {
 }
 
 /// Rejects requests to `control` that may not use it, before their body is read.
-pub(super) async fn guard(State(access): State<CurrentAccess>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
-    match access.load().check(peer, request.headers()) {
+    match guard.access.load().check(peer, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err((status, message)) => reject(status, message),
+        Err((status, message)) => {
+            if status == StatusCode::UNAUTHORIZED {
+                guard.note_unauthorized(Instant::now());
+            }
+            reject(status, message)
+        }
+    }
+}
+
+/// The access to `control`, and the requests without a valid token.
+pub(super) struct Guard {
+    access: CurrentAccess,
+    unauthorized: Mutex<Unauthorized>,
+}
+
+/// Requests without a valid token.
+#[derive(Default)]
+struct Unauthorized {
+    /// Those that are not logged yet.
+    count: u64,
+    /// When some were last logged.
+    logged: Option<Instant>,
+}
+
+impl Unauthorized {
+    /// Counts one. Returns how many to log now.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+impl Guard {
+    pub fn new(access: CurrentAccess) -> Guard {
+        Guard { access, unauthorized: Mutex::default() }
+    }
+
+    fn note_unauthorized(&self, now: Instant) {
+        let count = self.unauthorized.lock().add(now);
+        if let Some(count) = count {
+            tracing::warn!(count, "control rejected requests without a valid token");
+        }
     }
 }
 
@@ -119,7 +180,7 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
 fn is_local(host: &str) -> bool {
     let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -128,12 +189,27 @@ mod tests {
 
     #[test]
     fn hosts_of_this_machine_are_known() {
-        for host in ["127.0.0.1:9090", "127.1.2.3", "[::1]:9090", "[::1]", "localhost", "LOCALHOST:1"] {
+        for host in [
+            "127.0.0.1:9090",
+            "127.1.2.3",
+            "[::1]:9090",
+            "[::1]",
+            "localhost",
+            "LOCALHOST:1",
+            "[::ffff:127.0.0.1]:9091",
+        ] {
             assert!(is_local(host), "{host}");
         }
         for host in ["", "evil.example:9090", "10.0.0.1", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]"] {
             assert!(!is_local(host), "{host}");
         }
+    }
+
+    #[test]
+    fn requests_without_a_token_are_logged_once_per_minute() {
+        let (mut unauthorized, start) = (Unauthorized::default(), Instant::now());
+        let at = [0, 1, 59, 60, 61, 300].map(|seconds| unauthorized.add(start + Duration::from_secs(seconds)));
+        assert_eq!(at, [Some(1), None, None, Some(3), None, Some(2)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::access::{CurrentAccess, Peer};
 use crate::edge::{self, BoundListener, Socket};
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,6 +28,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// How long it may then take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most requests of a connection: the last response closes it.
+const MAX_REQUESTS: usize = 100;
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 /// Pause after a failed accept.
@@ -46,6 +48,8 @@ struct Activity {
     heard: AtomicBool,
     /// Whether a request is being served on it.
     busy: AtomicBool,
+    /// How many requests have begun.
+    requests: AtomicUsize,
 }
 
 impl Activity {
@@ -129,9 +133,20 @@ async fn http(
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
+            let earlier = activity.requests.fetch_add(1, Ordering::Relaxed);
+            // Pipelined requests are already there: without a pause, they would be served before those of other
+            // connections.
+            if earlier > 0 {
+                tokio::task::yield_now().await;
+            }
             activity.busy.store(true, Ordering::Relaxed);
-            let response = app.call(request).await;
+            let mut response = app.call(request).await;
             activity.busy.store(false, Ordering::Relaxed);
+            if let Ok(response) = &mut response
+                && earlier + 1 >= MAX_REQUESTS
+            {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             response
         }
     });

@@ -62,8 +62,13 @@ impl Operations {
     /// Uses what a new configuration changes.
     pub fn renew(&self, renewal: Vec<Option<Access>>) {
         for (server, access) in self.0.iter().zip(renewal) {
-            if let Some(access) = access {
-                server.renew(access);
+            match access {
+                Some(access) => server.renew(access),
+                None if server.has_token() => {
+                    let option = server.role().name();
+                    tracing::warn!(option, "the previous token stays valid until a restart");
+                }
+                None => {}
             }
         }
     }

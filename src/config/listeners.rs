@@ -135,8 +135,10 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
 pub(super) fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
         (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {
-            let shared = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-            shared && one.port() == other.port() && one.port() != 0
+            let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+            (ip == other_ip || ip.is_unspecified() || other_ip.is_unspecified())
+                && one.port() == other.port()
+                && one.port() != 0
         }
         (ListenAddress::Unix(one), ListenAddress::Unix(other)) => one.path == other.path,
         (ListenAddress::Tcp(_), ListenAddress::Unix(_)) | (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,

@@ -217,6 +217,51 @@ fn probes_work_beside_many_silent_connections() {
     }
 }
 
+/// Pipelined requests do not keep probes out, and a connection ends after its last response.
+#[test]
+fn probes_work_beside_pipelined_requests() {
+    let gateway = start("");
+    let admin = address(&gateway.admin_url());
+    let request = Request::new("GET", "/metrics").bytes(admin);
+    let mut last = tcp(admin).unwrap();
+    last.write_all(&request.repeat(100)).unwrap();
+    let mut responses = String::new();
+    last.read_to_string(&mut responses).unwrap();
+    let responses: Vec<&str> = responses.split("HTTP/1.1 200 OK").skip(1).collect();
+    let closing = responses.iter().map(|head| head.to_lowercase().contains("connection: close"));
+    assert_eq!((responses.len(), closing.clone().filter(|closing| *closing).count()), (100, 1));
+    assert_eq!(closing.last(), Some(true));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let mut stream = tcp(admin).unwrap();
+                    // The gateway may close the connection first.
+                    if stream.write_all(&request.repeat(100)).is_ok() {
+                        let _ = stream.read_to_end(&mut Vec::new());
+                    }
+                }
+            });
+        }
+        let url = gateway.admin_url();
+        let probed = finish(sessiongate(&["probe", "--live", "--timeout", "30s", "--url", &url]));
+        stop.store(true, Ordering::SeqCst);
+        assert_eq!((probed.code, probed.stdout.as_str()), (Some(0), "live\n"), "{}", probed.stderr);
+    });
+}
+
+/// Nothing is sent before the command knows that nobody else can read the token.
+#[test]
+fn purge_sends_its_token_to_other_machines_only_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let mut command = sessiongate(&["purge", "--upstream", "auth0", "--control", "gate.invalid:9091", "--token-file"]);
+    let finished = finish(command.arg(&file));
+    assert!(finished.code == Some(1) && finished.stderr.contains("use TLS with --ca-file"), "{}", finished.stderr);
+}
+
 /// A configuration with commands for anybody is rejected when it is checked, at the start, and by a reload.
 #[test]
 fn control_beyond_loopback_needs_authentication() {
@@ -315,9 +360,18 @@ fn listener_that_waits_for_a_restart_keeps_its_token() {
     fs::write(&file, TOKEN).unwrap();
     let gateway = start(&format!("control: {{ address: 127.0.0.1:0, token: {{ file: {} }} }}", file.display()));
     let control = gateway.control_url();
+    let other = folder.path().join("other");
+    fs::write(&other, "another-horse-battery").unwrap();
+    reload(&gateway, &format!("control: {{ address: 127.0.0.1:1, token: {{ file: {} }} }}", other.display()));
+    let status = |token: &str| purge().bearer(token).send(&control).status;
+    assert_eq!((status(TOKEN), status("another-horse-battery")), (401, 200));
+    gateway.wait_for_log(|line| line.contains("rejected requests without a valid token"));
+    fs::write(&other, TOKEN).unwrap();
+    reload(&gateway, &format!("control: {{ address: 127.0.0.1:1, token: {{ file: {} }} }}", other.display()));
     reload(&gateway, "control: 127.0.0.1:1");
     assert_eq!((purge().send(&control).status, purge().bearer(TOKEN).send(&control).status), (401, 200));
     gateway.wait_for_log(|line| line.contains("need a restart") && line.contains("control"));
+    gateway.wait_for_log(|line| line.contains("the previous token stays valid until a restart"));
     reload(&gateway, "control: off");
     assert_eq!(purge().send(&control).status, 401);
 }
@@ -358,6 +412,7 @@ fn client_certificates_are_verified() {
         let Finished { code, stdout, stderr } = command(more);
         assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(1), "", 1), "{stderr}");
     }
+    wait_for("the server's alert", || command(&[]).stderr.contains("CertificateRequired").then_some(()));
     // With another authority the same certificate is a stranger's.
     reload(&gateway, &options.replace(clients.file.to_str().unwrap(), strangers.file.to_str().unwrap()));
     assert_eq!((status(Some(&good), purge()), status(Some(&bad), purge())), (None, Some(200)));

@@ -258,7 +258,8 @@ fn purge_sends_its_token_to_other_machines_only_over_tls() {
     let file = folder.path().join("token");
     fs::write(&file, TOKEN).unwrap();
     let mut command = sessiongate(&["purge", "--upstream", "auth0", "--control", "gate.invalid:9091", "--token-file"]);
-    let finished = finish(command.arg(&file));
+    command.arg(&file);
+    let finished = finish(command);
     assert!(finished.code == Some(1) && finished.stderr.contains("use TLS with --ca-file"), "{}", finished.stderr);
 }
 

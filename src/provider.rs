@@ -216,7 +216,7 @@ impl Provider {
 
     fn failure(&self, error: ExchangeError, record: &ExchangeRecord) -> Failure {
         record.failed();
-        self.note(Some(&error.to_string()));
+        let text = error.to_string();
         let sent = !matches!(error, ExchangeError::Connect(_) | ExchangeError::Refused(_));
         let status = if let ExchangeError::TooLarge(_, status) = error { Some(status) } else { None };
         let rejection = match error {
@@ -230,6 +230,9 @@ impl Provider {
             ExchangeError::TooLarge(limit, _) => Rejection::ResponseTooLarge(limit),
             ExchangeError::OutOfMemory => Rejection::Overloaded,
         };
+        if rejection.is_provider_failure() {
+            self.note(Some(&text));
+        }
         Failure { rejection, sent, status }
     }
 }
@@ -271,4 +274,37 @@ fn response(exchange: Exchange) -> ProviderResponse {
     headers.remove(http::header::CONTENT_LENGTH);
     let body = coding::decode(&mut headers, exchange.body, MAX_RESPONSE);
     ProviderResponse { status: exchange.status, headers, body, trailers: exchange.trailers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Files;
+    use crate::config::{Environment, compile};
+    use std::path::Path;
+
+    struct NoFiles;
+
+    impl Environment for NoFiles {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+            Err("no files".into())
+        }
+    }
+
+    const CONFIG: &str = "upstreams: { a: { url: 'http://127.0.0.1:1', dialect: auth0, auth: forward } }";
+
+    #[tokio::test]
+    async fn only_failures_of_the_provider_count_against_it() {
+        let gateway = compile("c", CONFIG, &NoFiles, [7; 32]).unwrap().config.gateway;
+        let resolver = Resolver::new(Vec::new(), Files::default());
+        let provider = Provider::new(&gateway.upstreams()[0], &resolver, &Memory::new(None, 0)).unwrap();
+        let failure = provider.failure(ExchangeError::OutOfMemory, &ExchangeRecord::default());
+        assert_eq!((failure.rejection, provider.is_failing()), (Rejection::Overloaded, false));
+        let failure = provider.failure(ExchangeError::Closed, &ExchangeRecord::default());
+        assert_eq!((failure.rejection, provider.is_failing()), (Rejection::UpstreamFailed, true));
+    }
 }

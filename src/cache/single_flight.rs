@@ -37,7 +37,7 @@ impl InFlightFetch {
         let finished = self.finished.wait_for(Option::is_some).await.ok().and_then(|finished| finished.clone());
         // Without a response the task has ended: it panicked, or the runtime stops.
         finished.unwrap_or(FetchedResponse {
-            response: Err(Rejection::UpstreamFailed),
+            response: Err(Rejection::InternalError),
             status: None,
             storable: Cacheability::Unrelated,
             failed: true,

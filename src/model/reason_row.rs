@@ -65,7 +65,7 @@ pub enum Cause {
     Store,
     /// The provider failed.
     Provider,
-    /// The gateway has reached a limit of its own.
+    /// The gateway has reached a limit of its own, or has failed.
     Gateway,
 }
 

@@ -235,6 +235,10 @@ reasons! {
     Overloaded = failure(Gateway, 503, Unavailable, "the gateway is low on memory")
         .retry_after(1).alert("yes: raise the memory limit, or add replicas");
 
+    /// A bug in the gateway: a panic, whose message is on standard error.
+    InternalError = failure(Gateway, 500, Internal, "an internal error of the gateway")
+        .alert("yes: report it, with the message of the panic");
+
     /// The provider's response to a governed request is larger than 4 MiB.
     #[strum(serialize = "answer_too_large")]
     ResponseTooLarge(limit: usize) = failure(Provider, 502, Internal,
@@ -276,6 +280,11 @@ impl Rejection {
     pub fn retry_after(&self) -> Option<u64> {
         let wait = if let Rejection::KeyPending(next_fetch) = self { next_fetch.as_secs() } else { 0 };
         self.reason().row().retry_after.map(|seconds| seconds.saturating_add(wait))
+    }
+
+    /// Whether the provider failed.
+    pub fn is_provider_failure(&self) -> bool {
+        self.reason().row().cause == Cause::Provider
     }
 
     /// Whether the gateway, the provider, the issuer or the store failed, rather than the caller.

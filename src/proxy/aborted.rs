@@ -1,5 +1,5 @@
 //! Requests that are aborted: nothing more is written, and their stream or connection ends. Pingora does not call
-//! `logging` for them, so their metrics and access log line are written here.
+//! `logging` for them, so their metrics and access log line are written here. Requests that panic end here too.
 
 use super::access_log;
 use super::context::Context;
@@ -21,9 +21,13 @@ fn account(context: &mut Context) {
     let is_slow =
         timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
     let is_stalled = timing.as_ref().is_some_and(|timing| timing.is_stalled());
+    // While its task unwinds.
+    let panics = std::thread::panicking();
     // Then it is no failure of the provider.
     let is_silent = !context.is_whole && timing.is_some_and(|timing| timing.awaits_client());
-    if is_slow || is_stalled && is_silent {
+    if panics {
+        end(context, Decision::Failed, Some(&Rejection::InternalError));
+    } else if is_slow || is_stalled && is_silent {
         reject(context);
     } else if is_stalled && context.is_whole && context.begun {
         // Otherwise the provider's timeout would have ended the request.
@@ -59,4 +63,46 @@ fn end(context: &mut Context, decision: Decision, rejection: Option<&Rejection>)
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
     context.outcome.decision = decision;
     context.outcome.rejection = rejection.map(Rejection::name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Context;
+    use crate::config::{Environment, compile};
+    use crate::log_writer::LogWriter;
+    use crate::runtime::CurrentRuntime;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
+
+    struct NoFiles;
+
+    impl Environment for NoFiles {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+            Err("no files".into())
+        }
+    }
+
+    const CONFIG: &str = "upstreams: { a: { url: 'http://127.0.0.1:1', dialect: auth0, auth: forward } }";
+
+    #[tokio::test]
+    async fn panic_is_a_failure_of_the_gateway() {
+        let config = compile("c", CONFIG, &NoFiles, [7; 32]).unwrap().config;
+        let log_writer = LogWriter::new(std::io::sink()).unwrap();
+        let running = CurrentRuntime::new(&config, "hash", log_writer).unwrap();
+        let mut context = Context::new(running.now());
+        context.upstream = running.now().gateway.upstreams().first().cloned();
+        let caught = catch_unwind(AssertUnwindSafe(move || {
+            let _context = context;
+            panic!("a bug");
+        }));
+        assert!(caught.is_err());
+        let text = String::from_utf8(running.metrics.text(&running.now().reading()).unwrap()).unwrap();
+        let counted = |series: &str| text.lines().any(|line| line.starts_with(series) && line.ends_with(" 1"));
+        assert!(counted("sessiongate_rejections_total{reason=\"internal_error\",upstream=\"a\"}"), "{text}");
+        assert!(counted("sessiongate_requests_total{cache=\"none\",decision=\"failed\""), "{text}");
+    }
 }

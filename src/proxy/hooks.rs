@@ -22,6 +22,7 @@ use crate::runtime::CurrentRuntime;
 use crate::telemetry::Shed;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -29,6 +30,7 @@ use pingora::prelude::{HttpPeer, ProxyHttp, Session};
 use pingora::protocols::Digest;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, Result};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -192,7 +194,15 @@ impl ProxyHttp for Hooks {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
-        self.process(session, context).await
+        match AssertUnwindSafe(self.process(session, context)).catch_unwind().await {
+            Ok(result) => result,
+            // Part of a response has been written: the request is aborted.
+            Err(panic) if session.response_written().is_some() => resume_unwind(panic),
+            Err(_) => {
+                session.set_keepalive(None);
+                reject(session, context, &Rejection::InternalError).await
+            }
+        }
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {

@@ -120,7 +120,8 @@ pub(super) async fn send(
         drop(in_flight);
         relayed
     });
-    let relayed = task.await.unwrap_or(Err(Rejection::UpstreamFailed))?;
+    // Without a response the task has panicked.
+    let relayed = task.await.unwrap_or(Err(Rejection::InternalError))?;
     // The client may have left meanwhile.
     attended(session, context, std::future::ready(())).await?;
     Ok(relay(session, context, relayed, idle).await?)

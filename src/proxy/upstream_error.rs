@@ -24,8 +24,7 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         context.timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
     let rejection = match edge::fault() {
         Some(fault) => head::rejection(fault),
-        // A request that has reached the provider must not be retried, so it is not `Overloaded`.
-        None if context.is_short && !context.begun => Rejection::Overloaded,
+        None if context.is_short => Rejection::Overloaded,
         None if slow => Rejection::BodyTimeout(context.started.elapsed()),
         None if let Some(within) = late
             && context.is_whole =>
@@ -42,7 +41,7 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         }
         None => failure(error, context),
     };
-    if let Some(provider) = context.provider().filter(|_| rejection.is_failure()) {
+    if let Some(provider) = context.provider().filter(|_| rejection.is_provider_failure()) {
         provider.note(Some(&error_text(error)));
     }
     context.outcome.rejection = Some(rejection.name());
@@ -57,7 +56,11 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         return OVER;
     }
     session.set_keepalive(None);
-    let sent = reject(session, context, &rejection).await.is_ok();
+    // A request that has reached the provider must not be retried, which the response to `Overloaded` proposes.
+    let processed = rejection == Rejection::Overloaded && context.begun;
+    let shown = if processed { &Rejection::InternalError } else { &rejection };
+    let sent = reject(session, context, shown).await.is_ok();
+    context.outcome.rejection = Some(rejection.name());
     if sent && !is_http2(session) {
         // Otherwise what the client still sends resets the connection before the client has read the response.
         session.downstream_session.shutdown().await;

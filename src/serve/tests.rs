@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -38,6 +39,8 @@ struct FakeProvider {
     session: Mutex<String>,
     /// The next response to a write, in place of success.
     failure: Mutex<Option<Failure>>,
+    /// Whether a fetch panics.
+    panics: AtomicBool,
     sent: Mutex<Vec<String>>,
     /// Each fetch takes one.
     gate: Semaphore,
@@ -49,6 +52,7 @@ impl ProviderClient for FakeProvider {
         self.sent.lock().push(format!("{} {}", fetch.method, fetch.path));
         self.reached.add_permits(1);
         self.gate.acquire().await.unwrap().forget();
+        assert!(!self.panics.load(Ordering::Relaxed), "a bug");
         if fetch.method != Method::GET
             && let Some(failure) = self.failure.lock().take()
         {
@@ -122,6 +126,7 @@ impl World {
         let provider = Arc::new(FakeProvider {
             session: Mutex::new(r#"{"session_metadata":{"v":"0"}}"#.into()),
             failure: Mutex::default(),
+            panics: AtomicBool::new(false),
             sent: Mutex::default(),
             gate: Semaphore::new(fetches),
             reached: Semaphore::new(0),
@@ -248,6 +253,17 @@ async fn a_write_is_settled_after_its_client_has_left() {
         tokio::task::yield_now().await;
     }
     assert!(world.read().await.1.contains(r#""v":"1""#));
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failure_of_the_gateway() {
+    let world = World::new(3);
+    world.provider.panics.store(true, Ordering::Relaxed);
+    let internal = |answer: Answer| matches!(answer, Err(NotServed::Rejected(Rejection::InternalError)));
+    assert!(internal(world.send(false, Method::GET, "").await));
+    assert!(internal(world.write(false).await));
+    world.provider.panics.store(false, Ordering::Relaxed);
+    assert!(world.read().await.1.contains(r#""v":"0""#));
 }
 
 #[tokio::test]

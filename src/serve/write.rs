@@ -49,7 +49,8 @@ impl<P: ProviderClient> Service<P> {
             drop(in_flight);
             response
         });
-        let response = task.await.unwrap_or(Err(Rejection::UpstreamFailed)).map(Arc::new)?;
+        // Without a response the task has panicked.
+        let response = task.await.unwrap_or(Err(Rejection::InternalError)).map(Arc::new)?;
         Ok(Served { response, source: ServedFrom::Write })
     }
 

@@ -55,6 +55,7 @@ pub fn rejections() -> Vec<Rejection> {
         Rejection::UpstreamBusy,
         Rejection::SourceBusy,
         Rejection::Overloaded,
+        Rejection::InternalError,
         Rejection::ResponseTooLarge(4_194_304),
     ];
     let names: Vec<_> = all.iter().map(Rejection::name).collect();

@@ -1,7 +1,7 @@
 //! The evaluation of a decoded request by its policy.
 
 use super::Gateway;
-use super::decoded::{DecodedRequest, Read, WriteDecision};
+use super::decoded::{DecodedRequest, Read, Write, WriteDecision};
 use super::policy_findings::PolicyFindings;
 use crate::model::{Edit, Field, Rejection, SessionPatch};
 use crate::policy::{Evaluation, Mode, Policy};
@@ -86,12 +86,7 @@ impl DecodedRequest {
     }
 
     /// The original write, for audit mode when the evaluation was not possible.
-    pub fn unevaluated(&self) -> Evaluated<WriteDecision> {
-        let findings = Box::new(PolicyFindings { unevaluated: true, ..PolicyFindings::none(self.policy()) });
-        let result = match self.is_audit() {
-            true => Ok(WriteDecision::Forward(self.write(self.body.clone()))),
-            false => Err(Rejection::UpstreamFailed),
-        };
-        Evaluated { findings: Some(findings), result }
+    pub fn unevaluated(&self) -> Result<Write, Rejection> {
+        if self.is_audit() { Ok(self.write(self.body.clone())) } else { Err(Rejection::UpstreamFailed) }
     }
 }

@@ -67,7 +67,8 @@ impl<P: ProviderClient> Service<P> {
             client.attend(self.current(request, headers, client_ip, record)).await.map_err(NotServed::Gone)?;
         let Evaluated { findings, result } = match current {
             Ok(Ok(fields)) => request.decide(Some(&fields)),
-            Ok(Err(_)) | Err(_) if request.is_audit() => request.unevaluated(),
+            // The findings of the first evaluation say that it lacked the metadata.
+            Ok(Err(_)) | Err(_) if request.is_audit() => return Ok(Ok(request.unevaluated()?)),
             // The response is to the gateway's own read. Only REST callers can parse it.
             Ok(Err(response)) if request.carrier() == Carrier::Rest => return Ok(Err(response)),
             Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),

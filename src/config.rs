@@ -35,6 +35,8 @@ mod value;
 mod variables;
 
 pub use certificates::text as pem_text;
+#[cfg(test)]
+pub(crate) use environment::EmptyEnvironment;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use finding::FindingId;

@@ -280,26 +280,13 @@ fn response(exchange: Exchange) -> ProviderResponse {
 mod tests {
     use super::*;
     use crate::client::Files;
-    use crate::config::{Environment, compile};
-    use std::path::Path;
-
-    struct NoFiles;
-
-    impl Environment for NoFiles {
-        fn variable(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-            Err("no files".into())
-        }
-    }
+    use crate::config::{EmptyEnvironment, compile};
 
     const CONFIG: &str = "upstreams: { a: { url: 'http://127.0.0.1:1', dialect: auth0, auth: forward } }";
 
     #[tokio::test]
     async fn only_failures_of_the_provider_count_against_it() {
-        let gateway = compile("c", CONFIG, &NoFiles, [7; 32]).unwrap().config.gateway;
+        let gateway = compile("c", CONFIG, &EmptyEnvironment, [7; 32]).unwrap().config.gateway;
         let resolver = Resolver::new(Vec::new(), Files::default());
         let provider = Provider::new(&gateway.upstreams()[0], &resolver, &Memory::new(None, 0)).unwrap();
         let failure = provider.failure(ExchangeError::OutOfMemory, &ExchangeRecord::default());

@@ -14,3 +14,18 @@ pub trait Environment {
         None
     }
 }
+
+/// No variables and no files, for tests.
+#[cfg(test)]
+pub(crate) struct EmptyEnvironment;
+
+#[cfg(test)]
+impl Environment for EmptyEnvironment {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Err("no files".into())
+    }
+}

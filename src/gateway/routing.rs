@@ -159,28 +159,15 @@ fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
 mod tests {
     use super::super::{Credential, Upstream};
     use super::*;
-    use crate::config::{Environment, compile};
+    use crate::config::{EmptyEnvironment, compile};
     use crate::dialect::tests::REALMS;
     use bytes::Bytes;
     use http::HeaderMap;
-    use std::path::Path;
-
-    struct Nothing;
-
-    impl Environment for Nothing {
-        fn variable(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-            Err(String::new())
-        }
-    }
 
     /// A gateway before a provider with realms.
     fn gateway() -> Gateway {
         let text = "upstreams: { a: { url: https://a.example, dialect: zitadel, auth: forward, cache: {} } }";
-        let compiled = compile("c", text, &Nothing, [7; 32]).unwrap();
+        let compiled = compile("c", text, &EmptyEnvironment, [7; 32]).unwrap();
         let upstream = Upstream { dialect: &REALMS, ..Upstream::clone(&compiled.config.gateway.upstreams()[0]) };
         Gateway::new(vec![upstream], &[7; 32])
     }

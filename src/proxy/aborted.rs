@@ -68,29 +68,16 @@ fn end(context: &mut Context, decision: Decision, rejection: Option<&Rejection>)
 #[cfg(test)]
 mod tests {
     use super::Context;
-    use crate::config::{Environment, compile};
+    use crate::config::{EmptyEnvironment, compile};
     use crate::log_writer::LogWriter;
     use crate::runtime::CurrentRuntime;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::path::Path;
-
-    struct NoFiles;
-
-    impl Environment for NoFiles {
-        fn variable(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-            Err("no files".into())
-        }
-    }
 
     const CONFIG: &str = "upstreams: { a: { url: 'http://127.0.0.1:1', dialect: auth0, auth: forward } }";
 
     #[tokio::test]
     async fn panic_is_a_failure_of_the_gateway() {
-        let config = compile("c", CONFIG, &NoFiles, [7; 32]).unwrap().config;
+        let config = compile("c", CONFIG, &EmptyEnvironment, [7; 32]).unwrap().config;
         let log_writer = LogWriter::new(std::io::sink()).unwrap();
         let running = CurrentRuntime::new(&config, "hash", log_writer).unwrap();
         let mut context = Context::new(running.now());

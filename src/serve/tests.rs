@@ -1,6 +1,6 @@
 use super::*;
 use crate::cache::{CacheCounters, MemoryStore, Sessions};
-use crate::config::{Environment, compile};
+use crate::config::{EmptyEnvironment, compile};
 use crate::gateway::{Credential, DecodedRequest, Gateway, Outcome, ProviderResponse, RequestHead, Routed};
 use crate::metrics::{Meters, Metrics};
 use crate::model::Rejection;
@@ -10,23 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-
-struct NoFiles;
-
-impl Environment for NoFiles {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
-        Err("no files".into())
-    }
-}
 
 const CONFIG: &str = "
 upstreams:
@@ -122,7 +109,7 @@ type Answer = Result<Served, NotServed<&'static str>>;
 impl World {
     /// A service whose provider answers so many fetches.
     fn new(fetches: usize) -> World {
-        let gateway: Arc<Gateway> = compile("c", CONFIG, &NoFiles, [7; 32]).unwrap().config.gateway;
+        let gateway: Arc<Gateway> = compile("c", CONFIG, &EmptyEnvironment, [7; 32]).unwrap().config.gateway;
         let provider = Arc::new(FakeProvider {
             session: Mutex::new(r#"{"session_metadata":{"v":"0"}}"#.into()),
             failure: Mutex::default(),

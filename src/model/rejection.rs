@@ -123,8 +123,7 @@ reasons! {
     TokenNotYetValid = client(401, Unauthenticated, "invalid token: it is not valid yet").error_id("token_invalid")
         .alert("if it rises for all callers: a clock is wrong");
 
-    /// `iss` of the token is not one of `issuer`, also in whether it ends with `/`: see
-    /// [auth](configuration.md#auth).
+    /// `iss` of the token is not one of `issuer`. A final `/` counts: see [auth](configuration.md#auth).
     TokenIssuer = client(401, Unauthenticated, "invalid token: its issuer is not allowed").error_id("token_invalid")
         .alert("if it rises for all callers: `issuer` is wrong");
 
@@ -132,7 +131,7 @@ reasons! {
     TokenAudience(expected: String) = client(401, Unauthenticated, "the token is not for the audience {expected}")
         .alert("if it rises for all callers: `audience` is wrong");
 
-    /// The signature algorithm of the token is not one of `algorithms`: compare them with those of the issuer.
+    /// The signature algorithm of the token is not one of `algorithms`. Compare these with the issuer's own.
     TokenAlgorithm = client(401, Unauthenticated, "invalid token: its algorithm is not allowed")
         .error_id("token_invalid").alert("if it rises for all callers: `algorithms` is wrong");
 

@@ -160,7 +160,7 @@ fields! {
         "Keyed hash of the session ID (`hash_key`).",
         ["sessiongate.session_hash", "labels.session_hash"];
     SAMPLE = Number "sample", "successful reads if `log.sample` is less than 1",
-        "The ratio of successful reads that are logged: each line stands for `1 / sample` requests.",
+        "Sampling ratio: a line of a successful read represents `1 / sample` requests.",
         ["sessiongate.sample", "labels.sample"];
     BYTES = Number "bytes", "all",
         "Size of the response body, in bytes.",

@@ -25,7 +25,7 @@ pub const ALGORITHM_WORDS: Words<Algorithm> = &[
 pub static ISSUER: Plain = Opt::new(
     "issuer",
     Structure::OneOrSeveral(&URL),
-    "Accepted issuers: `iss` must equal one of these exactly, also in whether it ends with `/`.",
+    "Accepted issuers: `iss` must equal one of these exactly; a final `/` counts.",
 )
 .required()
 .allowed("URL without a query, or a list")

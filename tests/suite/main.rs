@@ -128,6 +128,7 @@ mod policy {
     mod bypass_by_carrier;
     mod golden_cases;
     mod properties;
+    mod recipes;
     mod rejection_size;
 }
 

@@ -125,6 +125,7 @@ mod okta {
 
 /// The policy, whichever provider and carrier a write uses.
 mod policy {
+    mod audit_guide;
     mod bypass_by_carrier;
     mod golden_cases;
     mod properties;

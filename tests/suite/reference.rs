@@ -10,3 +10,4 @@ mod operations;
 mod options;
 mod rejections;
 mod schema;
+mod troubleshooting;

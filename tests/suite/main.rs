@@ -75,6 +75,7 @@ mod connections {
     mod slow_clients;
     mod smuggling_corpora;
     mod strict_http1;
+    mod tls_guide;
     mod unix_sockets;
     mod unreachable_addresses;
     mod upgrade_offers;

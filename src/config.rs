@@ -2,7 +2,7 @@
 //!
 //! The text is YAML, parsed more strictly than YAML requires: see `config/tree.rs`. Values can refer to variables;
 //! secrets are in files or variables and are only referred to. All defaults and bounds are applied here.
-//! `docs/configuration.md` is the reference.
+//! `docs/reference/configuration.md` is the reference.
 
 mod callers;
 mod certificates;

@@ -79,7 +79,7 @@
 //!
 //! - **An option**: its row in `config/options/*.rs`, in the list of its map; the reader in `config/*.rs`, which gets
 //!   the value by the row; the code that uses it; CHANGELOG. `tests/run --write` writes `config/schema.json`,
-//!   `config/example.yaml` and the tables of `docs/configuration.md`. See CONTRIBUTING.md.
+//!   `config/example.yaml` and the tables of `docs/reference/configuration.md`. See CONTRIBUTING.md.
 //! - **A metric**: its row in `metrics/table.rs` (name, type, labels, help), a field that registers it, and the call
 //!   that counts. A new label is declared in `metrics/labels.rs`. Counts by upstream go through `metrics/meters.rs`.
 //!   What a component counts by itself is read by [`runtime::Runtime::reading`].
@@ -87,20 +87,20 @@
 //!   comment is its meaning in the reference.
 //! - **A field of the access log**: its row in `proxy/access_log_fields.rs`, and the line in `proxy/access_log.rs` that
 //!   writes it.
-//! - **A line of the log for a state change**: the call of `tracing`, and its row in `docs/operations.md`.
-//! - **A kind of error or warning of `check`**: its variant in `config/finding.rs`, and `Problem::id` where it is found;
-//!   a case in `config/tests`. `tests/run --write` adds it to `docs/check.md`.
+//! - **A line of the log for a state change**: the call of `tracing`, and its row in `docs/reference/log.md`.
+//! - **A kind of error or warning of `check`**: its variant in `config/finding.rs`, and `Problem::id` where it is
+//!   found; a case in `config/tests`. `tests/run --write` adds it to `docs/reference/check.md`.
 //! - **A rejection reason**: its row in `model/rejection.rs`, and the code that rejects; a case in
-//!   `tests/suite/harness/rejections.rs`. `tests/run --write` adds it to `docs/operations.md` and to the responses in
-//!   `tests/cases/rejections`. A dialect overrides status or text only if its provider responds differently in the same
-//!   case: see `dialect/rejections.rs`.
+//!   `tests/suite/harness/rejections.rs`. `tests/run --write` adds it to `docs/reference/reasons.md` and to the
+//!   responses in `tests/cases/rejections`. A dialect overrides status or text only if its provider responds
+//!   differently in the same case: see `dialect/rejections.rs`.
 //! - **A limit of request heads**: `HeadLimits` in `wire/http1/error.rs`. `wire/http1/head.rs` checks the bytes of
 //!   HTTP/1, `wire/http1/fields.rs` the fields of HTTP/2 (`proxy/head.rs` calls it). `config/clients.rs` reads it; then
 //!   as for an option.
 //! - **A provider**: see CONTRIBUTING.md.
 //! - **A provider's route**: its row in [`dialect`], and a new [`model::Operation`] only if none has the same meaning
 //!   for policy, cache and metrics. Then the simulated provider in [`sandbox`], cases in `tests/cases`, and
-//!   `docs/operations.md`.
+//!   `docs/reference/routes.md`.
 //!
 //! # Glossary
 //!

@@ -46,7 +46,7 @@ pub(super) struct CheckArgs {
 enum Format {
     /// A line for each finding, on standard error
     Text,
-    /// A JSON object, on standard output: docs/check.schema.json describes it
+    /// A JSON object, on standard output: docs/reference/check.schema.json describes it
     Json,
     /// SARIF 2.1.0, on standard output, for code scanning
     Sarif,

@@ -1,7 +1,7 @@
 //! The table of all options: each is declared once, in a file of this folder.
 //!
 //! The readers take an option's key, default and bounds from its row. `config/schema.json`, `config/example.yaml` and
-//! the tables of `docs/configuration.md` are rendered from the rows (`tests/suite/reference/`).
+//! the tables of `docs/reference/configuration.md` are rendered from the rows (`tests/suite/reference/`).
 
 pub(super) mod auth;
 pub(super) mod clients;

@@ -225,7 +225,7 @@ fn policy() {
 
 const EXAMPLE: &str = include_str!("../../config/example.yaml");
 const AUTH0: &str = include_str!("../../config/auth0.yaml");
-const REFERENCE: &str = include_str!("../../docs/configuration.md");
+const REFERENCE: &str = include_str!("../../docs/reference/configuration.md");
 const LEAST: &str = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none}}";
 
 /// The defaults of `cache`.

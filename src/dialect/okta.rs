@@ -79,7 +79,7 @@ const UNRELATED: PathPart = OneOf(&[
 /// What belongs to an application but neither ends nor limits the access of its clients.
 const OF_APP: PathPart = OneOf(&["credentials", "logo", "policies"]);
 
-/// `docs/invalidation.md` gives the reasons.
+/// `docs/concepts/invalidation.md` gives the reasons.
 static RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[API, V1, UNRELATED, Rest]),
     // A new user, group or session is in no cached session, and a new application or client has read none.

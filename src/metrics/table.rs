@@ -1,5 +1,5 @@
 //! The table of all metrics. Registration takes name, type, labels and help text from it, and the metric tables of
-//! `docs/operations.md` are rendered from it. All metrics but those of the process (`process_*`) are here.
+//! `docs/reference/metrics.md` are rendered from it. All metrics but those of the process (`process_*`) are here.
 
 use super::declaration::{Metric, counter, gauge, histogram};
 use super::labels::{
@@ -64,7 +64,7 @@ metrics! {
         &[&UPSTREAM, &REJECTION_REASON],
         "Requests that the gateway rejected, or that failed, by upstream and reason.",
     )
-    .note("See [Reasons of rejections](#reasons-of-rejections).");
+    .note("See [Reasons of rejections](reasons.md).");
     UPSTREAM_DURATION = histogram(
         "sessiongate_upstream_duration_seconds",
         &[&UPSTREAM, &OPERATION, &UPSTREAM_OUTCOME],
@@ -92,7 +92,7 @@ metrics! {
         &[&UPSTREAM],
         "Requests in flight at the provider, including those whose client has left.",
     )
-    .note("See `limits` in [configuration.md](configuration.md#limits-of-an-upstream).");
+    .note("See [limits of an upstream](configuration.md#limits-of-an-upstream).");
     UPSTREAM_WAITS = counter(
         "sessiongate_upstream_waits_total",
         &[&UPSTREAM],
@@ -109,7 +109,7 @@ metrics! {
         &[&UPSTREAM],
         "Request limit of the provider, as last reported.",
     )
-    .note("No series until the provider has reported one. See [Quota](#quota).");
+    .note("No series until the provider has reported one. See [Quota](../operations/provider-failures.md#quota).");
     UPSTREAM_QUOTA_REMAINING = gauge(
         "sessiongate_upstream_quota_remaining",
         &[&UPSTREAM],
@@ -136,7 +136,7 @@ metrics! {
         &[&DISCONNECT_REASON],
         "Client connections, and requests on them, that the gateway ended, by reason.",
     )
-    .note("See [Connections that are cut off](#connections-that-are-cut-off).");
+    .note("See [Connections that are cut off](limits.md#connections-that-are-cut-off).");
     CACHE_BYTES = gauge("sessiongate_cache_bytes", &[], "Memory used by the cache.");
     CACHE_SESSIONS = gauge("sessiongate_cache_sessions", &[], "Sessions in the cache.");
     CACHE_EVICTIONS = counter("sessiongate_cache_evictions_total", &[], "Sessions evicted to make room.")
@@ -151,7 +151,7 @@ metrics! {
         &[&EVENT],
         "Cache events other than hits and misses, by event.",
     )
-    .note("See [cache.md](cache.md#metrics).");
+    .note("See [Cache and store](#cache-and-store).");
     STORE_DURATION = histogram(
         "sessiongate_store_duration_seconds",
         &[&STEP],
@@ -239,17 +239,17 @@ metrics! {
         &[&OPTION],
         "1 if a change of this option needs a restart.",
     )
-    .note("See [Reload](#reload).");
+    .note("See [Reload](../operations/reload.md).");
     MEMORY_LIMIT = gauge("sessiongate_memory_limit_bytes", &[], "Memory limit of the process.");
     MEMORY_BUDGET = gauge("sessiongate_memory_budget_bytes", &[], "Memory budget for clients.");
     MEMORY_HELD = gauge("sessiongate_memory_held_bytes", &[&MEMORY_KIND], "Memory held for clients, by kind.")
-        .note("See [Memory](#memory).");
+        .note("See [Memory](../operations/memory.md).");
     MEMORY_SHED = counter(
         "sessiongate_memory_shed_total",
         &[&SHED],
         "Work shed because memory was low, by kind.",
     )
-    .note("See [Memory](#memory).");
+    .note("See [Memory](../operations/memory.md).");
     LOG_LINES_DROPPED = counter(
         "sessiongate_log_lines_dropped_total",
         &[],

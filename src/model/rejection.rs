@@ -13,7 +13,7 @@ use strum::{IntoStaticStr, VariantArray, VariantNames};
 /// Declares [`Rejection`] and [`Reason`] from rows:
 ///
 /// ```text
-/// /// The meaning, for the documentation of the source and for that of operators (docs/operations.md).
+/// /// The meaning, for the documentation of the source and for that of operators (docs/reference/reasons.md).
 /// Variant(parameter: Type, …) = a row: client(status, code, "text with {parameter}");
 /// ```
 macro_rules! reasons {
@@ -71,7 +71,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Invalid HTTP: see [What is rejected](../README.md#what-is-rejected).
+    /// Invalid HTTP: see [What is rejected](requests.md).
     Framing(what: String) = client(400, InvalidArgument, "malformed request: {what}");
 
     /// Too many or too large headers: `clients.limits`.
@@ -80,7 +80,7 @@ reasons! {
     /// The path with its query exceeds `clients.limits.uri`.
     TargetTooLong(limit: usize) = client(414, InvalidArgument, "the URI has more than {limit} bytes");
 
-    /// Servers may read the path differently: see [spellings of paths](#spellings-of-paths).
+    /// Servers may read the path differently: see [spellings of paths](routes.md#spellings-of-paths).
     Path = client(400, InvalidArgument, "the path is not in canonical form");
 
     /// A path below a governed one that is no operation; any pass-through request with `unmatched: reject`.
@@ -135,8 +135,9 @@ reasons! {
     TokenAlgorithm = client(401, Unauthenticated, "invalid token: its algorithm is not allowed")
         .error_id("token_invalid").alert("if it rises for all callers: `algorithms` is wrong");
 
-    /// No key of the issuer has the token's `kid` and algorithm, also after a new fetch: the token is of another issuer,
-    /// or the gateway cannot use the key (see `issuer keys not usable` in [the log](#lines-for-state-changes)).
+    /// No key of the issuer has the token's `kid` and algorithm, also after a new fetch: the token is of another
+    /// issuer, or the gateway cannot use the key (see `issuer keys not usable` in [the
+    /// log](log.md#lines-for-state-changes)).
     TokenKey = client(401, Unauthenticated, "the token is not signed by the issuer").error_id("token_signature")
         .alert("if it rises for all callers: `jwks` or `issuer` is wrong, or the issuer's keys have changed");
 
@@ -212,15 +213,15 @@ reasons! {
 
     /// No connection to the provider, a broken or invalid response.
     UpstreamFailed = failure(Provider, 502, Unavailable, "the request to the provider failed")
-        .alert("yes: see [Alerts](#alerts)");
+        .alert("yes: see [Alerts](../operations/monitoring.md#alerts)");
 
     /// The provider did not respond in time.
     UpstreamTimeout(limit: Duration) = failure(Provider, 504, DeadlineExceeded,
-        "the provider did not respond within {limit:ms} ms").alert("yes: see [Alerts](#alerts)");
+        "the provider did not respond within {limit:ms} ms").alert("yes: see [Alerts](../operations/monitoring.md#alerts)");
 
     /// The host name of the provider was never resolved.
     Unavailable = failure(Provider, 503, Unavailable, "the provider's address is not available")
-        .retry_after(1).alert("yes: see [Alerts](#alerts)");
+        .retry_after(1).alert("yes: see [Alerts](../operations/monitoring.md#alerts)");
 
     /// `limits.in_flight` of the upstream is reached, or the process has no file descriptor left.
     UpstreamBusy = failure(Gateway, 503, Unavailable, "too many requests to the provider are in flight")
@@ -230,7 +231,7 @@ reasons! {
     SourceBusy = client(429, ResourceExhausted, "too many requests from this address are in flight")
         .retry_after(1).alert("if the source is your own: raise the limit");
 
-    /// The memory budget is used up: see [Memory](#memory).
+    /// The memory budget is used up: see [Memory](../operations/memory.md).
     Overloaded = failure(Gateway, 503, Unavailable, "the gateway is low on memory")
         .retry_after(1).alert("yes: raise the memory limit, or add replicas");
 

@@ -133,7 +133,7 @@ fields! {
         "As in the metrics.",
         ["sessiongate.cache", "labels.cache"];
     REASON = String "reason", "rejected and failed requests, and reads of deleted sessions",
-        "Why the gateway rejected the request, or why it failed: see [Reasons of rejections](#reasons-of-rejections).",
+        "Why the gateway rejected the request, or why it failed: see [Reasons of rejections](reasons.md).",
         ["error.type", "event.reason"];
     POLICY = Text "policy", "requests that a policy of the configuration evaluated",
         "Name of the policy.",
@@ -146,7 +146,7 @@ fields! {
          the current metadata that protected keys are compared with was not available.",
         ["sessiongate.would_reject", "labels.would_reject"];
     RULES = String "rules", "requests that violate a policy",
-        "Violated [rules of the policy](#rules-of-policies), separated by commas.",
+        "Violated [rules of the policy](metrics.md#rules-of-policies), separated by commas.",
         ["sessiongate.rules", "rule.name"];
     VIOLATIONS = List "violations", "the same",
         "What violates which rule, as `RULE:FIELD`: `one_of:session_metadata.team`. Names of metadata keys, never their \
@@ -181,7 +181,7 @@ fields! {
          belong to the same attempt.",
         ["http.request.resend_count + 1", "labels.upstream_attempts"];
     QUOTA_LIMIT = Number "quota_limit", "requests to which the provider reported its request limit",
-        "How many requests the provider's limit allows: see [Quota](#quota).",
+        "How many requests the provider's limit allows: see [Quota](../operations/provider-failures.md#quota).",
         ["sessiongate.quota_limit", "labels.quota_limit"];
     QUOTA_REMAINING = Number "quota_remaining", "requests to which the provider reported its request limit",
         "How many requests of the provider's limit are left.",

@@ -33,7 +33,7 @@ pub enum KeyFetch {
 #[strum(serialize_all = "snake_case")]
 pub enum KeyFetchFailure {
     /// The host name cannot be resolved.
-    #[strum(message = "the host in the URL, and DNS: see `dns` in [configuration.md](configuration.md#dns)")]
+    #[strum(message = "the host in the URL, and DNS: see [dns](configuration.md#dns)")]
     Dns,
     /// No connection: refused, unreachable, or not made within 4/5 of `fetch_timeout`.
     #[strum(message = "host and port in the URL, firewalls, network policies")]

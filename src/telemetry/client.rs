@@ -69,7 +69,7 @@ pub enum DisconnectReason {
     /// About 50 rejected HTTP/2 heads in a row; one with thousands of headers counts as many.
     #[strum(message = "GOAWAY, ENHANCE_YOUR_CALM")]
     RejectedHeads,
-    /// Memory was low, and the client did not read: see [Memory](#memory).
+    /// Memory was low, and the client did not read: see [Memory](../operations/memory.md).
     #[strum(message = "GOAWAY, ENHANCE_YOUR_CALM; on HTTP/1.1 a reset")]
     Memory,
 }

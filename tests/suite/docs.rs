@@ -7,12 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every Markdown file of the project.
+/// The Markdown files of a folder, and of those in it.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let found = paths.map(|path| match path.is_dir() {
+        true => below(&path),
+        false if path.extension().is_some_and(|extension| extension == "md") => vec![path],
+        false => Vec::new(),
+    });
+    found.flatten().collect()
+}
+
+/// Every Markdown file that the project has written.
 fn pages() -> Vec<PathBuf> {
-    let directories = [project().to_owned(), project().join("docs"), project().join("docs/runbooks")];
-    let files = directories.iter().flat_map(|directory| fs::read_dir(directory).unwrap());
-    let paths = files.map(|file| file.unwrap().path());
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+    let files = fs::read_dir(project()).unwrap().map(|file| file.unwrap().path());
+    let top = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    top.chain(["docs", "deploy"].iter().flat_map(|folder| below(&project().join(folder)))).collect()
 }
 
 /// The text of a page, without fenced blocks.

@@ -95,9 +95,9 @@ fn tables_of_runbooks_name_existing_label_values() {
     assert!(tables > 5, "{tables}");
 }
 
-/// Fields of the lines for state changes, and their messages, as docs/operations.md lists them.
+/// Fields of the lines for state changes, and their messages, as docs/reference/log.md lists them.
 fn state_changes() -> (BTreeSet<String>, BTreeSet<String>) {
-    let text = fs::read_to_string(project().join("docs/operations.md")).unwrap();
+    let text = fs::read_to_string(project().join("docs/reference/log.md")).unwrap();
     let rows = text.lines().skip_while(|line| !line.starts_with("| message | level |")).skip(2);
     let (mut messages, mut fields) = (BTreeSet::new(), BTreeSet::new());
     for row in rows.take_while(|line| line.starts_with('|')) {

@@ -69,7 +69,7 @@ const HINTS: &[Hint] = &[
         "the server is full and evicts nothing: raise `maxmemory`, and set `maxmemory-policy` to `allkeys-lru`",
     ),
     (&[OnlineStore], "READONLY ", "the server is a replica: set `store.redis` to the primary"),
-    (&[OnlineStore], "no permissions", "the user may not run the gateway's commands: see docs/cache.md"),
+    (&[OnlineStore], "no permissions", "the user may not run the gateway's commands: see docs/operations/redis.md"),
     (&[OnlineStore], "UnknownIssuer", "the server's CA is not trusted: set `store.redis.tls.ca_file` to it"),
     (&[OnlineStore], "not valid for name", "set `store.redis.tls.server_name` to the name in the certificates"),
     (&[OnlineStore], "corrupt message", "the port does not use TLS: check the port, or use `redis://`"),
@@ -81,5 +81,5 @@ const HINTS: &[Hint] = &[
 /// What to do about a failed check.
 pub(super) fn hint(id: FindingId, message: &str) -> &'static str {
     let row = HINTS.iter().find(|(ids, part, _)| ids.contains(&id) && message.contains(part));
-    row.map_or("see docs/check.md", |(_, _, hint)| hint)
+    row.map_or("see docs/reference/check.md", |(_, _, hint)| hint)
 }

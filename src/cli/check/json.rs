@@ -1,4 +1,4 @@
-//! Findings as JSON: `docs/check.schema.json` describes the document. Members are only ever added.
+//! Findings as JSON: `docs/reference/check.schema.json` describes the document. Members are only ever added.
 
 use super::online::{Check, Outcome};
 use super::report::{Finding, Report};

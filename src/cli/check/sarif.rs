@@ -52,7 +52,7 @@ fn rules() -> Vec<Value> {
         json!({
             "id": value.name,
             "shortDescription": { "text": text },
-            "help": { "text": format!("{text} See docs/check.md.") },
+            "help": { "text": format!("{text} See docs/reference/check.md.") },
             "defaultConfiguration": { "level": level.name() },
         })
     };

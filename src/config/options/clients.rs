@@ -84,8 +84,8 @@ pub static OPTIONS: Options = Options {
 pub static CONNECTIONS: Counted = Opt::new(
     "connections",
     count(1, 1_000_000, 10_000),
-    "Maximum number of client connections. Further connections are closed at once. The limit is lower if the file \
-        descriptor limit requires it: see [operations.md](operations.md#connections-that-are-cut-off).",
+    "Maximum number of client connections. Further connections are closed at once. The limit is lower if the \
+        [limit of open files](limits.md#open-files) requires it.",
 );
 
 pub static PER_SOURCE: Counted = Opt::new(
@@ -104,7 +104,7 @@ pub static MEMORY: Opt<Or<AutoOr<SizeIn>>> = Opt::new(
     "memory",
     auto_or(SizeIn { min: 48 << 20, max: 1 << 40 }),
     "Memory limit of the process. Requests are shed before it reaches 90 % of the limit: see \
-        [Memory](operations.md#memory).",
+        [Memory](../operations/memory.md).",
 )
 .default("the cgroup limit, or 75 % of the machine's memory")
 .comment("Memory limit of the process.");

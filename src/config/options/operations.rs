@@ -14,7 +14,7 @@ pub static ADMIN: Opt<Loopback> = Opt::new(
     "admin",
     Loopback { port: 9090, shape: OFF_OR_ADMIN },
     "The listener for probes and metrics: an address, or a map. It changes nothing, so that it needs no \
-        authentication and may listen on any address. See [probes](operations.md#probes).",
+        authentication and may listen on any address. See [probes](../operations/probes.md).",
 )
 .allowed(ALLOWED)
 .restart("except certificates")
@@ -23,7 +23,7 @@ pub static ADMIN: Opt<Loopback> = Opt::new(
 pub static CONTROL: Plain = Opt::new(
     "control",
     OFF_OR_CONTROL,
-    "The listener for commands, such as [purge](operations.md#purge): an address, or a map.",
+    "The listener for commands, such as [purge](../operations/purge.md): an address, or a map.",
 )
 .allowed(ALLOWED)
 .restart("except certificates and the token")

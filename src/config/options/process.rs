@@ -69,7 +69,7 @@ pub static READINESS_TIMEOUT: Timed = Opt::new(
     duration(ZERO, minutes(60), seconds(60)),
     "How long `/readyz` stays 503 at the start while the name of an upstream is not resolved, or the keys of its \
         issuer are not fetched. After that the process is ready if it can serve at least one upstream. See \
-        [probes](operations.md#probes). A change applies to processes that start.",
+        [probes](../operations/probes.md). A change applies to processes that start.",
 )
 .comment("How long a starting process waits for addresses and keys of all upstreams before it is ready.");
 
@@ -87,7 +87,7 @@ pub static SHUTDOWN: Plain =
 
 pub static RELOAD: Plain =
     Opt::new("reload", Structure::Map(&RELOAD_OPTIONS), "When the configuration is reloaded, in addition to SIGHUP.")
-        .comment("The configuration is reloaded on SIGHUP, and when its files change: see docs/operations.md.");
+        .comment("The configuration is reloaded on SIGHUP, and when its files change: see docs/operations/reload.md.");
 
 pub static HASH_KEY: Opt<SecretOf> = Opt::new(
     "hash_key",
@@ -190,8 +190,8 @@ pub static UPGRADE_SOCKET: Plain = Opt::new(
     "upgrade_socket",
     TEXT,
     "Socket at which a process started with `run --upgrade` waits for the listeners of the process that it \
-        replaces; see [upgrades](operations.md#upgrades). Only the user of the process should be able to write to \
-        its directory.",
+        replaces; see [upgrades](../operations/start-and-stop.md#upgrades). Only the user of the process should be \
+        able to write to its directory.",
 )
 .default("disabled")
 .allowed("path of a socket")

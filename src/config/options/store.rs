@@ -38,7 +38,7 @@ pub static MAX_BYTES: Measured = Opt::new(
     "max_bytes",
     size(1 << 20, 1 << 40, 64 << 20),
     "Maximum size of all cached responses. There is a warning if it leaves too little of the memory limit \
-        (`clients.limits.memory`) for clients: see [Memory](operations.md#memory).",
+        (`clients.limits.memory`) for clients: see [Memory](../operations/memory.md).",
 );
 
 /// The options of a store in memory.

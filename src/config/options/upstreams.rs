@@ -122,7 +122,7 @@ pub static BODY: Plain = Opt::new(
     "body",
     Structure::Map(&BODY_OPTIONS),
     "Limits of governed request bodies, and of bodies of requests that \
-        [invalidate](operations.md#requests-that-invalidate).",
+        [invalidate](../concepts/invalidation.md#requests-that-invalidate).",
 );
 
 pub static LIMITS: Plain = Opt::new("limits", Structure::Map(&LIMITS_OPTIONS), "Concurrency limits at the provider.")

@@ -385,7 +385,10 @@ fn every_configuration_of_the_project_is_valid() {
     let mut texts: Vec<(String, String)> = Vec::new();
     let named = |path: &PathBuf, text: String| (path.display().to_string(), text);
     texts.extend(files("config", "yaml").iter().map(|path| named(path, text(path))));
-    let documents = [files("docs", "md"), vec![project.join("README.md")]].concat();
+    let folders: Vec<PathBuf> =
+        std::fs::read_dir(project.join("docs")).unwrap().map(|one| one.unwrap().path()).collect();
+    let pages = folders.iter().filter(|path| path.is_dir()).flat_map(|folder| files(folder.to_str().unwrap(), "md"));
+    let documents: Vec<PathBuf> = pages.chain(files("docs", "md")).chain([project.join("README.md")]).collect();
     // What is for Prometheus, Kubernetes or a workflow is no configuration of the gateway.
     let others = ["groups:", "scrape_configs:", "apiVersion:", "- "];
     let other = |text: &String| others.iter().any(|begin| text.starts_with(begin));

@@ -1,4 +1,4 @@
-//! Which ungoverned requests of the Management API may change sessions. `docs/invalidation.md` gives the reasons.
+//! Which ungoverned requests of the Management API may change sessions. `docs/concepts/invalidation.md` gives the reasons.
 //!
 //! Source: Auth0's OpenAPI document of the Management API: all operations that do not only read.
 

@@ -1,4 +1,4 @@
-//! Which ungoverned requests of ZITADEL's APIs may change sessions. `docs/invalidation.md` gives the reasons.
+//! Which ungoverned requests of ZITADEL's APIs may change sessions. `docs/concepts/invalidation.md` gives the reasons.
 //!
 //! Sources: the services in ZITADEL's proto files, with the rules that name their resources, its SCIM interface, and
 //! the events that change sessions (`internal/query/projection/session.go`: users that are locked, deactivated or

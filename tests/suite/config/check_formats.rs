@@ -63,7 +63,7 @@ fn schema() -> Validator {
             map.values_mut().for_each(close);
         }
     }
-    let text = fs::read_to_string(project().join("docs/check.schema.json")).unwrap();
+    let text = fs::read_to_string(project().join("docs/reference/check.schema.json")).unwrap();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
     assert!(jsonschema::meta::is_valid(&schema));
     close(&mut schema);
@@ -307,7 +307,7 @@ fn reader_that_leaves_early_causes_no_panic() {
 
 #[test]
 fn documented_json_is_valid() {
-    let page = fs::read_to_string(project().join("docs/check.md")).unwrap();
+    let page = fs::read_to_string(project().join("docs/reference/check.md")).unwrap();
     let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     valid_json(&serde_json::from_str(example).unwrap());
 }

@@ -1,4 +1,4 @@
-//! Memory use of an idle connection, as documented in docs/operations.md.
+//! Memory use of an idle connection, as documented in docs/reference/limits.md.
 //!
 //! The resident size depends on how the allocator places objects. A future of Pingora with the size of an HTTP/2 buffer
 //! once made each connection half as large again.

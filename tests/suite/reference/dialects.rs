@@ -32,7 +32,7 @@ fn dialects() {
         [format!("`{}`", dialect.name), provider, evaluated(dialect), headers_of_trusted_peers(dialect)]
     });
     let head = ["Dialect", "Provider", "Evaluated by a policy", "Headers of trusted peers"];
-    generated_part("docs/configuration.md", "dialects", &markdown_table(head, rows));
+    generated_part("docs/reference/configuration.md", "dialects", &markdown_table(head, rows));
 }
 
 /// The limits of metadata that the providers have on their own.
@@ -46,5 +46,5 @@ fn limits_of_providers() {
     };
     let rows: String = DIALECTS.iter().map(row).collect();
     let head = "| Dialect | `properties` | `key_length` | `value_length` |\n|---|---|---|---|\n";
-    generated_part("docs/configuration.md", "limits of providers", &format!("{head}{rows}"));
+    generated_part("docs/reference/configuration.md", "limits of providers", &format!("{head}{rows}"));
 }

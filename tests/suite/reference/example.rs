@@ -15,7 +15,7 @@ const HEAD: &str = "\
 # yaml-language-server: $schema=schema.json
 #
 # Every option of sessiongate, once. The default of an option is in [brackets].
-# The reference is docs/configuration.md; `sessiongate check -c FILE` reports all errors of a file with their location.
+# The reference is docs/reference/configuration.md; `sessiongate check -c FILE` reports all errors with their location.
 #
 # Values may refer to environment variables: ${NAME}, ${NAME:-default}, ${NAME:?message}; $$ is a single $.
 # Durations and sizes have units: 500ms, 30s, 5m, 1h30m, 7d; 512B, 64KiB, 1MiB, 1GiB.

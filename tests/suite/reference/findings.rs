@@ -1,4 +1,4 @@
-//! The kinds of findings of `check`: `docs/check.md`.
+//! The kinds of findings of `check`: `docs/reference/check.md`.
 
 use crate::harness::{generated_part, markdown_table};
 use sessiongate::config::FindingId;
@@ -12,5 +12,5 @@ fn findings() {
         let level = if id.is_warning() { "warning" } else { "error" };
         [format!("`{}`", value.name), level.to_owned(), value.meaning.to_owned()]
     });
-    generated_part("docs/check.md", "findings", &markdown_table(["ID", "level", "meaning"], rows));
+    generated_part("docs/reference/check.md", "findings", &markdown_table(["ID", "level", "meaning"], rows));
 }

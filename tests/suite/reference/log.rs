@@ -19,7 +19,7 @@ fn access_log() {
         [format!("`{}`", field.name), kind.to_owned(), field.presence.to_owned(), field.meaning.to_owned()]
     };
     let table = markdown_table(["field", "type", "requests", "meaning"], ACCESS_LOG.iter().map(row));
-    generated_part("docs/operations.md", "access log", &table);
+    generated_part("docs/reference/log.md", "access log", &table);
 }
 
 #[test]
@@ -28,14 +28,14 @@ fn causes_of_failed_key_fetches() {
     assert!(values.iter().all(|value| !value.meaning.is_empty() && !value.detail.is_empty()), "{values:?}");
     let rows = values.iter().map(|value| [format!("`{}`", value.name), value.meaning.into(), value.detail.into()]);
     let table = markdown_table(["`cause`", "meaning", "what to check"], rows);
-    generated_part("docs/operations.md", "causes of failed key fetches", &table);
+    generated_part("docs/reference/log.md", "causes of failed key fetches", &table);
 }
 
 #[test]
 fn access_log_in_other_schemas() {
     let row = |field: &&LogField| [field.name, field.otel, field.ecs].map(|name| format!("`{name}`"));
     let table = markdown_table(["field", "OpenTelemetry", "ECS"], ACCESS_LOG.iter().map(row));
-    generated_part("docs/operations.md", "access log in other schemas", &table);
+    generated_part("docs/reference/log.md", "access log in other schemas", &table);
 }
 
 /// A line for a state change: its message, level and fields.
@@ -98,7 +98,7 @@ fn walk(folder: &Path, events: &mut BTreeSet<Event>) {
 fn state_changes() {
     let mut events = BTreeSet::new();
     walk(&project().join("src"), &mut events);
-    let page = fs::read_to_string(project().join("docs/operations.md")).unwrap();
+    let page = fs::read_to_string(project().join("docs/reference/log.md")).unwrap();
     let rows = page.lines().skip_while(|line| !line.starts_with("| message | level |")).skip(2);
     let documented: Vec<Event> = rows
         .take_while(|line| line.starts_with('|'))

@@ -11,8 +11,10 @@ use sessiongate::telemetry::{
 use std::ptr;
 use strum::{EnumMessage, VariantArray};
 
-const OPERATIONS: &str = "docs/operations.md";
-const CACHE: &str = "docs/cache.md";
+const METRICS_PAGE: &str = "docs/reference/metrics.md";
+const REASONS_PAGE: &str = "docs/reference/reasons.md";
+const LIMITS_PAGE: &str = "docs/reference/limits.md";
+const MEMORY_PAGE: &str = "docs/operations/memory.md";
 
 fn code(text: &str) -> String {
     format!("`{text}`")
@@ -40,7 +42,7 @@ fn metrics() {
         [code(metric.name), metric.kind.name().to_owned(), labels.join(" "), meaning]
     };
     generated_part(
-        OPERATIONS,
+        METRICS_PAGE,
         "metrics",
         &markdown_table(["metric", "type", "labels", "meaning"], METRICS.iter().map(row)),
     );
@@ -66,37 +68,37 @@ fn sections() -> [Section; 9] {
         let values = label_values::<L>();
         Section { link, path, part, names: values.iter().map(|value| value.name).collect(), table: table(&values) }
     }
-    let own = "[cache.md](cache.md#metrics)";
-    let memory = "[Memory](#memory)";
+    let own = "[Cache and store](#cache-and-store)";
+    let memory = "[Memory](../operations/memory.md)";
     [
-        section::<Rule>(("[Rules of policies](#rules-of-policies)", OPERATIONS, "rules"), |values| {
+        section::<Rule>(("[Rules of policies](#rules-of-policies)", METRICS_PAGE, "rules"), |values| {
             values_table("rule", values)
         }),
         Section {
-            link: "[Reasons of rejections](#reasons-of-rejections)",
-            path: OPERATIONS,
+            link: "[Reasons of rejections](reasons.md)",
+            path: REASONS_PAGE,
             part: "reasons",
             names: Reason::VARIANTS.iter().map(|reason| reason.name()).collect(),
             table: reasons_table(),
         },
         section::<DisconnectReason>(
             (
-                "[Connections that are cut off](#connections-that-are-cut-off)",
-                OPERATIONS,
+                "[Connections that are cut off](limits.md#connections-that-are-cut-off)",
+                LIMITS_PAGE,
                 "connections that are cut off",
             ),
             |values| detailed_table("reason", "what the client gets", values),
         ),
-        section::<MemoryKind>((memory, OPERATIONS, "memory held"), |values| {
+        section::<MemoryKind>((memory, MEMORY_PAGE, "memory held"), |values| {
             detailed_table("kind", "counted as", values)
         }),
-        section::<Shed>((memory, OPERATIONS, "work shed"), |values| {
+        section::<Shed>((memory, MEMORY_PAGE, "work shed"), |values| {
             detailed_table("shed", "what the client gets", values)
         }),
-        section::<CacheEvent>((own, CACHE, "cache events"), |values| values_table("event", values)),
-        section::<StoreOperation>((own, CACHE, "store operations"), |values| values_table("step", values)),
-        section::<StoreFailure>((own, CACHE, "store errors"), |values| values_table("reason", values)),
-        section::<StoreRefusal>((own, CACHE, "store rejections"), |values| values_table("code", values)),
+        section::<CacheEvent>((own, METRICS_PAGE, "cache events"), |values| values_table("event", values)),
+        section::<StoreOperation>((own, METRICS_PAGE, "store operations"), |values| values_table("step", values)),
+        section::<StoreFailure>((own, METRICS_PAGE, "store errors"), |values| values_table("reason", values)),
+        section::<StoreRefusal>((own, METRICS_PAGE, "store rejections"), |values| values_table("code", values)),
     ]
 }
 
@@ -141,7 +143,7 @@ fn label_parts() -> Vec<String> {
 fn label_values_of_metrics() {
     let parts = label_parts();
     assert!(parts.iter().flat_map(|part| part.lines()).all(|line| line.starts_with('|') || line.len() <= 120));
-    generated_part(OPERATIONS, "labels", &parts.join("\n"));
+    generated_part(METRICS_PAGE, "labels", &parts.join("\n"));
 }
 
 #[test]

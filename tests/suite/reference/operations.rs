@@ -1,4 +1,4 @@
-//! The operations of each dialect: `docs/operations.md`.
+//! The operations of each dialect: `docs/reference/routes.md`.
 
 use crate::harness::generated_part;
 use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, PathPart, Route};
@@ -52,6 +52,6 @@ fn table(dialect: &Dialect) -> String {
 #[test]
 fn operations() {
     for dialect in DIALECTS {
-        generated_part("docs/operations.md", &format!("operations of {}", dialect.name), &table(dialect));
+        generated_part("docs/reference/routes.md", &format!("operations of {}", dialect.name), &table(dialect));
     }
 }

@@ -106,7 +106,7 @@ fn maps(options: &'static Options) -> Vec<&'static Options> {
 fn tables_of_options() {
     for options in maps(&ROOT).into_iter().chain([&SECRET]).filter(|options| !options.heading.is_empty()) {
         let table = format!("| Option | Meaning | Default | Allowed |\n|---|---|---|---|\n{}", rows(options).concat());
-        generated_part("docs/configuration.md", &format!("options: {}", options.heading), &table);
+        generated_part("docs/reference/configuration.md", &format!("options: {}", options.heading), &table);
     }
 }
 
@@ -129,5 +129,5 @@ fn restarts(options: &Options, path: &str) -> Vec<String> {
 
 #[test]
 fn options_that_need_a_restart() {
-    generated_part("docs/operations.md", "options that need a restart", &restarts(&ROOT, "").concat());
+    generated_part("docs/operations/reload.md", "options that need a restart", &restarts(&ROOT, "").concat());
 }

@@ -270,8 +270,8 @@ fn definitions() -> Json {
 
 #[test]
 fn schema() {
-    let description = "docs/configuration.md is the reference. Only `sessiongate check` validates what depends on \
-        several options, on files or on variables.";
+    let description = "docs/reference/configuration.md is the reference. Only `sessiongate check` validates what depends \
+        on several options, on files or on variables.";
     let begin = [
         member("$schema", text("https://json-schema.org/draft/2020-12/schema")),
         member("title", text("The configuration of sessiongate")),

@@ -132,7 +132,7 @@ pub(super) static ROWS: &[Row] = &[
             },
             Panel {
                 title: "Failures by reason",
-                description: "Failed requests by reason. The table of reasons in docs/operations.md explains each.",
+                description: "Failed requests by reason. docs/reference/reasons.md explains each.",
                 kind: Lines,
                 unit: "reqps",
                 width: 8,
@@ -326,7 +326,7 @@ pub(super) static ROWS: &[Row] = &[
             Panel {
                 title: "Cache events",
                 description: "Events other than hits and misses. `unconfirmed` and `mark_lost`: other replicas may \
-                              serve older data for up to `ttl`. docs/cache.md explains each.",
+                              serve older data for up to `ttl`. docs/reference/metrics.md explains each.",
                 kind: Lines,
                 unit: "ops",
                 width: 8,
@@ -474,7 +474,7 @@ pub(super) static ROWS: &[Row] = &[
             },
             Panel {
                 title: "Connections cut off",
-                description: "Connections, and requests on them, that the gateway ended, by reason. docs/operations.md \
+                description: "Connections, and requests on them, that the gateway ended, by reason. docs/reference/limits.md \
                               explains each.",
                 kind: Lines,
                 unit: "ops",

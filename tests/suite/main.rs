@@ -34,6 +34,7 @@ mod cache {
     mod mixed_versions;
     mod model;
     mod purge;
+    mod redis_guide;
     mod redis_scripts;
     mod redis_store;
     mod redis_topologies;

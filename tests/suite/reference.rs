@@ -10,4 +10,5 @@ mod operations;
 mod options;
 mod rejections;
 mod schema;
+mod threats;
 mod troubleshooting;

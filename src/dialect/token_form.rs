@@ -15,6 +15,22 @@ pub struct TokenForm {
 }
 
 impl TokenForm {
+    /// The issuer of the tenant with this origin, such as `https://acme.eu.auth0.com`.
+    pub fn issuer(&self, origin: &str) -> String {
+        format!("{origin}{}", if self.issuer_has_slash { "/" } else { "" })
+    }
+
+    /// The audience that stands for the API of the tenant with this origin, unless the tenant has a domain of its own:
+    /// see [`TokenForm::is_tenant_host`].
+    pub fn audience(&self, origin: &str) -> String {
+        format!("{origin}{}", self.audience_path)
+    }
+
+    /// Whether this is the host of a tenant without a domain of its own, so that its audience has the same host.
+    pub fn is_tenant_host(&self, host: &str) -> bool {
+        host.to_ascii_lowercase().ends_with(self.tenant_hosts)
+    }
+
     /// Whether this issuer can be in no token, because it lacks the final slash.
     pub fn lacks_issuer_slash(&self, issuer: &str) -> bool {
         let uri = issuer.parse::<Uri>();
@@ -29,8 +45,7 @@ impl TokenForm {
             return false;
         };
         let host = uri.host().unwrap_or_default();
-        let is_tenant = hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
-            || host.to_ascii_lowercase().ends_with(self.tenant_hosts);
+        let is_tenant = hosts.iter().any(|own| own.eq_ignore_ascii_case(host)) || self.is_tenant_host(host);
         let path = self.audience_path.strip_suffix('/');
         is_tenant && uri.scheme().is_some() && uri.query().is_none() && path == Some(uri.path())
     }

@@ -3,6 +3,7 @@
 mod check;
 mod command_error;
 mod exchange;
+mod init;
 mod lifecycle;
 mod log;
 mod operations;
@@ -63,6 +64,12 @@ enum Command {
     /// if the configuration is OK, 1 if it has errors or a check of `--online` failed, 2 if it cannot be read or the
     /// command line is invalid.
     Check(check::CheckArgs),
+    /// Print a first configuration
+    ///
+    /// Prints a configuration for one provider, with comments, on standard output: `sessiongate init --dialect auth0
+    /// --url https://acme.eu.auth0.com > sessiongate.yaml`. It opens no connection, and reads and writes no file:
+    /// secrets and certificates are references to files, and comments have the commands that make them.
+    Init(init::InitArgs),
     /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
     /// Starts both, and the gateway in front of them with its listeners for operations, in one process, and prints
@@ -115,6 +122,11 @@ pub fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run(args) => run(&args),
         Command::Check(args) => return check::run(&args),
+        Command::Init(args) => {
+            let text = init::configuration(&args).unwrap_or_else(|reasons| invalid("init", &reasons.join("\n")));
+            print_to(io::stdout(), text.trim_end());
+            Ok(())
+        }
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Purge(args) => on_runtime(Some(1), async {
@@ -148,6 +160,15 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Ends the process with the exit status and the usage of an invalid command line.
+fn invalid(command: &str, reason: &str) -> ! {
+    let mut program = CommandLine::command();
+    // Gives each command its full name.
+    program.build();
+    let command = program.find_subcommand(command).cloned();
+    command.unwrap_or(program).error(ErrorKind::InvalidValue, reason).exit()
+}
+
 /// Reads a configuration and prints its warnings.
 fn read(source: &Source) -> Result<(Fingerprints, LoadedConfig), CommandError> {
     let (fingerprints, loaded) = source.read();
@@ -162,7 +183,7 @@ fn run(args: &RunArgs) -> Result<(), CommandError> {
     if check::is_stdin(&args.file.config) {
         let why = "`run` cannot read the configuration from standard input, since a reload could not read it again; \
             use a file, or `check -c -`";
-        CommandLine::command().error(ErrorKind::InvalidValue, why).exit();
+        invalid("run", why);
     }
     signals::catch_early()?;
     descriptors::raise_limit();

@@ -48,6 +48,7 @@ pub use ratio::Ratio;
 pub use restart_required::RestartRequired;
 pub use settings::{ClientLimits, Clients, Config, Dns, Log, LogFormat, LogLevel, Reload, ShownAs, Shutdown};
 pub use store_settings::{Login, Memory, Redis, RedisAddress, RedisTimeouts, RedisTls, Servers, Store};
+pub use url::is_loopback;
 
 use section::{Context, Entry};
 

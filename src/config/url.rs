@@ -73,7 +73,7 @@ impl Url {
 }
 
 /// Whether a host, without brackets, is certainly this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

@@ -50,6 +50,7 @@ mod config {
     mod check_formats;
     mod check_online;
     mod command_line;
+    mod init;
     mod reload;
 }
 

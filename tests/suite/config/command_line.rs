@@ -129,6 +129,7 @@ fn invalid_command_line_exits_with_status_2() {
         &["run", "--config"],
         &["run", "gateway.yaml"],
         &["run", "-c", "-"],
+        &["init"],
         &["check", "-c", "-", "--format", "xml"],
         &["sandbox", "--listen", "nowhere"],
         &["sandbox", "--rate", "-1"],
@@ -144,7 +145,7 @@ fn invalid_command_line_exits_with_status_2() {
 #[test]
 fn help_describes_each_command() {
     for (args, words) in [
-        (&["--help"][..], &["run", "check", "sandbox", "schema", "completions", "man", "session policies"][..]),
+        (&["--help"][..], &["run", "check", "init", "sandbox", "schema", "completions", "man", "session policies"][..]),
         (&["run", "--help"], &["serves", "SIGTERM", "status 1", "--config <FILE>"]),
         (
             &["check", "--help"],
@@ -365,7 +366,7 @@ fn commands_of_the_sandbox_tour_work() {
 }
 
 /// The commands of the program, less its own help.
-const COMMANDS: [&str; 8] = ["run", "check", "sandbox", "purge", "probe", "schema", "completions", "man"];
+const COMMANDS: [&str; 9] = ["run", "check", "init", "sandbox", "purge", "probe", "schema", "completions", "man"];
 
 #[test]
 fn schema_command_prints_config_schema_json() {

@@ -44,7 +44,7 @@ fn anchors(path: &Path) -> BTreeSet<String> {
 }
 
 /// Pages that others name already.
-const COMING: [&str; 12] = [
+const COMING: [&str; 11] = [
     "concepts/policy.md",
     "concepts/request-flow.md",
     "concepts/trust.md",
@@ -53,7 +53,6 @@ const COMING: [&str; 12] = [
     "guides/kubernetes.md",
     "guides/redis.md",
     "guides/sdks.md",
-    "guides/systemd.md",
     "quickstarts/kubernetes.md",
     "quickstarts/sidecar.md",
     "docs/releases.md",

@@ -14,6 +14,7 @@ mod dependencies;
 mod docs;
 mod reference;
 mod runbooks;
+mod systemd;
 
 /// What the tests share.
 mod harness;

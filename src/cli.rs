@@ -114,6 +114,11 @@ struct RunArgs {
     upgrade: bool,
 }
 
+/// The commands and their options, from which the reference is rendered.
+pub fn command_line() -> clap::Command {
+    CommandLine::command()
+}
+
 /// Runs the program. Returns its exit status.
 pub fn main() -> ExitCode {
     // Must come first: libraries that set up TLS or verify tokens use the process's crypto provider.

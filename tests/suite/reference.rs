@@ -1,5 +1,6 @@
 //! The reference documentation says what the tables in the source say: it is rendered from them.
 
+mod command_line;
 mod dashboard;
 mod dialects;
 mod example;

@@ -1,7 +1,7 @@
 //! The table of reasons for the documentation, and every rejection as each dialect renders it in each of its carriers:
 //! `tests/cases/rejections/DIALECT.txt`.
 
-use crate::harness::{generated_file, rejections};
+use crate::harness::{generated_file, generated_part, markdown_table, rejections};
 use http::header::CONTENT_TYPE;
 use regex::Regex;
 use sessiongate::dialect::{DIALECTS, Dialect};
@@ -42,25 +42,40 @@ fn special() -> Vec<Rejection> {
     ]
 }
 
-/// The reasons, with the status in each dialect.
+/// The reasons.
 pub fn reasons_table() -> String {
-    let mut table =
-        String::from("| `reason` | meaning | status | gRPC code | cause | alert |\n|---|---|---|---|---|---|\n");
-    for rejection in rejections() {
+    let rows = rejections().into_iter().map(|rejection| {
         let row = rejection.reason().row();
-        let mut status = row.status.to_string();
-        for dialect in DIALECTS {
-            let own = dialect.rejections.response(&rejection, Carrier::Rest).status.as_u16();
-            if own != row.status {
-                let _ = write!(status, "; `{}`: {own}", dialect.name);
+        assert_eq!(rejection.is_failure(), row.cause != Cause::Client, "{}", rejection.name());
+        let cause = <&str>::from(row.cause);
+        [format!("`{}`", rejection.name()), row.meaning.trim().to_owned(), cause.to_owned(), row.alert.to_owned()]
+    });
+    markdown_table(["`reason`", "meaning", "cause", "alert"], rows)
+}
+
+/// The responses: message and statuses.
+#[test]
+fn responses_by_message() {
+    let parameter = Regex::new(r"\{[^}]*\}").unwrap();
+    let mut rows: Vec<[String; 4]> = rejections()
+        .iter()
+        .map(|rejection| {
+            let row = rejection.reason().row();
+            let message = parameter.replace_all(row.text, "…");
+            let message = if message.contains('`') { format!("`` {message} ``") } else { format!("`{message}`") };
+            let mut status = row.status.to_string();
+            for dialect in DIALECTS {
+                let own = dialect.rejections.response(rejection, Carrier::Rest).status.as_u16();
+                if own != row.status {
+                    let _ = write!(status, "; `{}`: {own}", dialect.name);
+                }
             }
-        }
-        let (name, meaning, alert) = (rejection.name(), row.meaning.trim(), row.alert);
-        let (code, cause) = (row.grpc_code.name().to_uppercase(), <&str>::from(row.cause));
-        let _ = writeln!(table, "| `{name}` | {meaning} | {status} | {code} | {cause} | {alert} |");
-        assert_eq!(rejection.is_failure(), row.cause != Cause::Client, "{name}");
-    }
-    table
+            [message, status, row.grpc_code.name().to_uppercase(), format!("`{}`", rejection.name())]
+        })
+        .collect();
+    rows.sort_by(|one, other| one[1].cmp(&other[1]));
+    let table = markdown_table(["message", "status", "gRPC code", "`reason`"], rows);
+    generated_part("docs/reference/reasons.md", "responses", &table);
 }
 
 /// Texts name the parameters of their reasons only, and no dialect overrides the same thing twice.

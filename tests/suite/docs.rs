@@ -1,11 +1,31 @@
-//! The documentation names only what exists: files, headings and metrics.
+//! The documentation: its links, its lines, the list of its pages, and that it names only what exists.
+
+mod blocks;
+mod names;
+mod words;
 
 use crate::harness::project;
 use regex::Regex;
-use sessiongate::metrics::{METRICS, Metric};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The longest line, but for tables and addresses.
+const WIDTH: usize = 120;
+
+/// Pages that others name already.
+const COMING: [&str; 10] = [
+    "docs/guides/behind-proxies.md",
+    "docs/guides/egress-proxy.md",
+    "docs/guides/kubernetes.md",
+    "docs/guides/sdks.md",
+    "docs/guides/systemd.md",
+    "docs/quickstarts/auth0.md",
+    "docs/quickstarts/kubernetes.md",
+    "docs/quickstarts/sidecar.md",
+    "docs/quickstarts/zitadel.md",
+    "docs/releases.md",
+];
 
 /// The Markdown files of a folder, and of those in it.
 fn below(folder: &Path) -> Vec<PathBuf> {
@@ -18,84 +38,128 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     found.flatten().collect()
 }
 
-/// Every Markdown file that the project has written.
-fn pages() -> Vec<PathBuf> {
-    let files = fs::read_dir(project()).unwrap().map(|file| file.unwrap().path());
-    let top = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    top.chain(["docs", "deploy"].iter().flat_map(|folder| below(&project().join(folder)))).collect()
+/// A Markdown file of the project.
+struct Page {
+    /// Relative to the project.
+    path: String,
+    text: String,
 }
 
-/// The text of a page, without fenced blocks.
-fn prose(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
+/// Every Markdown file that the project has written.
+fn pages() -> Vec<Page> {
+    let files = fs::read_dir(project()).unwrap().map(|file| file.unwrap().path());
+    let top = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let paths = top.chain(["docs", "deploy"].iter().flat_map(|folder| below(&project().join(folder))));
+    let mut pages: Vec<Page> = paths
+        .map(|path| Page {
+            text: fs::read_to_string(&path).unwrap(),
+            path: path.strip_prefix(project()).unwrap().display().to_string(),
+        })
+        .collect();
+    pages.sort_by(|one, other| one.path.cmp(&other.path));
+    pages
+}
+
+/// A text without fenced blocks.
+fn prose(text: &str) -> String {
     text.split("```").step_by(2).collect()
 }
 
 /// The anchors of a page's headings, as GitHub makes them.
-fn anchors(path: &Path) -> BTreeSet<String> {
-    let text = prose(path);
-    let headings = text.lines().filter(|line| line.starts_with('#'));
-    let slug = |heading: &str| {
+fn anchors(text: &str) -> BTreeSet<String> {
+    let text = prose(text);
+    let mut anchors = BTreeSet::new();
+    for heading in text.lines().filter(|line| line.starts_with('#')) {
         let kept = heading.trim_start_matches('#').trim().to_lowercase();
         let kept = kept.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-    };
-    headings.map(slug).collect()
+        let slug: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let again = (1..).map(|n| format!("{slug}-{n}"));
+        let free = std::iter::once(slug.clone()).chain(again).find(|slug| !anchors.contains(slug));
+        anchors.extend(free);
+    }
+    anchors
 }
 
-/// Pages that others name already.
-const COMING: [&str; 11] = [
-    "concepts/policy.md",
-    "concepts/request-flow.md",
-    "concepts/trust.md",
-    "guides/behind-proxies.md",
-    "guides/egress-proxy.md",
-    "guides/kubernetes.md",
-    "guides/redis.md",
-    "guides/sdks.md",
-    "quickstarts/kubernetes.md",
-    "quickstarts/sidecar.md",
-    "docs/releases.md",
-];
+/// The targets of links and images that are not on other servers.
+fn links(text: &str) -> Vec<String> {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let found = link.captures_iter(text).map(|found| found[1].to_owned());
+    found.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
+}
+
+/// The file that a link names, relative to the project.
+fn target(page: &Page, path: &str) -> String {
+    let mut parts: Vec<&str> = page.path.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            "." | "" => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
 
 #[test]
 fn every_link_has_a_target() {
-    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
-    let mut links = 0;
+    let (mut count, mut faults) = (0, Vec::new());
     for page in pages() {
-        for found in link.captures_iter(&prose(&page)) {
-            let target = &found[1];
-            if target.contains("://") {
-                continue;
+        for link in links(&prose(&page.text)) {
+            count += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let path = if path.is_empty() { page.path.clone() } else { target(&page, path) };
+            let file = project().join(&path);
+            if !file.exists() {
+                if !COMING.contains(&path.as_str()) {
+                    faults.push(format!("{}: {link} does not exist", page.path));
+                }
+            } else if !anchor.is_empty() && !anchors(&fs::read_to_string(file).unwrap()).contains(anchor) {
+                faults.push(format!("{}: no heading {link}", page.path));
             }
-            links += 1;
-            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let path = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
-            if !path.exists() && COMING.iter().any(|one| path.ends_with(one)) {
-                continue;
-            }
-            assert!(path.exists(), "{}: {target} does not exist", page.display());
-            assert!(anchor.is_empty() || anchors(&path).contains(anchor), "{}: no heading {target}", page.display());
         }
     }
-    assert!(links > 50, "{links}");
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(count > 300, "{count}");
 }
 
-/// Every metric, by name.
-fn metrics() -> BTreeMap<&'static str, &'static Metric> {
-    METRICS.iter().map(|metric| (metric.name, *metric)).collect()
+/// `docs/SUMMARY.md` is the table of contents of the book.
+#[test]
+fn every_page_is_in_the_summary_once() {
+    let summary = Page {
+        path: "docs/SUMMARY.md".to_owned(),
+        text: fs::read_to_string(project().join("docs/SUMMARY.md")).unwrap(),
+    };
+    let mut listed: Vec<String> = links(&summary.text).iter().map(|link| target(&summary, link)).collect();
+    listed.sort();
+    let twice: Vec<_> = listed.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    let pages: Vec<String> = pages().into_iter().map(|page| page.path).collect();
+    let missing: Vec<_> = pages
+        .iter()
+        .filter(|path| path.starts_with("docs/") && **path != summary.path && !listed.contains(path))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/SUMMARY.md: {missing:?}");
+    // The other way round the test of links looks.
 }
 
 #[test]
-fn documentation_names_only_existing_metrics() {
-    let metrics = metrics();
-    // What rules record has colons: the queries are checked with a parser (`runbooks`).
-    let name = Regex::new(r":?\bsessiongate_[a-z_]+\b:?").unwrap();
-    for page in pages().iter().filter(|page| !page.ends_with("CHANGELOG.md")) {
-        let text = fs::read_to_string(page).unwrap();
-        for found in name.find_iter(&text).filter(|found| !found.as_str().contains(':')) {
-            let base = found.as_str().trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum");
-            assert!(metrics.contains_key(base), "{}: {}", page.display(), found.as_str());
+fn lines_are_not_too_long() {
+    let mut long = Vec::new();
+    for page in pages() {
+        // A block without a language is output of the program, as it is.
+        let (mut inside, mut output) = (false, false);
+        for (at, line) in page.text.lines().enumerate() {
+            if let Some(language) = line.trim_start().strip_prefix("```") {
+                inside = !inside;
+                output = inside && language.is_empty();
+            }
+            let address = || line.split_whitespace().any(|word| word.contains("://") && word.len() + 20 > WIDTH);
+            let table = line.trim_start().starts_with('|');
+            if line.chars().count() > WIDTH && !table && !output && !address() {
+                long.push(format!("{}:{}", page.path, at + 1));
+            }
         }
     }
+    assert!(long.is_empty(), "{long:#?}");
 }

@@ -14,7 +14,6 @@ mod dependencies;
 mod docs;
 mod reference;
 mod runbooks;
-mod systemd;
 
 /// What the tests share.
 mod harness;

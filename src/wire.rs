@@ -1,4 +1,5 @@
-//! Encodings of bodies, and of the gateway's own responses. Knows no session and no provider.
+//! Encodings: of bodies, of the gateway's own responses, and of what a connection begins with. Knows no session and no
+//! provider.
 
 pub mod json;
 pub mod proto;
@@ -10,6 +11,7 @@ pub mod carrier;
 pub mod call_end;
 pub mod http1;
 pub mod hpack;
+pub mod proxy_protocol;
 pub mod hex;
 pub mod trace;
 

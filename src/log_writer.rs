@@ -7,6 +7,10 @@
 //! written, and cannot flush while it runs. Measured with lines of 600 bytes: with a reader that hangs the process grew
 //! to 80 MiB, against 10 MiB here, and it wrote ten times as often, even with a `BufWriter`.
 
+mod interval;
+
+pub use interval::LogInterval;
+
 use parking_lot::{Condvar, Mutex};
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -3,23 +3,20 @@
 
 use crate::config::{ListenAddress, OperationsListener};
 use crate::edge::{TlsError, certificate_expiry, server_config};
+use crate::log_writer::LogInterval;
 use arc_swap::ArcSwap;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
 use ring::hmac;
 use rustls::ServerConfig;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How often requests without a valid token are logged, at most.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+use std::time::Instant;
 
 /// The access to a listener, as the configuration has it now.
 pub(super) type CurrentAccess = Arc<ArcSwap<Access>>;
@@ -106,38 +103,16 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
 /// The access to `control`, and the requests without a valid token.
 pub(super) struct Guard {
     access: CurrentAccess,
-    unauthorized: Mutex<Unauthorized>,
-}
-
-/// Requests without a valid token.
-#[derive(Default)]
-struct Unauthorized {
-    /// Those that are not logged yet.
-    count: u64,
-    /// When some were last logged.
-    logged: Option<Instant>,
-}
-
-impl Unauthorized {
-    /// Counts one. Returns how many to log now.
-    fn add(&mut self, now: Instant) -> Option<u64> {
-        self.count += 1;
-        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
-            return None;
-        }
-        self.logged = Some(now);
-        Some(std::mem::take(&mut self.count))
-    }
+    unauthorized: LogInterval,
 }
 
 impl Guard {
     pub fn new(access: CurrentAccess) -> Guard {
-        Guard { access, unauthorized: Mutex::default() }
+        Guard { access, unauthorized: LogInterval::default() }
     }
 
     fn note_unauthorized(&self, now: Instant) {
-        let count = self.unauthorized.lock().add(now);
-        if let Some(count) = count {
+        if let Some(count) = self.unauthorized.count(now) {
             tracing::warn!(count, "control rejected requests without a valid token");
         }
     }
@@ -203,13 +178,6 @@ mod tests {
         for host in ["", "evil.example:9090", "10.0.0.1", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]"] {
             assert!(!is_local(host), "{host}");
         }
-    }
-
-    #[test]
-    fn requests_without_a_token_are_logged_once_per_minute() {
-        let (mut unauthorized, start) = (Unauthorized::default(), Instant::now());
-        let at = [0, 1, 59, 60, 61, 300].map(|seconds| unauthorized.add(start + Duration::from_secs(seconds)));
-        assert_eq!(at, [Some(1), None, None, Some(3), None, Some(2)]);
     }
 
     #[test]

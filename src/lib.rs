@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`telemetry`] | closed sets of metric labels and log words, but for those of the domain ([`model`] has them) |
 //! | [`model`] | the nouns: operation, session ID, caller, patch, edit, violation, policy rule, rejection |
-//! | [`wire`] | encodings and what is valid in them: JSON, protocol buffers, gRPC, Connect, strict HTTP, HPACK |
+//! | [`wire`] | encodings and what is valid in them: JSON, protocol buffers, gRPC, Connect, strict HTTP, HPACK, PROXY |
 //! | [`policy`] | what a write may do: evaluates a patch, gives a permit or violations |
 //! | [`dialect`] | what a provider's API looks like, and its form of a rejection: one table each |
 //! | [`token`] | from the text of a JWT to a verified caller |
@@ -41,13 +41,14 @@
 //! # Life of a connection
 //!
 //! 1. **Accept** (`edge::connection`). A connection beyond a limit, or beyond the memory budget, is closed at once.
-//! 2. **TLS** (`edge::tls`), if the listener has it. The first bytes, or ALPN, say whether it is HTTP/1 or HTTP/2.
-//! 3. **Guard.** `edge::client_stream` sees every byte: it counts frames of HTTP/2 (`edge::flood_guard`,
+//! 2. **PROXY protocol header** (`edge::proxy_header`), if the listener requires it: the client's address.
+//! 3. **TLS** (`edge::tls`), if the listener has it. The first bytes, or ALPN, say whether it is HTTP/1 or HTTP/2.
+//! 4. **Guard.** `edge::client_stream` sees every byte: it counts frames of HTTP/2 (`edge::flood_guard`,
 //!    `edge::flood_budget`) and measures the client's timing (`edge::client_timing`). `edge::strict_http1` hands out
 //!    HTTP/1 request by request, and only if each is framed strictly.
-//! 4. **Requests.** Pingora parses each and calls the hooks in `proxy::hooks`. `edge::downstream` tells them which
+//! 5. **Requests.** Pingora parses each and calls the hooks in `proxy::hooks`. `edge::downstream` tells them which
 //!    client it is.
-//! 5. **End**: the client's own, a timeout, a limit, or the end of the process. The reason is a
+//! 6. **End**: the client's own, a timeout, a limit, or the end of the process. The reason is a
 //!    [`telemetry::DisconnectReason`].
 //!
 //! # Life of a request

@@ -37,8 +37,8 @@ use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
 use crate::edge::{
-    BoundListener, Connections, ListenerInfo, Server, ServerOptions, ShutdownStage, TlsError, certificate_expiry,
-    server_config,
+    BoundListener, Connections, ListenerInfo, ProxyProtocol, Server, ServerOptions, ShutdownStage, TlsError,
+    certificate_expiry, server_config,
 };
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
@@ -89,7 +89,8 @@ impl Serving {
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
         let listener_info = |listener: &Listener| {
             let tls = ArcSwapOption::new(tls_of(listener)?);
-            Ok(Arc::new(ListenerInfo { name: listener.name.as_str().into(), tls }))
+            let proxy_protocol = listener.proxy_protocol.then(ProxyProtocol::default);
+            Ok(Arc::new(ListenerInfo { name: listener.name.as_str().into(), proxy_protocol, tls }))
         };
         let listener_infos =
             listeners.iter().map(|(listener, _)| listener_info(listener)).collect::<Result<Vec<_>, TlsError>>()?;

@@ -31,6 +31,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub address: ListenAddress,
+    /// Whether each connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// TLS settings; `None` for plaintext.
     pub tls: Option<ListenerTls>,
 }
@@ -39,7 +41,9 @@ impl Listener {
     /// Whether both listeners are the same but for their certificates, so that a running process can switch to the
     /// other.
     pub fn differs_only_in_certificates(&self, other: &Listener) -> bool {
-        self.name == other.name && self.address == other.address && self.tls.is_some() == other.tls.is_some()
+        let Listener { name, address, proxy_protocol, tls } = other;
+        let is_same = self.name == *name && self.address == *address && self.proxy_protocol == *proxy_protocol;
+        is_same && self.tls.is_some() == tls.is_some()
     }
 }
 
@@ -93,14 +97,15 @@ pub struct ClientCertificates {
     pub required: bool,
 }
 
-/// Reads all listeners. At least one, unless there was an error.
-pub(super) fn read(section: &mut Section) -> Vec<Listener> {
+/// Reads all listeners: at least one, unless there was an error. Also returns where they require the PROXY protocol.
+pub(super) fn read(section: &mut Section) -> (Vec<Listener>, Vec<Location>) {
     let listen = section.entry(&rows::LISTEN);
     let Some(entry) = section.entry(&rows::LISTENERS) else {
         let default = ListenAddress::Tcp(rows::LISTEN.kind.address());
         let found = listen.map(|entry| entry.read(section.context, address));
         let address = found.unwrap_or(Some(default));
-        return address.map(|address| Listener { name: MAIN.to_owned(), address, tls: None }).into_iter().collect();
+        let main = |address| Listener { name: MAIN.to_owned(), address, proxy_protocol: false, tls: None };
+        return (address.map(main).into_iter().collect(), Vec::new());
     };
     if let Some(listen) = listen {
         let problem = Problem::new("cannot be combined with `listeners`").id(FindingId::Conflict);
@@ -113,14 +118,15 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
             Problem::new("the map is empty").id(FindingId::MissingOption).expected("expected at least one listener"),
         );
     }
-    let mut listeners: Vec<Listener> = Vec::new();
+    let (mut listeners, mut proxied): (Vec<Listener>, Vec<Location>) = (Vec::new(), Vec::new());
     for (name, entry) in named.into_iter().flatten() {
         if let Err(problem) = value::check_name(name) {
             section.context.reject(&entry.location, problem);
         }
-        let Some((location, listener)) = one(section, name, &entry) else {
+        let Some((location, requires, listener)) = one(section, name, &entry) else {
             continue;
         };
+        proxied.extend(requires);
         if let Some(twin) = listeners.iter().find(|other| overlap(&other.address, &listener.address)) {
             let problem =
                 Problem::new(format!("overlaps with the address of listener `{}`", twin.name)).id(FindingId::Conflict);
@@ -128,7 +134,7 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
         }
         listeners.push(listener);
     }
-    listeners
+    (listeners, proxied)
 }
 
 /// Whether two listeners cannot be open at the same time.
@@ -145,18 +151,26 @@ pub(super) fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
     }
 }
 
-fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Listener)> {
+/// A listener, the location of its address, and where it requires the PROXY protocol.
+fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Option<Location>, Listener)> {
     let read = |section: &mut Section| {
         let entry = section.required(&rows::ADDRESS, ADDRESS);
         let found = entry.and_then(|entry| entry.read(section.context, address));
         let mode = section.parse(&rows::MODE, mode);
         let owner = section.parse(&rows::OWNER, owner);
+        let proxy_protocol = section.get(&rows::PROXY_PROTOCOL);
         let tls = section.optional_subsection(&rows::TLS, tls).flatten();
         let mut found = found?;
+        let mut requires = proxy_protocol.then(|| section.location_of(&rows::PROXY_PROTOCOL));
         match &mut found {
             ListenAddress::Unix(file) => {
                 file.mode = mode.unwrap_or(file.mode);
                 file.owner = owner;
+                if let Some(location) = requires.take() {
+                    let problem = Problem::new("not possible on a Unix socket: its peers have no address to trust");
+                    let problem = problem.expected("remove it, or use an IP address and a port");
+                    section.context.reject(&location, problem.id(FindingId::Conflict));
+                }
             }
             ListenAddress::Tcp(_) => {
                 for option in [&rows::MODE as &dyn Declared, &rows::OWNER] {
@@ -169,7 +183,7 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
             }
         }
         let location = section.location_of(&rows::ADDRESS);
-        Some((location, Listener { name: name.to_owned(), address: found, tls }))
+        Some((location, requires, Listener { name: name.to_owned(), address: found, proxy_protocol, tls }))
     };
     section.context.read_map(entry, read).flatten()
 }

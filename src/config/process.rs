@@ -13,13 +13,17 @@ use std::sync::Arc;
 
 /// Reads all options. The result is complete only if there was no error.
 pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
-    let listeners = listeners::read(section);
+    let (listeners, proxied) = listeners::read(section);
     let Operations { admin, control } = operations::read(section, &listeners);
     let threads = section.get(&rows::THREADS);
     let replicas = section.get(&rows::REPLICAS);
     let readiness_timeout = section.get(&rows::READINESS_TIMEOUT);
     let log = section.subsection(&rows::LOG, log);
     let clients = section.subsection(&rows::CLIENTS, clients::read);
+    for location in proxied.iter().filter(|_| clients.trusted_peers.is_empty()) {
+        let problem = Problem::new("no peer is trusted to send PROXY protocol headers").id(FindingId::Conflict);
+        section.context.reject(location, problem.expected("list the proxies in `clients.trusted_peers`"));
+    }
     let shutdown = section.subsection(&rows::SHUTDOWN, shutdown);
     let reload = section.subsection(&rows::RELOAD, reload);
     let key = secret::secret(section, &rows::HASH_KEY);

@@ -88,11 +88,16 @@ struct ResponseTimer {
 }
 
 impl ClientTiming {
-    /// For a connection that was accepted just now.
+    /// For a stream that began just now.
     pub fn new(connection: ConnectionContext, timeouts: ClientTimeouts) -> ClientTiming {
+        ClientTiming::since(Instant::now(), connection, timeouts)
+    }
+
+    /// For a connection that was accepted then.
+    pub fn since(accepted: Instant, connection: ConnectionContext, timeouts: ClientTimeouts) -> ClientTiming {
         let state = TimingState {
             phase: Phase::Idle,
-            since: Instant::now(),
+            since: accepted,
             reused: false,
             body_bytes: 0,
             waited: Duration::ZERO,
@@ -308,6 +313,7 @@ impl ClientTiming {
 #[cfg(test)]
 mod tests {
     use super::super::memory_share::MemoryShares;
+    use super::super::proxy_header::Addresses;
     use super::*;
     use crate::memory::Memory;
     use crate::metrics::Metrics;
@@ -326,6 +332,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new().unwrap());
         let connection = ConnectionContext {
             listener: "main".into(),
+            addresses: Addresses::direct(None),
             tls: false,
             unix_socket: false,
             head_limits: HeadLimits::default(),

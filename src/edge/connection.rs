@@ -6,12 +6,13 @@
 use super::client_stream::ClientStream;
 use super::client_timing::ClientTiming;
 use super::connection_context::ConnectionContext;
-use super::connection_limits::ConnectionLimits;
+use super::connection_limits::{ConnectionLimits, ConnectionPermit, is_trusted};
 use super::downstream::{self, Downstream};
 use super::frame::PREFACE;
 use super::http2;
 use super::listener::BoundListener;
 use super::memory_share::MemoryShares;
+use super::proxy_header::{self, Addresses, HeaderFault, ProxyProtocol};
 use super::server::{NO_KEEPALIVE_TIMEOUT, Server, ServerOptions, ShutdownStage, wait_for_stage};
 use super::socket::Socket;
 use super::strict_http1::{StrictHttp1Reader, StrictHttp1Stream};
@@ -37,9 +38,11 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// The warning about failed accepts is repeated only after this long without a failure.
 const WARN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// A listener's name and TLS configuration.
+/// A listener's name, and what connections begin with.
 pub(crate) struct ListenerInfo {
     pub name: Arc<str>,
+    /// `None` if connections have no PROXY protocol header.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `None` without TLS.
     pub tls: ArcSwapOption<ServerConfig>,
 }
@@ -108,6 +111,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     /// Checks the connection limits and serves the connection in a task of its own.
     fn spawn(self: &Arc<Connections<A>>, socket: Socket, peer: Option<SocketAddr>, listener: &Arc<ListenerInfo>) {
         let options = self.options.load_full();
+        let is_proxy = peer.is_some_and(|peer| is_trusted(&options.trusted, peer.ip()));
+        if listener.proxy_protocol.is_some() && !is_proxy {
+            return self.close(listener, peer, &HeaderFault::Untrusted);
+        }
         let permit = self.connection_limits.acquire(options.limits, &options.trusted, peer.map(|peer| peer.ip()));
         let permit = match permit {
             Ok(_) if self.shares.is_over() => return self.server.metrics.disconnected(DisconnectReason::Memory),
@@ -117,17 +124,60 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         socket.set_write_timeout(options.timeouts.write);
         let (connections, listener) = (self.clone(), listener.clone());
         tokio::spawn(async move {
-            let _counted = (permit, connections.server.metrics.connection());
-            connections.serve(socket, peer, &listener, &options).await;
+            let _counted = connections.server.metrics.connection();
+            connections.serve(socket, peer, permit, &listener, &options).await;
         });
     }
 
-    async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, listener: &ListenerInfo, options: &ServerOptions) {
+    /// Closes a connection without a usable PROXY protocol header.
+    fn close(&self, listener: &ListenerInfo, peer: Option<SocketAddr>, fault: &HeaderFault) {
+        self.server.metrics.disconnected(fault.reason());
+        listener.proxy_protocol.iter().for_each(|protocol| protocol.log(&listener.name, peer, fault));
+    }
+
+    /// Reads the PROXY protocol header, if the listener requires one. `None` if the connection ends with that.
+    async fn addresses(
+        &self,
+        (socket, peer): (&mut Socket, Option<SocketAddr>),
+        permit: &mut ConnectionPermit,
+        listener: &ListenerInfo,
+        (options, deadline): (&ServerOptions, Instant),
+    ) -> Option<Addresses> {
+        let Some(protocol) = &listener.proxy_protocol else {
+            return Some(Addresses::direct(peer));
+        };
+        let read = match protocol.wait(options.limits, peer.map(|peer| peer.ip())) {
+            Ok(_waiting) => proxy_header::read(socket, peer, deadline).await,
+            Err(fault) => Err(fault),
+        };
+        let addresses = read.inspect_err(|fault| self.close(listener, peer, fault)).ok()??;
+        let trusted = if addresses.is_unnamed { &[][..] } else { &options.trusted };
+        let counted = permit.count_source(options.limits, trusted, addresses.client.map(|client| client.ip()));
+        counted.inspect_err(|reason| self.server.metrics.disconnected(*reason)).ok()?;
+        Some(addresses)
+    }
+
+    async fn serve(
+        &self,
+        mut socket: Socket,
+        peer: Option<SocketAddr>,
+        mut permit: ConnectionPermit,
+        listener: &ListenerInfo,
+        options: &ServerOptions,
+    ) {
+        let accepted = Instant::now();
+        let limits = (options, accepted + options.timeouts.head);
+        // Boxed: a task stays as large as its largest part.
+        let reading = Box::pin(self.addresses((&mut socket, peer), &mut permit, listener, limits));
+        let Some(addresses) = reading.await else {
+            return;
+        };
         let config = listener.tls.load_full();
         let (name, tls, share) = (listener.name.clone(), config.is_some(), self.shares.open(config.is_some()));
         let connection = ConnectionContext {
             listener: name,
-            tls,
+            addresses,
+            tls: tls || addresses.tls,
             unix_socket: socket.is_unix(),
             head_limits: options.limits.head,
             requests: Arc::default(),
@@ -136,13 +186,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             share,
             uploads: Arc::default(),
         };
-        let timing = Arc::new(ClientTiming::new(connection, options.timeouts));
-        // Boxed: a task stays as large as its largest part.
-        let Some((stream, http2)) = Box::pin(self.negotiate(socket, peer, config, &timing)).await else {
+        let timing = Arc::new(ClientTiming::since(accepted, connection, options.timeouts));
+        let Some((stream, http2)) = Box::pin(self.negotiate(socket, config, accepted, &timing)).await else {
             return self.count_disconnect(&timing);
         };
         if http2 {
-            http2::serve(&self.server, stream, peer, &timing, options).await;
+            http2::serve(&self.server, stream, &timing, options).await;
         } else {
             let reader = StrictHttp1Reader::new(timing.connection.head_limits, timing.connection.unix_socket);
             let served = Box::pin(self.http1(reader.wrap(stream), &reader, &timing));
@@ -163,11 +212,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     async fn negotiate(
         &self,
         socket: Socket,
-        peer: Option<SocketAddr>,
         config: Option<Arc<ServerConfig>>,
+        accepted: Instant,
         timing: &Arc<ClientTiming>,
     ) -> Option<(ClientStream, bool)> {
-        let digest = digest(&socket, peer);
+        let digest = digest(&socket, timing.connection.addresses.client);
         let Some(config) = config else {
             let mut stream = ClientStream::plain(socket, digest, timing.clone());
             return match detect_protocol(&mut stream).await.ok()?? {
@@ -180,9 +229,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
                 }
             };
         };
-        let agreed = tokio::time::timeout(timing.timeouts.head, tls::accept(socket, config))
-            .await
-            .map_err(|_| DisconnectReason::HeadTimeout);
+        let deadline = accepted + timing.timeouts.head;
+        let agreed = tokio::time::timeout_at(deadline.into(), tls::accept(socket, config)).await;
+        let agreed = agreed.map_err(|_| DisconnectReason::HeadTimeout);
         let stream = match agreed.and_then(|agreed| agreed.map_err(|_| DisconnectReason::TlsHandshake)) {
             Ok(stream) => stream,
             Err(reason) => {
@@ -235,10 +284,10 @@ async fn has_more(stream: &mut ClientStream, kept: bool, stage: &mut watch::Rece
     }
 }
 
-/// The socket's digest for Pingora.
-fn digest(socket: &Socket, peer: Option<SocketAddr>) -> Arc<SocketDigest> {
+/// The socket's digest for Pingora, with the client's address in place of the peer's.
+fn digest(socket: &Socket, client: Option<SocketAddr>) -> Arc<SocketDigest> {
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    let _ = digest.peer_addr.set(peer.map(PeerAddress::Inet));
+    let _ = digest.peer_addr.set(client.map(PeerAddress::Inet));
     Arc::new(digest)
 }
 

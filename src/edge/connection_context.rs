@@ -2,6 +2,7 @@
 
 use super::flood_guard::FloodGuard;
 use super::memory_share::MemoryShare;
+use super::proxy_header::Addresses;
 use super::uploads::Uploads;
 use crate::metrics::Metrics;
 use crate::wire::http1::HeadLimits;
@@ -14,7 +15,9 @@ use std::time::Instant;
 pub(crate) struct ConnectionContext {
     /// The name of the listener.
     pub listener: Arc<str>,
-    /// Whether the connection uses TLS.
+    /// Where it comes from.
+    pub addresses: Addresses,
+    /// Whether the client uses TLS, up to the gateway or up to the proxy that sent a PROXY header.
     pub tls: bool,
     /// Whether it is a Unix socket. Clients may then send its path in place of a host.
     pub unix_socket: bool,

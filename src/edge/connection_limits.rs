@@ -24,31 +24,50 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionLimits {
-    /// Acquires a permit, or returns the limit that was reached. `peer` is `None` for Unix sockets. Trusted proxies
+    /// Acquires a permit, or returns the limit that was reached. `client` is `None` for Unix sockets. Trusted proxies
     /// have no limit per source, since they carry many clients.
     pub fn acquire(
         self: &Arc<ConnectionLimits>,
         limits: ClientLimits,
         trusted: &[IpNet],
-        peer: Option<IpAddr>,
+        client: Option<IpAddr>,
     ) -> Result<ConnectionPermit, DisconnectReason> {
-        let peer = peer.map(|peer| peer.to_canonical());
-        let source = peer.filter(|peer| !trusted.iter().any(|network| network.contains(peer))).map(source);
         // Created first: dropping it releases the count on every path.
         let mut permit = ConnectionPermit { connection_limits: self.clone(), source: None };
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             return Err(DisconnectReason::Connections);
         }
-        if let Some(source) = source {
-            let mut sources = self.sources.lock();
-            let count = sources.entry(source).or_default();
-            if *count >= limits.per_source {
-                return Err(DisconnectReason::PerSource);
-            }
-            *count += 1;
-            permit.source = Some(source);
-        }
+        permit.count_source(limits, trusted, client)?;
         Ok(permit)
+    }
+}
+
+/// Whether the address is a trusted proxy's.
+pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.contains(&address))
+}
+
+impl ConnectionPermit {
+    /// Counts the connection as one of this client, once.
+    pub fn count_source(
+        &mut self,
+        limits: ClientLimits,
+        trusted: &[IpNet],
+        client: Option<IpAddr>,
+    ) -> Result<(), DisconnectReason> {
+        let client = client.filter(|client| self.source.is_none() && !is_trusted(trusted, *client));
+        let Some(source) = client.map(|client| source(client.to_canonical())) else {
+            return Ok(());
+        };
+        let mut sources = self.connection_limits.sources.lock();
+        let count = sources.entry(source).or_default();
+        if *count >= limits.per_source {
+            return Err(DisconnectReason::PerSource);
+        }
+        *count += 1;
+        self.source = Some(source);
+        Ok(())
     }
 }
 

@@ -81,7 +81,6 @@ async fn negotiate(
 pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     server: &Server<A>,
     stream: ClientStream,
-    peer: Option<SocketAddr>,
     timing: &Arc<ClientTiming>,
     options: &ServerOptions,
 ) {
@@ -94,7 +93,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let mut stage = server.stage.clone();
     // A connection that begins while the process drains stays until the listeners close.
     let end = if *stage.borrow() < ShutdownStage::Draining { ShutdownStage::Draining } else { ShutdownStage::Closing };
-    let expired = tokio::time::sleep(max_age(options.max_age, peer));
+    let expired = tokio::time::sleep(max_age(options.max_age, timing.connection.addresses.client));
     tokio::pin!(expired);
     let (mut leaving, mut malformed) = (false, 0_usize);
     let reason = loop {
@@ -157,8 +156,8 @@ fn check_reset_flood(timing: &ClientTiming, error: &pingora::Error) {
 }
 
 /// The maximum age, spread by the client's port by ±10 %, so that connections of one moment do not end together.
-fn max_age(declared: Duration, peer: Option<SocketAddr>) -> Duration {
-    let spread = peer.map_or(0, |peer| u32::from(peer.port()) % 20);
+fn max_age(declared: Duration, client: Option<SocketAddr>) -> Duration {
+    let spread = client.map_or(0, |client| u32::from(client.port()) % 20);
     declared * (90 + spread) / 100
 }
 

@@ -95,11 +95,11 @@ fn micros(duration: Duration) -> u64 {
 fn client(line: &mut LogLine, context: &Context, log: &Log) {
     const MAX_IDENTITY: usize = 256;
     const MAX_USER_AGENT: usize = 256;
-    let (peer, reported) = (context.client, context.reported);
-    if let Some(address) = reported.or(peer) {
+    let client = context.reported.or(context.client);
+    if let Some(address) = client {
         line.address(&fields::CLIENT_ADDRESS, address);
     }
-    if let Some(peer) = peer.filter(|_| reported.is_some()) {
+    if let Some(peer) = context.peer().filter(|peer| client != Some(*peer)) {
         line.address(&fields::PEER_ADDRESS, peer);
     }
     if let Some(verified) = &context.outcome.caller {

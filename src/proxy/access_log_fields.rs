@@ -96,10 +96,10 @@ fields! {
         "Trace ID: see [below](#traces-and-request-ids).",
         ["TraceId", "trace.id"];
     CLIENT_ADDRESS = String "client.address", "all but those over a Unix socket",
-        "Address of the client: as a [trusted proxy](configuration.md#clients) reports it, otherwise that of the \
-         connection.",
+        "Address of the client: as a [trusted proxy](configuration.md#clients) reports it in a header of the request, \
+         otherwise as the PROXY protocol header of the connection has it, otherwise that of the connection.",
         ["client.address", "client.ip"];
-    PEER_ADDRESS = String "network.peer.address", "requests whose `client.address` a trusted proxy reports",
+    PEER_ADDRESS = String "network.peer.address", "requests whose `client.address` is not that of the connection",
         "Address of the connection: that of the proxy.",
         ["network.peer.address", "source.ip"];
     CLIENT_ID = Text "caller.client_id", "requests with a verified token that names a client",

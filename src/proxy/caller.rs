@@ -51,7 +51,7 @@ pub(super) fn source(context: &Context, session: &Session) -> Option<IpAddr> {
         return None;
     }
     let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
-    let from = if context.runtime.trusts(peer) {
+    let from = if context.is_trusted(session) {
         reported(&context.runtime, &session.req_header().headers)?
     } else {
         peer.to_canonical()

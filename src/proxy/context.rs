@@ -39,7 +39,8 @@ pub(super) struct Context {
     pub id: HeaderValue,
     pub trace: Trace,
     pub method: Method,
-    /// The address of the client, or of the proxy before the gateway.
+    /// The address of the client, or of the last proxy that has sent a request of its own: as a PROXY header says,
+    /// otherwise that of the connection.
     pub client: Option<IpAddr>,
     /// The address of the client as a trusted proxy reports it, for the access log.
     pub reported: Option<IpAddr>,
@@ -213,8 +214,7 @@ impl Context {
         self.trace = Trace::from_headers(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
         if self.runtime.access_log.is_some() {
             let headers = &session.req_header().headers;
-            let proxied = self.client.is_some_and(|peer| self.runtime.trusts(peer));
-            self.reported = if proxied { reported(&self.runtime, headers) } else { None };
+            self.reported = if self.is_trusted(session) { reported(&self.runtime, headers) } else { None };
             self.user_agent = headers.get(USER_AGENT).cloned();
         }
     }
@@ -336,11 +336,18 @@ impl Context {
 
     /// Whether the request comes from a trusted peer.
     pub fn is_trusted(&self, session: &Session) -> bool {
-        client_ip(session).is_some_and(|ip| self.runtime.trusts(ip))
+        let unnamed = self.timing.as_ref().is_some_and(|timing| timing.connection.addresses.is_unnamed);
+        !unnamed && client_ip(session).is_some_and(|ip| self.runtime.trusts(ip))
+    }
+
+    /// The address of the connection's other end, which may be a proxy that has sent a PROXY header.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.timing.as_ref().and_then(|timing| timing.connection.addresses.peer).map(|peer| peer.ip())
     }
 
     /// Where the request comes from, for the headers that the provider gets.
     pub fn origin(&self, session: &Session) -> Origin {
+        // A proxy that only forwards connections is no hop of a request.
         let (peer, trusted) = (client_ip(session), self.is_trusted(session));
         let header = session.req_header();
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());

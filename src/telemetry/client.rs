@@ -14,6 +14,16 @@ pub enum DisconnectReason {
     /// The source address has as many connections as `clients.limits.per_source` allows.
     #[strum(message = "the connection is closed")]
     PerSource,
+    /// The listener has `proxy_protocol: required`, and the peer is not in `clients.trusted_peers`.
+    #[strum(message = "the connection is closed")]
+    ProxyPeerUntrusted,
+    /// The listener has `proxy_protocol: required`, and the connection does not begin with a valid PROXY protocol header.
+    #[strum(message = "the connection is closed")]
+    ProxyHeaderInvalid,
+    /// The listener has `proxy_protocol: required`, and no complete PROXY protocol header arrived in time; or the peer
+    /// has 1,024 connections whose header has not arrived.
+    #[strum(message = "the connection is closed")]
+    ProxyHeaderTimeout,
     /// The TLS handshake or ALPN failed.
     #[strum(message = "an alert")]
     TlsHandshake,

@@ -73,6 +73,7 @@ mod connections {
     mod provider_host;
     mod provider_http2;
     mod provider_tls;
+    mod proxy_protocol;
     mod requests_in_flight;
     mod slow_clients;
     mod smuggling_corpora;

@@ -7,6 +7,9 @@ use super::table::{Format, NamedMaps, Options, Sample};
 /// TLS versions, and whether TLS 1.2 is rejected.
 const VERSIONS: Words<bool> = &[("1.2", false), ("1.3", true)];
 
+/// Whether connections begin with a PROXY protocol header.
+const PROXY_PROTOCOL_USE: Words<bool> = &[("off", false), ("required", true)];
+
 /// The listeners.
 pub const BY_NAME: NamedMaps = NamedMaps {
     options: &OPTIONS,
@@ -61,13 +64,28 @@ pub static OWNER: Plain = Opt::new("owner", TEXT, "User ID and group ID of the s
     .shown("\"1000:1000\"")
     .second();
 
+pub static PROXY_PROTOCOL: Chosen<bool> = Opt::new(
+    "proxy_protocol",
+    choice(PROXY_PROTOCOL_USE, false),
+    "`required`: each connection begins with a header of the PROXY protocol, version 1 or 2, and comes from one of \
+        `clients.trusted_peers`; all others are closed. The address in the header is the client's address: in limits, in \
+        the log, in `X-Forwarded-For`, and for `trusted_peers`. The header comes before TLS, within \
+        `clients.head_timeout`. See [Behind other proxies](../guides/behind-proxies.md#the-proxy-protocol).",
+)
+.allowed("`required` needs `clients.trusted_peers`, and an IP address")
+.comment("off, or required: connections begin with a PROXY protocol header of a trusted peer.");
+
 pub static TLS: Plain = Opt::new("tls", Structure::Map(&TLS_OPTIONS), "TLS towards clients.")
     .default("without TLS")
     .comment("HTTP/2 and HTTP/1.1, negotiated by ALPN.");
 
 /// The options of a listener.
-pub static OPTIONS: Options =
-    Options { heading: "A listener", comments_above: false, rules: &[], rows: &[&ADDRESS, &MODE, &OWNER, &TLS] };
+pub static OPTIONS: Options = Options {
+    heading: "A listener",
+    comments_above: false,
+    rules: &[],
+    rows: &[&ADDRESS, &MODE, &OWNER, &PROXY_PROTOCOL, &TLS],
+};
 
 pub static CERTIFICATES: Plain = Opt::new(
     "certificates",

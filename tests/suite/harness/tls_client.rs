@@ -25,6 +25,23 @@ impl<'a> TlsClient<'a> {
     }
 
     pub async fn connect(&self, gateway: &Gateway, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_after(gateway, name, b"").await
+    }
+
+    /// Connects, and sends bytes before the handshake.
+    pub async fn connect_after(
+        &self,
+        gateway: &Gateway,
+        name: &str,
+        before: &[u8],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut stream = TcpStream::connect(gateway.address()).await?;
+        stream.write_all(before).await?;
+        self.over(stream, name).await
+    }
+
+    /// Performs the handshake over a connection.
+    pub async fn over(&self, stream: TcpStream, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&self.authority.file).unwrap()).unwrap();
@@ -38,7 +55,6 @@ impl<'a> TlsClient<'a> {
             }
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(gateway.address()).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }

@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 const WIDTH: usize = 120;
 
 /// Pages that others name already.
-const COMING: [&str; 10] = [
-    "docs/guides/behind-proxies.md",
+const COMING: [&str; 9] = [
     "docs/guides/egress-proxy.md",
     "docs/guides/kubernetes.md",
     "docs/guides/sdks.md",

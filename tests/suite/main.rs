@@ -56,6 +56,7 @@ mod config {
 
 /// Connections on both sides: protocols, limits, timeouts, and peers that misbehave.
 mod connections {
+    mod behind_proxies;
     mod client_disconnects;
     mod client_limits;
     mod connection_memory;

@@ -1,4 +1,4 @@
-//! Proxies of others in front of the gateway: nginx and HAProxy, as clients of gRPC reach it through them.
+//! Proxies of others in front of the gateway: nginx and HAProxy, as clients reach it through them.
 
 use super::{Process, skipped, unused_address, wait_for};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ pub enum Kind {
     HAProxy,
 }
 
-/// A proxy that takes HTTP/2 without TLS, and passes it on as gRPC. It ends with the test.
+/// A proxy. It ends with the test.
 pub struct Front {
     process: Process,
     address: SocketAddr,
@@ -21,13 +21,23 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts one before a gateway, at a port of a host that no other test uses; none where the proxy is not installed.
+    /// Starts one that takes HTTP/2 without TLS, and passes it on as gRPC, at a port of a host that no other test uses;
+    /// none where the proxy is not installed.
     pub fn start(kind: Kind, host: [u8; 4], gateway: SocketAddr) -> Option<Front> {
+        Front::with(kind, host, |address| kind.config(address, gateway))
+    }
+
+    /// Starts one with this configuration; for nginx without the parts that name files of the system.
+    pub fn with(kind: Kind, host: [u8; 4], config: impl FnOnce(SocketAddr) -> String) -> Option<Front> {
         let program = kind.program()?;
         let folder = tempfile::tempdir().unwrap();
         let address = unused_address(host);
+        let mut text = config(address);
+        if kind == Kind::Nginx {
+            text = in_folder(&text, program, folder.path())?;
+        }
         let config = folder.path().join("front.conf");
-        std::fs::write(&config, kind.config(folder.path(), address, gateway)).unwrap();
+        std::fs::write(&config, text).unwrap();
         let mut command = Command::new(program);
         match kind {
             Kind::Nginx => command.arg("-p").arg(folder.path()).arg("-e").arg("stderr").arg("-c").arg(&config),
@@ -56,22 +66,16 @@ impl Kind {
         };
         let found = places.into_iter().find(|program| Command::new(program).arg("-v").output().is_ok());
         if found.is_none() {
-            skipped(&format!("gRPC behind {name} (there is no {name})"));
+            skipped(&format!("the gateway behind {name} (there is no {name})"));
         }
         found
     }
 
-    fn config(self, folder: &Path, address: SocketAddr, gateway: SocketAddr) -> String {
-        let folder = folder.display();
+    fn config(self, address: SocketAddr, gateway: SocketAddr) -> String {
         match self {
             Kind::Nginx => {
-                let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-                    .map(|name| format!("{name}_temp_path {folder}/{name};\n"))
-                    .concat();
                 format!(
-                    "daemon off; master_process off; pid {folder}/pid; error_log stderr;\nevents {{}}\n\
-                    http {{\naccess_log off;\n{temporary}\
-                    server {{ listen {address} http2; location / {{ grpc_pass grpc://{gateway}; }} }}\n}}\n"
+                    "http {{\nserver {{ listen {address} http2; location / {{ grpc_pass grpc://{gateway}; }} }}\n}}\n"
                 )
             }
             Kind::HAProxy => format!(
@@ -81,4 +85,25 @@ impl Kind {
             ),
         }
     }
+}
+
+/// A configuration of nginx in which all files are in this folder. None where a module is missing that it needs.
+fn in_folder(text: &str, program: &str, folder: &Path) -> Option<String> {
+    /// Where Debian has the module that forwards connections.
+    const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+    let folder = folder.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {folder}/{name};\n"))
+        .concat();
+    let mut start = format!("daemon off; master_process off; pid {folder}/pid; error_log stderr;\nevents {{}}\n");
+    if text.contains("stream {") {
+        let built = Command::new(program).arg("-V").output().unwrap().stderr;
+        if Path::new(STREAM).exists() {
+            start.insert_str(0, &format!("load_module {STREAM};\n"));
+        } else if !String::from_utf8_lossy(&built).split_whitespace().any(|option| option == "--with-stream") {
+            skipped("the gateway behind nginx that forwards connections (there is no ngx_stream_module)");
+            return None;
+        }
+    }
+    Some(start + &text.replace("http {\n", &format!("http {{\naccess_log off;\n{temporary}")))
 }

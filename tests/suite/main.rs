@@ -12,6 +12,7 @@
 mod architecture;
 mod dependencies;
 mod docs;
+mod quickstarts;
 mod reference;
 mod runbooks;
 

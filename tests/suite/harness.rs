@@ -4,6 +4,7 @@
 
 mod authority;
 mod dns;
+pub mod documented;
 mod fleet;
 mod environment;
 mod fronts;

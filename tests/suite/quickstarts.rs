@@ -1,31 +1,15 @@
 //! The quickstarts for Auth0 and ZITADEL: every command is run, in the order of the page, and prints what the page shows.
 //! The second half of a page is for the reader's own tenant: here it is the one of a sandbox with TLS.
 
-use crate::harness::{Sandbox, project, skipped, unused_address};
+use crate::harness::documented::{self, Block, blocks, contains, shown_json};
+use crate::harness::{Sandbox, skipped, unused_address};
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// A fenced block of a page.
-struct Block {
-    language: String,
-    text: String,
-}
-
 /// The blocks of a page, but for those that a reader has to fill in.
-fn blocks(page: &str) -> Vec<Block> {
-    let mut parts = page.split("\n```");
-    let mut before = parts.next().unwrap();
-    let mut blocks = Vec::new();
-    while let (Some(block), Some(after)) = (parts.next(), parts.next()) {
-        let (language, text) = block.split_once('\n').unwrap();
-        if !before.ends_with("<!-- by hand -->") {
-            blocks.push(Block { language: language.to_owned(), text: format!("{text}\n") });
-        }
-        before = after;
-    }
-    blocks
+fn run_blocks(page: &str) -> Vec<Block> {
+    blocks(page).into_iter().filter(|block| !block.by_hand).collect()
 }
 
 /// A command with free ports in place of the usual ones.
@@ -44,7 +28,7 @@ fn on_free_ports(command: &str, gateway: &str, admin: &str) -> String {
 fn run(page: &str, folder: &Path, variables: &[(&str, &str)], last: u8) -> Vec<String> {
     let [gateway, admin] = [0, 1].map(|one| unused_address([127, 0, 12, last + one]).to_string());
     let mut script = "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n".to_owned();
-    for (at, block) in blocks(page).iter().enumerate() {
+    for (at, block) in run_blocks(page).iter().enumerate() {
         if block.language == "sh" {
             script += &format!("echo '=== {at}'\n{}echo\n", on_free_ports(&block.text, &gateway, &admin));
         }
@@ -59,30 +43,19 @@ fn run(page: &str, folder: &Path, variables: &[(&str, &str)], last: u8) -> Vec<S
     out.split("=== ").skip(1).map(str::to_owned).collect()
 }
 
-/// Whether a value has all members that are shown.
-fn contains(found: &Value, shown: &Value) -> bool {
-    match (found, shown) {
-        (Value::Object(found), Value::Object(shown)) => {
-            shown.iter().all(|(name, shown)| found.get(name).is_some_and(|found| contains(found, shown)))
-        }
-        (found, shown) => found == shown,
-    }
-}
-
 /// Compares what was printed with what the page shows below each command.
 fn assert_shown(page: &str, printed: &[String]) {
-    let blocks = blocks(page);
+    let blocks = run_blocks(page);
     let mut compared = 0;
     for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language != "sh") {
         let of_command = format!("{}\n", at - 1);
         let found = printed.iter().find_map(|one| one.strip_prefix(&of_command)).unwrap();
         match block.language.as_str() {
             "json" => {
-                // Long messages are wrapped.
-                let shown = block.text.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
-                let shown: Value = serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
+                let shown = shown_json(&block.text);
                 let start = found.find('{').unwrap_or_else(|| panic!("no JSON in {found}"));
-                let value: Value = serde_json::Deserializer::from_str(&found[start..]).into_iter().next().unwrap().unwrap();
+                let value: Value =
+                    serde_json::Deserializer::from_str(&found[start..]).into_iter().next().unwrap().unwrap();
                 assert!(contains(&value, &shown), "{}\nfound: {found}", blocks[at - 1].text);
             }
             "text" => {
@@ -121,7 +94,7 @@ fn quickstart_of_auth0_works_as_written() {
     if !has_tools() {
         return;
     }
-    let page = fs::read_to_string(project().join("docs/quickstarts/auth0.md")).unwrap();
+    let page = documented::page("docs/quickstarts/auth0.md");
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(&["--tls"]);
     let printed = printed(&sandbox);
@@ -140,7 +113,7 @@ fn quickstart_of_zitadel_works_as_written() {
     if !has_tools() {
         return;
     }
-    let page = fs::read_to_string(project().join("docs/quickstarts/zitadel.md")).unwrap();
+    let page = documented::page("docs/quickstarts/zitadel.md");
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(&["--tls"]);
     let printed = printed(&sandbox);

@@ -1,21 +1,14 @@
 //! docs/guides/redis.md: its server, its user and its configurations work as written.
 
+use crate::harness::documented::{blocks_in, page};
 use crate::harness::replica::{Replica, status};
-use crate::harness::{Authority, RedisServer, Tenant, finish, project, redis_installed, sessiongate, skipped};
+use crate::harness::{Authority, RedisServer, Tenant, finish, redis_installed, sessiongate, skipped};
 use crate::harness::{Request, wait_for, write_config};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 const PAGE: &str = "docs/guides/redis.md";
-
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let fenced = page.split("\n```").skip(1).step_by(2);
-    fenced
-        .filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'))
-        .map(|text| text.to_owned() + "\n")
-        .collect()
-}
 
 /// A configuration of the page, with its files in this folder.
 fn absolute(yaml: &str, folder: &Path) -> String {
@@ -30,12 +23,12 @@ fn redis_guide_works_as_written() {
     if Command::new("openssl").arg("version").output().is_err() {
         return skipped("the commands of docs/guides/redis.md (openssl is not installed)");
     }
-    let page = fs::read_to_string(project().join(PAGE)).unwrap();
+    let page = page(PAGE);
     let folder = tempfile::tempdir().unwrap();
-    let secrets = Command::new("sh").arg("-c").arg(&blocks(&page, "sh")[0]).current_dir(folder.path()).status();
+    let secrets = Command::new("sh").arg("-c").arg(&blocks_in(&page, "sh")[0]).current_dir(folder.path()).status();
     assert!(secrets.unwrap().success());
 
-    let [settings, user] = blocks(&page, "text").try_into().unwrap();
+    let [settings, user] = blocks_in(&page, "text").try_into().unwrap();
     let settings: Vec<String> = settings
         .lines()
         .flat_map(|line| {
@@ -46,7 +39,7 @@ fn redis_guide_works_as_written() {
     let server = RedisServer::with(&settings.iter().map(String::as_str).collect::<Vec<_>>());
     let _: () = server.ask(&user.split_whitespace().collect::<Vec<_>>());
 
-    let [whole, stores @ ..]: [String; 4] = blocks(&page, "yaml").try_into().unwrap();
+    let [whole, stores @ ..]: [String; 4] = blocks_in(&page, "yaml").try_into().unwrap();
     let tenant = Tenant::start();
     let yaml = whole.replace("rediss://cache.example:6379", &server.url());
     let yaml = absolute(&yaml, folder.path()).replace("https://acme.eu.auth0.com", &tenant.url());

@@ -1,20 +1,12 @@
 //! docs/guides/tls.md, step by step: its commands make a CA and certificates, its configuration uses them.
 
-use crate::harness::{Gateway, Tenant, finish, project, sessiongate, skipped, wait_for, write_config};
-use std::fs;
+use crate::harness::documented::{blocks_in, page};
+use crate::harness::{Gateway, Tenant, finish, sessiongate, skipped, wait_for, write_config};
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
 const PAGE: &str = "docs/guides/tls.md";
-
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let fenced = page.split("\n```").skip(1).step_by(2);
-    fenced
-        .filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'))
-        .map(|text| text.to_owned() + "\n")
-        .collect()
-}
 
 /// Runs a command of the page in a folder; gives what it prints.
 fn run(command: &str, folder: &Path) -> Result<String, String> {
@@ -41,10 +33,10 @@ fn tls_guide_works_as_written() {
     if Command::new("openssl").arg("version").output().is_err() {
         return skipped("the commands of docs/guides/tls.md (openssl is not installed)");
     }
-    let page = fs::read_to_string(project().join(PAGE)).unwrap();
+    let page = page(PAGE);
     let [own_ca, plain_call, client_certificate, mutual_call, rotate, inspect] =
-        blocks(&page, "sh").try_into().unwrap();
-    let [listener, clients, provider] = blocks(&page, "yaml").try_into().unwrap();
+        blocks_in(&page, "sh").try_into().unwrap();
+    let [listener, clients, provider] = blocks_in(&page, "yaml").try_into().unwrap();
     let tenant = Tenant::start();
     let folder: TempDir = tempfile::tempdir().unwrap();
     let (here, tls) = (folder.path(), folder.path().join("tls"));

@@ -1,22 +1,14 @@
 //! docs/guides/audit-mode.md, step by step: the policy in audit mode, the commands on its log, then the same policy
 //! enforced.
 
-use crate::harness::{Gateway, Request, Tenant, check_queries, project, prometheus_installed, skipped, wait_for};
+use crate::harness::documented::{blocks_in, page, shown_json};
+use crate::harness::{Gateway, Request, Tenant, check_queries, prometheus_installed, skipped, wait_for};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 const PAGE: &str = "docs/guides/audit-mode.md";
-
-/// The fenced blocks of a language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let fenced = page.split("\n```").skip(1).step_by(2);
-    fenced
-        .filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'))
-        .map(|text| text.to_owned() + "\n")
-        .collect()
-}
 
 /// Sends the request of a block, and compares status and body with the block's.
 fn send(gateway: &Gateway, tenant: &Tenant, block: &str) {
@@ -26,8 +18,7 @@ fn send(gateway: &Gateway, tenant: &Tenant, block: &str) {
     let response = sent.send(&gateway.url());
     assert_eq!(response.status.to_string(), expected[..3], "{}", response.text());
     if let Some((_, shown)) = expected.split_once("\n\n") {
-        let shown = shown.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
-        assert_eq!(response.json(), serde_json::from_str::<Value>(&shown).unwrap());
+        assert_eq!(response.json(), shown_json(shown));
     }
 }
 
@@ -41,20 +32,20 @@ fn run(command: &str, folder: &Path) -> Vec<String> {
 
 #[test]
 fn audit_guide_works_as_written() {
-    let page = fs::read_to_string(project().join(PAGE)).unwrap();
+    let page = page(PAGE);
     let tenant = Tenant::start();
-    let [yaml] = blocks(&page, "yaml").try_into().unwrap();
+    let [yaml] = blocks_in(&page, "yaml").try_into().unwrap();
     let yaml = yaml.replace("https://acme.eu.auth0.com", &tenant.url());
     let gateway = Gateway::start(&format!("reload: {{ watch: false }}\n{yaml}"));
     gateway.ready();
-    let [forwarded, rejected] = blocks(&page, "http").try_into().unwrap();
+    let [forwarded, rejected] = blocks_in(&page, "http").try_into().unwrap();
     send(&gateway, &tenant, &forwarded);
     let edited = json!({ "session_metadata": { "tier": " pro " } }).to_string();
     let edited = Request::new("PATCH", &tenant.session_path()).bearer(&tenant.token()).json(&edited);
     assert_eq!(edited.send(&gateway.url()).status, 200);
     gateway.wait_for_log(|line| line.contains("value_normalized"));
 
-    let [shown] = blocks(&page, "json").try_into().unwrap();
+    let [shown] = blocks_in(&page, "json").try_into().unwrap();
     let shown: Value = serde_json::from_str(&shown).unwrap();
     let line = gateway.wait_for_log(|line| line.contains("\"would_reject\":true"));
     let line: Value = serde_json::from_str(&line).unwrap();
@@ -68,7 +59,7 @@ fn audit_guide_works_as_written() {
     send(&gateway, &tenant, &rejected);
     gateway.wait_for_log(|line| line.contains("\"reason\":\"policy\""));
 
-    let commands: Vec<String> = blocks(&page, "sh").into_iter().filter(|command| command.contains("jq ")).collect();
+    let commands: Vec<String> = blocks_in(&page, "sh").into_iter().filter(|command| command.contains("jq ")).collect();
     if Command::new("jq").arg("--version").output().is_err() {
         return skipped("the log queries of docs/guides/audit-mode.md (jq is not installed)");
     }
@@ -91,9 +82,9 @@ fn queries_of_the_audit_guide_use_existing_metrics_and_labels() {
     if !prometheus_installed() {
         return;
     }
-    let page = fs::read_to_string(project().join(PAGE)).unwrap();
+    let page = page(PAGE);
     let queries: Vec<Value> =
-        blocks(&page, "promql").iter().map(|expr| json!({ "where": PAGE, "expr": expr })).collect();
+        blocks_in(&page, "promql").iter().map(|expr| json!({ "where": PAGE, "expr": expr })).collect();
     assert_eq!(queries.len(), 3);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queries.json");

@@ -1,37 +1,20 @@
 //! The recipes of docs/guides/policies.md: each is started as a gateway in front of simulated providers, and each of its
 //! requests is sent. The response has to be the one that the page shows.
 
-use crate::harness::{Gateway, Request, project};
+use crate::harness::documented::{self, Block, blocks, contains, shown_json};
+use crate::harness::{Gateway, Request};
 use regex::Regex;
-use serde_json::Value;
 use sessiongate::sandbox::auth0::Options;
 use sessiongate::sandbox::{Auth0, Zitadel};
-use std::fs;
 use tokio::runtime::Runtime;
 
-const PAGE: &str = "docs/guides/policies.md";
 /// The domains of the page's providers.
 const TENANT: &str = "https://acme.eu.auth0.com";
 const INSTANCE: &str = "https://zitadel.example.com";
 
-/// A fenced block of the page.
-struct Block {
-    language: String,
-    text: String,
-}
-
 /// The fenced blocks below each heading of the second level.
 fn sections(page: &str) -> Vec<(String, Vec<Block>)> {
     let parts = page.split("\n## ").skip(1);
-    let blocks = |part: &str| {
-        let fenced = part.split("\n```").skip(1).step_by(2);
-        fenced
-            .map(|block| {
-                let (language, text) = block.split_once('\n').unwrap();
-                Block { language: language.to_owned(), text: format!("{text}\n") }
-            })
-            .collect()
-    };
     parts.map(|part| (part.lines().next().unwrap().to_owned(), blocks(part))).collect()
 }
 
@@ -85,9 +68,7 @@ impl Recipe<'_> {
         let response = self.request(request).send(&self.url(request));
         let (status, shown) = expected.split_once("\n\n").unwrap();
         let found = response.json();
-        // Long messages are wrapped.
-        let shown = shown.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
-        let shown: Value = serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
+        let shown = shown_json(shown);
         match status.starts_with(&response.status.to_string()) && contains(&found, &shown) {
             true => Ok(response.status),
             false => Err(format!("{}\n{request}\nfound: {} {found}\n\n", self.name, response.status)),
@@ -123,24 +104,9 @@ impl Recipe<'_> {
     }
 }
 
-/// Whether a value has all members that are shown.
-fn contains(found: &Value, shown: &Value) -> bool {
-    match (found, shown) {
-        (Value::Object(found), Value::Object(shown)) => {
-            shown.iter().all(|(name, shown)| match found.get(name) {
-                // Nothing else is in the metadata.
-                Some(found) if name.ends_with("metadata") => found == shown,
-                Some(found) => contains(found, shown),
-                None => false,
-            })
-        }
-        (found, shown) => found == shown,
-    }
-}
-
 #[test]
 fn each_recipe_passes_and_rejects_what_it_says() {
-    let page = fs::read_to_string(project().join(PAGE)).unwrap();
+    let page = documented::page("docs/guides/policies.md");
     let providers = Providers::start();
     let sections = sections(&page);
     let configurations: Vec<&str> =

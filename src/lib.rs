@@ -93,8 +93,8 @@
 //!   found; a case in `config/tests`. `tests/run --write` adds it to `docs/reference/check.md`.
 //! - **A rejection reason**: its row in `model/rejection.rs`, and the code that rejects; a case in
 //!   `tests/suite/harness/rejections.rs`. `tests/run --write` adds it to `docs/reference/reasons.md` and to the
-//!   responses in `tests/cases/rejections`. A dialect overrides status or text only if its provider responds
-//!   differently in the same case: see `dialect/rejections.rs`.
+//!   responses in `tests/cases/rejections`; `docs/guides/troubleshooting.md` says what to do. A dialect overrides status
+//!   or text only if its provider responds differently in the same case: see `dialect/rejections.rs`.
 //! - **A limit of request heads**: `HeadLimits` in `wire/http1/error.rs`. `wire/http1/head.rs` checks the bytes of
 //!   HTTP/1, `wire/http1/fields.rs` the fields of HTTP/2 (`proxy/head.rs` calls it). `config/clients.rs` reads it; then
 //!   as for an option.

@@ -15,6 +15,7 @@ mod docs;
 mod quickstarts;
 mod reference;
 mod runbooks;
+mod systemd;
 
 /// What the tests share.
 mod harness;

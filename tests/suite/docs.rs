@@ -14,16 +14,14 @@ use std::path::{Path, PathBuf};
 const WIDTH: usize = 120;
 
 /// Pages that others name already.
-const COMING: [&str; 9] = [
+const COMING: &[&str] = &[
     "docs/guides/egress-proxy.md",
     "docs/guides/kubernetes.md",
     "docs/guides/sdks.md",
-    "docs/guides/systemd.md",
     "docs/quickstarts/auth0.md",
     "docs/quickstarts/kubernetes.md",
     "docs/quickstarts/sidecar.md",
     "docs/quickstarts/zitadel.md",
-    "docs/releases.md",
 ];
 
 /// The Markdown files of a folder, and of those in it.

@@ -15,6 +15,7 @@ mod h2;
 mod http;
 mod http2_client;
 pub mod issuer;
+pub mod kubernetes;
 mod path_readers;
 mod process;
 mod prometheus;

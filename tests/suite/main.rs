@@ -103,6 +103,19 @@ mod dialects {
     mod rejections;
 }
 
+/// The Helm chart and the manifests that are rendered from it.
+mod kubernetes {
+    mod cases;
+    mod configurations;
+    mod contract;
+    mod manifests;
+    mod pages;
+    mod reference;
+    mod rejected_values;
+    mod running;
+    mod values;
+}
+
 /// Start, stop and replacement of the process.
 mod lifecycle {
     mod operations;

@@ -390,8 +390,8 @@ fn every_configuration_of_the_project_is_valid() {
     let pages = folders.iter().filter(|path| path.is_dir()).flat_map(|folder| files(folder.to_str().unwrap(), "md"));
     let documents: Vec<PathBuf> = pages.chain(files("docs", "md")).chain([project.join("README.md")]).collect();
     // What is for Prometheus, Kubernetes or a workflow is no configuration of the gateway.
-    let others = ["groups:", "scrape_configs:", "apiVersion:", "- "];
-    let other = |text: &String| others.iter().any(|begin| text.starts_with(begin));
+    let others = ["groups:", "scrape_configs:", "apiVersion:", "- ", "# Helm"];
+    let other = |text: &String| others.iter().any(|begin| text.trim_start().starts_with(begin));
     let blocks = |path: &PathBuf| blocks(&text(path)).into_iter().filter(|text| !other(text));
     texts.extend(documents.iter().flat_map(|path| blocks(path).map(|text| named(path, text))));
     let deployed = files("deploy/kubernetes", "yaml");

@@ -4,7 +4,8 @@
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::replica::{Provider, Replica, path, status};
 use crate::harness::{
-    Gateway, RedisCluster, RedisServer, Request, Response, finish, project, redis_installed, sessiongate, wait_for,
+    Authority, Gateway, RedisCluster, RedisServer, Request, Response, finish, project, redis_installed, sessiongate,
+    wait_for,
 };
 use std::fs;
 
@@ -144,8 +145,11 @@ fn purge_command_reports_its_result() {
 fn check_for_a_deployment_requires_a_shared_store_for_replicas() {
     let text = fs::read_to_string(project().join("deploy/kubernetes/shared-gateway.yaml")).unwrap();
     let block = text.split("  sessiongate.yaml: |\n").nth(1).unwrap().split("\n---").next().unwrap();
-    let config: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
     let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("kubernetes");
+    let block = block.replace("/run/secrets/sessiongate", folder.path().to_str().unwrap());
+    let block = block.replace("/run/secrets/redis-tls/ca.crt", authority.file.to_str().unwrap());
+    let config: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
     for name in ["hash-key", "seal-key", "redis-password"] {
         fs::write(folder.path().join(name), "0123456789abcdef0123456789abcdef").unwrap();
     }
@@ -156,9 +160,7 @@ fn check_for_a_deployment_requires_a_shared_store_for_replicas() {
         if deploy {
             args.push("--deploy");
         }
-        let mut command = sessiongate(&args);
-        command.env("SECRETS", folder.path());
-        finish(command)
+        finish(sessiongate(&args))
     };
     let finished = check(&config, true);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);

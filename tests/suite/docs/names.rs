@@ -1,7 +1,9 @@
 //! Names of metrics, options, findings and reasons in the documentation: all of them exist.
 
 use super::{Page, pages, prose};
+use crate::harness::project;
 use regex::Regex;
+use serde_json::Value;
 use sessiongate::config::FindingId;
 use sessiongate::config::options::{Options, ROOT, Row, SECRET, Shape};
 use sessiongate::metrics::{LabelValues, METRICS};
@@ -9,6 +11,7 @@ use sessiongate::model::Reason;
 use sessiongate::proxy::ACCESS_LOG;
 use sessiongate::telemetry::label_values;
 use std::collections::BTreeSet;
+use std::fs;
 use strum::VariantArray;
 
 #[test]
@@ -58,6 +61,14 @@ fn is_option(name: &str, options: &BTreeSet<String>) -> bool {
     options.iter().any(|option| *option == name || option.ends_with(&format!(".{name}")))
 }
 
+/// Every value of the Helm chart, as a path, but for those of the configuration.
+fn chart_values(schema: &Value, path: &str, all: &mut BTreeSet<String>) {
+    for (key, value) in schema["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != "config") {
+        chart_values(value, &format!("{path}{key}."), all);
+        all.insert(format!("{path}{key}"));
+    }
+}
+
 #[test]
 fn documentation_names_only_existing_options() {
     let mut all = BTreeSet::new();
@@ -66,6 +77,9 @@ fn documentation_names_only_existing_options() {
     // Fields of the access log and checks of `--online` have dots too.
     let fields = ACCESS_LOG.iter().map(|field| field.name).chain(["store.connect", "store.round_trip"]);
     let others: BTreeSet<&str> = fields.collect();
+    let chart = fs::read_to_string(project().join("deploy/helm/sessiongate/values.schema.json")).unwrap();
+    let mut values = BTreeSet::new();
+    chart_values(&serde_json::from_str(&chart).unwrap(), "", &mut values);
     let name = Regex::new(r"`([a-z][a-z_0-9]*(?:\.[A-Za-z*][A-Za-z_*0-9]*)+)(?:: [^`]*)?`").unwrap();
     let file = Regex::new(r"\.(yaml|json|md|rs|crt|key|pem|sh|toml|txt|conf|log|hcl|tf|example)$").unwrap();
     let (mut count, mut faults) = (0, Vec::new());
@@ -73,7 +87,7 @@ fn documentation_names_only_existing_options() {
         for found in name.captures_iter(&prose(text)) {
             let name = &found[1];
             let begin = name.split('.').next().unwrap_or_default();
-            if !first.contains(begin) || others.contains(name) || file.is_match(name) {
+            if !first.contains(begin) || others.contains(name) || values.contains(name) || file.is_match(name) {
                 continue;
             }
             count += 1;

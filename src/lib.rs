@@ -89,6 +89,8 @@
 //! - **A field of the access log**: its row in `proxy/access_log_fields.rs`, and the line in `proxy/access_log.rs` that
 //!   writes it.
 //! - **A line of the log for a state change**: the call of `tracing`, and its row in `docs/reference/log.md`.
+//! - **A command, or an option of one**: its documentation comment in `cli`, which is also its text in
+//!   `docs/reference/command-line.md`.
 //! - **A kind of error or warning of `check`**: its variant in `config/finding.rs`, and `Problem::id` where it is
 //!   found; a case in `config/tests`. `tests/run --write` adds it to `docs/reference/check.md`.
 //! - **A rejection reason**: its row in `model/rejection.rs`, and the code that rejects; a case in

@@ -4,6 +4,7 @@ use super::{Page, pages};
 use crate::harness::{finish, project, sessiongate};
 use regex::Regex;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -104,11 +105,36 @@ fn command_lines(block: &Block) -> Vec<String> {
     }
 }
 
+/// The names of modules and functions of the project: those of tests are among them.
+fn names_in_source() -> BTreeSet<String> {
+    fn walk(folder: &Path, name: &Regex, names: &mut BTreeSet<String>) {
+        for path in fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+            if path.is_dir() {
+                walk(&path, name, names);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(path).unwrap();
+                names.extend(name.captures_iter(&text).map(|found| found[1].to_owned()));
+            }
+        }
+    }
+    let (name, mut names) = (Regex::new(r"\b(?:fn|mod) (\w+)").unwrap(), BTreeSet::new());
+    ["src", "tests/suite"].iter().for_each(|folder| walk(&project().join(folder), &name, &mut names));
+    names
+}
+
+/// The words of a command `tests/run` that are in no test's name.
+fn unknown_tests<'c>(command: &'c [String], names: &BTreeSet<String>) -> Vec<&'c str> {
+    let words = command.iter().skip(1).filter(|word| !word.starts_with("--"));
+    let parts = words.flat_map(|word| word.split("::")).filter(|part| !part.is_empty());
+    parts.filter(|part| !names.iter().any(|name| name.contains(*part))).collect()
+}
+
 /// Commands of the program are checked as it reads its command line. What else is in such a block runs everywhere, and
 /// needs no test.
 #[test]
 fn commands_are_checked_or_marked() {
     const KNOWN: [&str; 4] = ["jq", "sort", "uniq", "kill"];
+    let names = names_in_source();
     let (mut checked, mut faults) = (0, Vec::new());
     for block in general().iter().filter(|block| ["sh", "bash", "console"].contains(&block.language.as_str())) {
         for line in command_lines(block) {
@@ -121,6 +147,10 @@ fn commands_are_checked_or_marked() {
                     checked += 1;
                     if let Err(error) = result {
                         faults.push(format!("{}: {error}", block.location));
+                    }
+                } else if program == "tests/run" {
+                    for word in unknown_tests(&command, &names) {
+                        faults.push(format!("{}: no test has `{word}` in its name", block.location));
                     }
                 } else if !block.by_hand && !KNOWN.contains(&program) && !files.contains(&program) {
                     faults.push(format!("{}: `{program}` is not run: mark the block with {BY_HAND}", block.location));
@@ -182,27 +212,16 @@ fn diagrams_have_a_known_kind() {
 /// README.md names the tests of each claim.
 #[test]
 fn claims_have_tests() {
-    fn modules(folder: &Path, names: &mut Vec<String>) {
-        for path in fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
-            names.push(path.file_stem().unwrap().display().to_string());
-            if path.is_dir() {
-                modules(&path, names);
-            }
-        }
-    }
-    let mut names = Vec::new();
-    modules(&project().join("tests/suite"), &mut names);
+    let names = names_in_source();
     let readme = fs::read_to_string(project().join("README.md")).unwrap();
     let (_, section) = readme.split_once("\n## What it claims").unwrap();
-    let commands = Regex::new(r"`tests/run ([^`]+)`").unwrap();
-    let mut count = 0;
-    for command in commands.captures_iter(section.split("\n## ").next().unwrap()) {
-        for word in command[1].split(' ').filter(|word| *word != "--long").flat_map(|word| word.split("::")) {
-            assert!(names.iter().any(|name| name == word), "README.md: no test has `{word}` in its name");
-            count += 1;
-        }
+    let found = Regex::new(r"`(tests/run [^`]+)`").unwrap();
+    let commands: Vec<String> =
+        found.captures_iter(section.split("\n## ").next().unwrap()).map(|found| found[1].to_owned()).collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands.iter().flat_map(|command| self::commands(command)) {
+        assert_eq!(unknown_tests(&command, &names), [""; 0], "README.md: {command:?}");
     }
-    assert!(count > 8, "{count}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! The tenant checks a request in the same order as Auth0: route (404), token (401), scope (403), rate limit (429),
 //! path, query and payload (400). Then it executes the operation.
 
+mod oauth;
 mod operations;
 mod payload;
 mod rate;
@@ -24,16 +25,14 @@ pub use token::Error;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{any, get};
 use bytes::Bytes;
 use http::request::Parts;
 use serde_json::json;
 
+use payload::MAX_BODY;
 use response::ApiResponse;
 use routes::Route;
-
-/// The largest body that the tenant reads: the default limit of the server framework that Auth0 appears to use.
-const MAX_BODY: usize = 1024 * 1024;
 
 impl Tenant {
     /// The tenant as a service.
@@ -41,6 +40,7 @@ impl Tenant {
         Router::new()
             .route("/.well-known/jwks.json", get(key_set))
             .route("/.well-known/openid-configuration", get(discovery))
+            .route("/oauth/token", any(oauth::token))
             .route("/sandbox/stats", get(stats))
             .fallback(management)
             .with_state(self.clone())
@@ -97,7 +97,7 @@ async fn discovery(State(tenant): State<Tenant>) -> Response {
 async fn stats(State(tenant): State<Tenant>) -> Response {
     let by_operation = tenant.0.counts.lock().clone();
     let calls: u64 = by_operation.values().sum();
-    response::plain(&json!({"calls": calls, "by_operation": by_operation}))
+    response::plain(&json!({"calls": calls, "by_operation": by_operation, "tokens": tenant.issued_tokens()}))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod rest;
 mod routes;
 mod rpc;
 mod store;
+mod token_endpoint;
 mod validation;
 
 pub use checks::{CODE, PASSWORD, RECOVERY_CODE};

@@ -49,11 +49,26 @@ pub(super) fn perform(
         Operation::GetUser => job.get_user(),
         Operation::UpdateUser => job.update_user(),
         Operation::DeleteUser => Ok(job.delete_user()),
-        Operation::ListClients => Ok(clients()),
+        Operation::ListClients => Ok(job.list_clients()),
     }
 }
 
 impl Job<'_> {
+    /// The application that tokens are for. SDKs request totals unless told otherwise, which wraps the list.
+    fn list_clients(&self) -> ApiResponse {
+        let clients = json!([{
+            "client_id": CLIENT,
+            "name": "Order desk",
+            "app_type": "non_interactive",
+            "grant_types": ["client_credentials"],
+            "global": false,
+        }]);
+        match self.parameter("include_totals") {
+            Some("true") => ApiResponse::ok(json!({"start": 0, "limit": 50, "total": 1, "clients": clients})),
+            _ => ApiResponse::ok(clients),
+        }
+    }
+
     fn get_session(&self) -> Result<ApiResponse, ApiResponse> {
         let store = self.tenant.0.store.lock();
         let session = store.sessions.get(self.id, self.now).ok_or_else(no_session)?;
@@ -152,15 +167,4 @@ fn keeps_tokens(object: &Map<String, Value>) -> Result<bool, ApiResponse> {
 /// Has no `errorCode`: none was found for sessions, and many 404s lack it (recorded errors of the API).
 fn no_session() -> ApiResponse {
     ApiResponse::not_found("The session does not exist.", None)
-}
-
-/// A response that has nothing to do with sessions.
-fn clients() -> ApiResponse {
-    ApiResponse::ok(json!([{
-        "client_id": CLIENT,
-        "name": "Order desk",
-        "app_type": "non_interactive",
-        "grant_types": ["client_credentials"],
-        "global": false,
-    }]))
 }

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::response::ApiResponse;
 
+/// The largest body that the tenant reads: the default limit of the server framework that Auth0 appears to use.
+pub(super) const MAX_BODY: usize = 1024 * 1024;
+
 /// Decoded key-value pairs.
 pub(super) type Pairs = Vec<(String, String)>;
 

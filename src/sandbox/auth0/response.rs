@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::rate::Quota;
@@ -104,12 +104,17 @@ impl ApiResponse {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if let Some(quota) = quota {
-            headers.insert(HeaderName::from_static("x-ratelimit-limit"), quota.limit.into());
-            headers.insert(HeaderName::from_static("x-ratelimit-remaining"), quota.remaining.into());
-            headers.insert(HeaderName::from_static("x-ratelimit-reset"), quota.reset.into());
+            add_quota(headers, quota);
         }
         response
     }
+}
+
+/// Adds the headers of the rate limit.
+pub(super) fn add_quota(headers: &mut HeaderMap, quota: Quota) {
+    headers.insert(HeaderName::from_static("x-ratelimit-limit"), quota.limit.into());
+    headers.insert(HeaderName::from_static("x-ratelimit-remaining"), quota.remaining.into());
+    headers.insert(HeaderName::from_static("x-ratelimit-reset"), quota.reset.into());
 }
 
 /// A JSON response from outside the Management API.

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
 use parking_lot::Mutex;
+use ring::digest::{SHA512, digest};
 use serde_json::{Value, json};
 
 use super::rate::{Bucket, Quota, Rate};
 use super::response::ApiResponse;
 use super::store::Store;
-use super::token::{Authority, Error};
+use super::token::{Authority, CLIENT, Error};
 use crate::sandbox::clock::unix_seconds;
 
 /// How the simulated tenant behaves.
@@ -60,6 +64,8 @@ pub(super) struct Shared {
     session_id: String,
     user_id: String,
     pub(super) store: Mutex<Store>,
+    client_secret: String,
+    tokens: AtomicU64,
     bucket: Option<Mutex<Bucket>>,
     pub(super) counts: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -80,6 +86,8 @@ impl Tenant {
             session_id,
             user_id: store.sample_user().to_owned(),
             store: Mutex::new(store),
+            client_secret: URL_SAFE_NO_PAD.encode(digest(&SHA512, &random_seed)).chars().take(64).collect(),
+            tokens: AtomicU64::new(0),
             bucket: options.rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))),
             counts: Mutex::new(BTreeMap::new()),
             options,
@@ -101,6 +109,28 @@ impl Tenant {
     #[must_use]
     pub fn sign(&self, claims: Value) -> String {
         self.0.authority.sign(claims, SystemTime::now())
+    }
+
+    /// ID and secret of the machine-to-machine application, for `POST /oauth/token`.
+    #[must_use]
+    pub fn client(&self) -> (&str, &str) {
+        (CLIENT, &self.0.client_secret)
+    }
+
+    /// The audience of the Management API.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        self.0.authority.audience()
+    }
+
+    /// How many tokens `POST /oauth/token` has issued.
+    #[must_use]
+    pub fn issued_tokens(&self) -> u64 {
+        self.0.tokens.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_token(&self) {
+        self.0.tokens.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The id of the session that exists from the start.

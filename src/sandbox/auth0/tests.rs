@@ -3,6 +3,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::payload::{metadata, object, percent_decode};
 use super::routes::{Route, find};
 use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 fn tenant(options: Options) -> Tenant {
@@ -133,4 +135,101 @@ fn texts_and_times() {
     assert_eq!(store::timestamp(UNIX_EPOCH + Duration::from_secs(951_782_400)), "2000-02-29T00:00:00.000Z");
     assert_eq!(percent_decode("%C3%A9+", true).as_deref(), Some("é "));
     assert_eq!(percent_decode("%C3", true), None);
+}
+
+/// The status of a token request, and its body. The header is `Authorization`, if it is not empty.
+async fn token(tenant: &Tenant, kind: &str, header: &str, body: &str) -> (u16, Value) {
+    let mut request = http::Request::builder().method("POST").uri("/oauth/token").header("content-type", kind);
+    if !header.is_empty() {
+        request = request.header("authorization", header);
+    }
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let response = oauth::respond(tenant, &parts, &Bytes::copy_from_slice(body.as_bytes()));
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), MAX_BODY).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+#[tokio::test]
+async fn client_credentials_get_a_token_in_every_form() {
+    let tenant = tenant(Options::default());
+    let ((id, secret), audience) = (tenant.client(), tenant.audience());
+    let members = json!({
+        "grant_type": "client_credentials", "client_id": id, "client_secret": secret, "audience": audience,
+    });
+    let grant = format!("grant_type=client_credentials&audience={audience}");
+    let form = format!("{grant}&client_id={id}&client_secret={secret}");
+    let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+    for (kind, header, body) in [
+        ("application/json", "", members.to_string()),
+        ("application/json; charset=utf-8", "", members.to_string()),
+        (FORM, "", form.clone()),
+        (FORM, basic.as_str(), grant.clone()),
+    ] {
+        let (status, response) = token(&tenant, kind, header, &body).await;
+        assert_eq!(status, 200, "{response}");
+        assert_eq!((&response["token_type"], &response["expires_in"]), (&json!("Bearer"), &json!(86_400)));
+        let path = format!("/api/v2/sessions/{}", tenant.session_id());
+        let read = send(&tenant, "GET", &path, "application/json", "", response["access_token"].as_str().unwrap());
+        assert_eq!(read.status(), 200);
+    }
+    let (_, response) = token(&tenant, FORM, "", &format!("{form}&scope=read:sessions")).await;
+    assert_eq!(response["scope"], "read:sessions");
+    assert_eq!(tenant.issued_tokens(), 5);
+    assert_eq!(tenant.calls(), 4, "only of the Management API");
+}
+
+#[tokio::test]
+async fn token_errors_have_the_form_of_the_endpoint() {
+    let tenant = tenant(Options::default());
+    let ((id, secret), audience) = (tenant.client(), tenant.audience());
+    let client = format!("client_id={id}&client_secret={secret}");
+    let grant = format!("grant_type=client_credentials&audience={audience}");
+    let unauthorized = "Client is not authorized to access \"http://127.0.0.1:8081/userinfo\". You need to create a";
+    for (body, status, error, description) in [
+        (format!("{grant}&client_id=x&client_secret={secret}"), 401, "access_denied", "Unauthorized"),
+        (format!("{grant}&client_id={id}&client_secret=x"), 401, "access_denied", "Unauthorized"),
+        (format!("{grant}&client_id={id}"), 401, "access_denied", "Unauthorized"),
+        (grant.clone(), 400, "invalid_request", "Missing required parameter: client_id"),
+        (client.clone(), 400, "invalid_request", "Missing required parameter: grant_type"),
+        (format!("{client}&grant_type=x"), 403, "unsupported_grant_type", "Unsupported grant type: x"),
+        (
+            format!("{client}&grant_type=password"),
+            403,
+            "unauthorized_client",
+            "Grant type 'password' not allowed for the client.",
+        ),
+        (format!("{client}&grant_type=client_credentials"), 403, "access_denied", "No audience parameter was provided"),
+        (
+            format!("{client}&grant_type=client_credentials&audience=https://gateway.example/api/v2/"),
+            403,
+            "access_denied",
+            "Service not found: https://gateway.example/api/v2/",
+        ),
+        (
+            format!("{client}&grant_type=client_credentials&audience=http://127.0.0.1:8081/userinfo"),
+            403,
+            "access_denied",
+            unauthorized,
+        ),
+        (format!("{client}&{grant}&scope=x"), 403, "access_denied", "Client has not been granted scopes: x"),
+        ("%zz".to_owned(), 400, "invalid_request", "Invalid request payload"),
+    ] {
+        let (got, response) = token(&tenant, FORM, "", &body).await;
+        assert_eq!((got, response["error"].as_str()), (status, Some(error)), "{body}: {response}");
+        assert!(response["error_description"].as_str().unwrap().starts_with(description), "{body}: {response}");
+    }
+    let (status, response) = token(&tenant, "application/json", "", "{").await;
+    assert_eq!((status, &response["error"]), (400, &json!("invalid_request")));
+    assert_eq!(tenant.issued_tokens(), 0);
+}
+
+#[tokio::test]
+async fn token_requests_count_towards_the_rate_limit() {
+    let tenant = tenant(Options { rate: Some(Rate { burst: 1, per_second: 0 }), ..Options::default() });
+    assert_eq!(token(&tenant, FORM, "", "").await.0, 400);
+    let (status, response) = token(&tenant, FORM, "", "").await;
+    assert_eq!((status, &response["error"]), (429, &json!("too_many_requests")));
 }

@@ -22,7 +22,7 @@ const DEMO_KEY: &str = include_str!("../auth0_demo_key.pem");
 /// The machine-to-machine application that the tokens are for.
 pub(super) const CLIENT: &str = "Sb7Qm2xKpV0dTzYw4RfLc9HnEuJ1gAoX";
 /// Lifetime of a Management API token.
-const LIFETIME: u64 = 86_400;
+pub(super) const LIFETIME: u64 = 86_400;
 
 /// Why a tenant cannot be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,11 @@ impl Authority {
         }
     }
 
+    /// The audience of the Management API.
+    pub(super) fn audience(&self) -> &str {
+        &self.audience
+    }
+
     /// A signed token: `claims` over those of Auth0's token profile, `null` removing one.
     pub(super) fn sign(&self, claims: Value, now: SystemTime) -> String {
         let mut all = self.default_claims(now);
@@ -137,7 +142,8 @@ impl Authority {
         }]})
     }
 
-    /// The response of `/.well-known/openid-configuration`. The tenant serves none of the named endpoints but the keys.
+    /// The response of `/.well-known/openid-configuration`. Of the named endpoints the tenant serves
+    /// tokens and keys.
     pub(super) fn discovery(&self) -> Value {
         let at = |path: &str| format!("{}{path}", self.issuer);
         json!({

@@ -18,9 +18,9 @@ use crate::sandbox::clock::unix_seconds;
 /// The project of the management API, which user tokens must have in their audience.
 pub(super) const PROJECT: &str = "310000000000000001";
 /// The application that access tokens are for.
-const CLIENT: &str = "310000000000000002";
+pub(super) const CLIENT: &str = "310000000000000002";
 /// Default lifetime of an access token in seconds: 12 hours.
-const LIFETIME: u64 = 43_200;
+pub(super) const LIFETIME: u64 = 43_200;
 
 /// What a user of the instance may do with other users' sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub(super) fn response(instance: &Instance, call: Call, parts: &Parts, body: &By
         let accept_post = HeaderName::from_static("accept-post");
         return empty(StatusCode::UNSUPPORTED_MEDIA_TYPE, accept_post, HeaderValue::from_static(ACCEPTED));
     };
-    let origin = Origin::of(parts);
+    let origin = Origin::of(parts, instance.is_secure());
     let outcome = payload(carrier, &parts.headers, body).and_then(|body| {
         let metadata = &parts.headers;
         execute(instance, Input { call, form, body, origin, metadata, bound: UrlParameters::default() })

@@ -19,6 +19,9 @@ use super::origin::Origin;
 use super::store::{Mail, Random, Record, State, Store, timestamp};
 use crate::sandbox::clock::unix_seconds;
 
+/// The client ID of the owner.
+const CLIENT_ID: &str = "session-service";
+
 /// How the simulated instance behaves.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -89,6 +92,7 @@ pub(super) struct Shared {
     pub(super) url: String,
     domains: Vec<String>,
     pub(super) authority: Authority,
+    client_secret: String,
     first: String,
     store: Mutex<Store>,
     pub(super) calls: Mutex<BTreeMap<&'static str, u64>>,
@@ -109,6 +113,7 @@ impl Instance {
         domains.extend(own.rsplit_once(':').map(|(_, port)| format!("localhost:{port}")));
         let mut random = Random::new(random_seed);
         let authority = Authority::new(&mut random).ok_or(Error::Key)?;
+        let client_secret = random.text(64);
         let mut store = Store::new(random);
         store.password_attempts = options.password_attempts;
         let first = make_session(&mut store, &authority.owner.user_id).id;
@@ -116,6 +121,7 @@ impl Instance {
             url: external.trim_end_matches('/').to_owned(),
             domains,
             authority,
+            client_secret,
             first,
             store: Mutex::new(store),
             calls: Mutex::default(),
@@ -142,7 +148,23 @@ impl Instance {
     /// Signs an access token: the claims are laid over those of the owner's token, and a `null` removes a claim.
     #[must_use]
     pub fn sign(&self, claims: Value) -> String {
-        self.0.authority.sign(&self.0.url, claims, SystemTime::now())
+        self.sign_at(&self.0.url, claims)
+    }
+
+    /// The same for an issuer: one of the origins of the instance.
+    pub(super) fn sign_at(&self, issuer: &str, claims: Value) -> String {
+        self.0.authority.sign(issuer, claims, SystemTime::now())
+    }
+
+    /// ID and secret of the owner, a machine user, for `POST /oauth/v2/token`: the ID is the login name.
+    #[must_use]
+    pub fn client(&self) -> (&str, &str) {
+        (CLIENT_ID, &self.0.client_secret)
+    }
+
+    /// Whether clients know the instance by https (ZITADEL's `ExternalSecure`).
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.url.starts_with("https://")
     }
 
     /// An ID token of the user for a session, as an application has it: expired.

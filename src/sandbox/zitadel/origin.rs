@@ -17,8 +17,9 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Reads it from the request. Headers of proxies win over `Host`.
-    pub(super) fn of(parts: &Parts) -> Self {
+    /// Reads it from the request. Headers of proxies win over `Host`, and `secure` (the instance is known to clients by
+    /// https) wins over theirs about the scheme.
+    pub(super) fn of(parts: &Parts, secure: bool) -> Self {
         let headers = &parts.headers;
         let own = || {
             parts
@@ -30,7 +31,7 @@ impl Origin {
         let host = instance_host(headers).or_else(own).unwrap_or_default();
         let forwarded = || forwarded(headers, "forwarded", "proto");
         let proto = text(headers, "x-forwarded-proto").or_else(forwarded);
-        let proto = if proto.as_deref() == Some("https") { "https" } else { "http" };
+        let proto = if secure || proto.as_deref() == Some("https") { "https" } else { "http" };
         Self { url: format!("{proto}://{host}"), host, public_host: text(headers, "x-zitadel-public-host") }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn response(instance: &Instance, path: &str, parts: &Parts, body: &By
     let outcome = session_token(&routed, &pairs).and_then(|session_token| {
         let metadata = &metadata(&parts.headers);
         let bound = UrlParameters { id: routed.id, session_token };
-        let origin = Origin::of(parts);
+        let origin = Origin::of(parts, instance.is_secure());
         execute(instance, Input { call: routed.call, form: Encoding::FirstJson, body, origin, metadata, bound })
     });
     match outcome {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::instance::Instance;
 use super::origin::Origin;
-use super::{accounts, carriers, rest};
+use super::{accounts, carriers, rest, token_endpoint};
 
 /// The largest body that the instance reads; ZITADEL itself has no limit.
 const MAX_BODY: usize = 32 * 1024 * 1024;
@@ -64,6 +64,7 @@ fn dispatch(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
         _ if carriers::is_grpc(&parts.headers) => carriers::unknown_procedure(parts),
         "/debug/healthz" | "/debug/ready" => text("ok"),
         "/.well-known/openid-configuration" => discovery(instance, parts),
+        "/oauth/v2/token" => token_endpoint::respond(instance, parts, body),
         "/oauth/v2/keys" => json_response(&instance.0.authority.key_set()),
         "/sandbox/stats" => stats(instance),
         "/oidc/v1/end_session" => end_session(instance, parts, body),
@@ -104,7 +105,7 @@ const PATH: &percent_encoding::AsciiSet =
 
 /// The document for the origin of the request, which is the issuer.
 fn discovery(instance: &Instance, parts: &Parts) -> Response {
-    let origin = Origin::of(parts);
+    let origin = Origin::of(parts, instance.is_secure());
     if !instance.knows_domain(&origin.host) {
         return rest::not_found();
     }

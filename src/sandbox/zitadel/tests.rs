@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -41,15 +41,19 @@ impl ApiResponse {
 }
 
 async fn start(options: Options) -> Zitadel {
-    Zitadel::start_with(SocketAddr::from(([127, 0, 0, 1], 0)), options).await.unwrap()
+    Zitadel::start(SocketAddr::from(([127, 0, 0, 1], 0)), options, None).await.unwrap()
+}
+
+fn address(to: &Zitadel) -> String {
+    to.url().replace("http://", "")
 }
 
 async fn over(h2: bool, to: &Zitadel, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> ApiResponse {
-    let stream = TokioIo::new(TcpStream::connect(to.address).await.unwrap());
+    let stream = TokioIo::new(TcpStream::connect(address(to)).await.unwrap());
     let uri = if h2 { format!("{}{path}", to.url()) } else { path.to_owned() };
     let mut request = http::Request::builder().method(method).uri(uri);
     if !h2 && !headers.iter().any(|(name, _)| *name == "host") {
-        request = request.header("host", to.address.to_string());
+        request = request.header("host", address(to));
     }
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -613,4 +617,38 @@ fn a_merged_message_is_what_protobuf_says() {
     let bytes = [once.encode_to_vec(), twice.encode_to_vec()].concat();
     let merged = SetSessionRequest::decode(bytes.as_slice()).unwrap();
     assert_eq!((merged.session_id.as_str(), merged.metadata.len()), ("b", 2));
+}
+
+#[tokio::test]
+async fn client_credentials_get_a_token() {
+    let zitadel = start(Options::default()).await;
+    let (id, secret) = zitadel.instance().client();
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let fetch = async |headers: &[(&str, &str)], body: &str| {
+        let response = over(false, &zitadel, "POST", "/oauth/v2/token", headers, body.as_bytes()).await;
+        (response.status.as_u16(), response.json())
+    };
+    let scope = "scope=openid+urn:zitadel:iam:org:project:id:zitadel:aud";
+    let grant = format!("grant_type=client_credentials&{scope}");
+    let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+    let with_header = [form[0], ("authorization", basic.as_str())];
+    for (headers, body) in
+        [(&with_header[..], grant.clone()), (&form, format!("{grant}&client_id={id}&client_secret={secret}"))]
+    {
+        let (status, token) = fetch(headers, &body).await;
+        assert_eq!((status, &token["token_type"], &token["expires_in"]), (200, &json!("Bearer"), &json!(43_200)));
+        let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
+        let path = format!("/v2/sessions/{}", zitadel.instance().session_id());
+        let read = over(false, &zitadel, "GET", &path, &[("authorization", &bearer)], b"").await;
+        assert_eq!(read.status, 200);
+    }
+    for (body, status, error) in [
+        (format!("{grant}&client_id={id}&client_secret=x"), 401, "invalid_client"),
+        (format!("{grant}&client_id=x&client_secret={secret}"), 401, "invalid_client"),
+        (scope.to_owned(), 400, "invalid_request"),
+        ("grant_type=password".to_owned(), 400, "unsupported_grant_type"),
+    ] {
+        let (got, response) = fetch(&form, &body).await;
+        assert_eq!((got, response["error"].as_str()), (status, Some(error)), "{body}");
+    }
 }

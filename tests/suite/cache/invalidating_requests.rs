@@ -73,7 +73,7 @@ struct Guarded {
 impl Guarded {
     fn start(options: Options) -> Guarded {
         let runtime = Runtime::new().unwrap();
-        let zitadel = runtime.block_on(Zitadel::start_with("127.0.0.1:0".parse().unwrap(), options)).unwrap();
+        let zitadel = runtime.block_on(Zitadel::start("127.0.0.1:0".parse().unwrap(), options, None)).unwrap();
         let (url, audience) = (zitadel.url(), zitadel.instance().audience());
         let auth = format!("{{ issuer: \"{url}\", audience: \"{audience}\", algorithms: [ES256], opaque: forward }}");
         let upstream = format!("    dialect: zitadel\n    url: {url}\n    auth: {auth}\n    cache: {{}}\n");

@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -133,6 +134,7 @@ fn invalid_command_line_exits_with_status_2() {
         &["check", "-c", "-", "--format", "xml"],
         &["sandbox", "--listen", "nowhere"],
         &["sandbox", "--rate", "-1"],
+        &["sandbox", "--ca-file", "ca.pem"],
         &["--unknown"],
     ] {
         let finished = run(args);
@@ -266,12 +268,13 @@ fn sandbox_prints_one_line_of_json() {
     assert_eq!(keys(&said), ["admin", "auth0", "control", "gateway", "zitadel", "zitadel_verified"]);
     assert_eq!(keys(&said["zitadel_verified"]), ["id_token", "instance", "prefix"]);
     for instance in [&said["zitadel"], &said["zitadel_verified"]["instance"]] {
-        assert_eq!(keys(instance), ["jwt", "session_id", "session_token", "token", "upstream", "user_id"]);
+        let expected =
+            ["client_id", "client_secret", "jwt", "session_id", "session_token", "token", "upstream", "user_id"];
+        assert_eq!(keys(instance), expected);
     }
-    assert_eq!(
-        keys(&said["auth0"]),
-        ["expired_token", "read_only_token", "session_id", "token", "upstream", "user_id"]
-    );
+    let client = ["audience", "client_id", "client_secret"];
+    let rest = ["expired_token", "read_only_token", "session_id", "token", "upstream", "user_id"];
+    assert_eq!(keys(&said["auth0"]), [&client[..], &rest].concat());
 }
 
 #[test]
@@ -314,21 +317,67 @@ fn sandbox_has_a_rate_limit() {
     assert!(limited.header("X-RateLimit-Limit").is_some(), "{limited:?}");
 }
 
-/// The commands have the results that the comments of the tour describe.
+/// The certificate of the CA is there while the sandbox runs, and a named file stays.
+#[test]
+fn sandbox_writes_the_certificate_of_its_ca() {
+    let ca_file = |sandbox: &Sandbox| {
+        let line: Value = serde_json::from_str(&sandbox.stdout()[0]).unwrap();
+        assert!(line["gateway"].as_str().unwrap().starts_with("https://127.0.0.1:"), "{line}");
+        PathBuf::from(line["ca_file"].as_str().unwrap())
+    };
+    let rights = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut sandbox = Sandbox::start(&["--tls"]);
+    let path = ca_file(&sandbox);
+    assert_eq!((rights(&path), rights(path.parent().unwrap())), (0o644, 0o755));
+    assert!(fs::read_to_string(&path).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    assert_eq!(sandbox.stop().code(), Some(0));
+    assert!(!path.parent().unwrap().exists(), "{}", path.display());
+
+    let folder = tempfile::tempdir().unwrap();
+    let named = folder.path().join("ca.pem");
+    let option = ["--tls", "--ca-file", named.to_str().unwrap()];
+    let mut texts = Vec::new();
+    for _ in 0..2 {
+        let mut sandbox = Sandbox::start(&option);
+        assert_eq!(ca_file(&sandbox), named);
+        sandbox.stop();
+        texts.push(fs::read_to_string(&named).unwrap());
+    }
+    assert_ne!(texts[0], texts[1], "each run has a CA of its own");
+    fs::write(&named, "-----BEGIN PRIVATE KEY-----").unwrap();
+    let free = SANDBOX_ADDRESSES.iter().flat_map(|option| [*option, "127.0.0.1:0"]);
+    let finished = run(&["sandbox"].into_iter().chain(option).chain(free).collect::<Vec<_>>());
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""));
+    assert!(finished.stderr.contains("is not replaced: it is not a certificate"), "{}", finished.stderr);
+    assert_eq!(fs::read_to_string(&named).unwrap(), "-----BEGIN PRIVATE KEY-----");
+}
+
 #[test]
 fn commands_of_the_sandbox_tour_work() {
+    tour_works(&[]);
+}
+
+#[test]
+fn commands_of_the_sandbox_tour_work_over_tls() {
+    tour_works(&["--tls"]);
+}
+
+/// The commands have the results that the comments of the tour describe.
+fn tour_works(options: &[&str]) {
     const FREE: &str = "127.0.0.1:0";
     if Command::new("curl").arg("--version").output().is_err() {
         return skipped("the tour of the sandbox (there is no curl)");
     }
+    let folder = tempfile::tempdir().unwrap();
     let mut command = sessiongate(&["sandbox", "--rate", "0"]);
+    command.args(options).env("TMPDIR", folder.path());
     for address in SANDBOX_ADDRESSES {
         command.args([address, FREE]);
     }
     let sandbox = Process::start(command);
     sandbox.wait_for_line(|line| line.starts_with("Stop it with"));
     let said = sandbox.stdout();
-    let commands = said.iter().skip_while(|line| !line.starts_with("export TOKEN="));
+    let commands = said.iter().skip_while(|line| !line.starts_with("export "));
     let commands: Vec<&str> =
         commands.map(String::as_str).take_while(|line| !line.starts_with("Stop it with")).collect();
     // In an interactive shell aliases are on.
@@ -338,8 +387,22 @@ fn commands_of_the_sandbox_tour_work() {
     let finished = finish(bash);
     assert_eq!(finished.stderr, "");
     let said: Vec<&str> = finished.stdout.lines().collect();
-    let [changed, rejected, head @ .., tier, calls, rest, connect, before, logged_out, again, locked, purged, after] =
-        said.as_slice()
+    let [
+        changed,
+        rejected,
+        head @ ..,
+        tier,
+        calls,
+        rest,
+        connect,
+        before,
+        logged_out,
+        again,
+        locked,
+        purged,
+        after,
+        token,
+    ] = said.as_slice()
     else {
         panic!("{}", finished.stdout)
     };
@@ -356,6 +419,7 @@ fn commands_of_the_sandbox_tour_work() {
     assert_eq!(*tier, r#""tier":"free""#);
     assert_eq!(*calls, "calls to the tenant: 1");
     assert_eq!(*purged, r#"{"purged":true}"#);
+    assert_eq!(*token, r#""token_type":"Bearer""#);
     assert_eq!((json(rest)["code"].clone(), json(connect)["code"].clone()), (3.into(), "invalid_argument".into()));
     assert!(rest.contains("metadata.tier") && connect.contains("metadata.tier"));
     for (line, expected) in

@@ -62,7 +62,7 @@ impl Simulated {
     fn start() -> Simulated {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let free = || ([127, 0, 0, 1], 0).into();
-        let zitadel = runtime.block_on(Zitadel::start(free())).unwrap();
+        let zitadel = runtime.block_on(Zitadel::start(free(), Default::default(), None)).unwrap();
         let okta = runtime.block_on(Org::start(free())).unwrap();
         Simulated { runtime, tenant: Tenant::start(), zitadel, okta }
     }

@@ -3,19 +3,30 @@
 use super::http::{Connection, Response, Stream, value_of};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
-use sessiongate::sandbox::Auth0;
 use sessiongate::sandbox::auth0::{Options, Tokens};
+use sessiongate::sandbox::{Auth0, Certificate};
+use std::future::IntoFuture;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// A simulated Auth0 tenant in the test's own process.
 pub struct Tenant {
     _runtime: Runtime,
     auth0: Auth0,
+    /// Where the test itself sends requests.
+    url: String,
+    /// The certificates of a tenant with TLS.
+    certificates: Option<TempDir>,
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 impl Tenant {
@@ -26,14 +37,52 @@ impl Tenant {
 
     /// The same, with options.
     pub fn start_with(options: Options) -> Tenant {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let auth0 = runtime.block_on(Auth0::start_with(([127, 0, 0, 1], 0).into(), options));
-        Tenant { auth0: auth0.unwrap(), _runtime: runtime }
+        let runtime = runtime();
+        let auth0 = runtime.block_on(Auth0::start(([127, 0, 0, 1], 0).into(), options, None)).unwrap();
+        Tenant { url: auth0.url(), auth0, certificates: None, _runtime: runtime }
     }
 
-    /// Its address: `http://127.0.0.1:1234`.
+    /// One with TLS, for SDKs, which insist on it. [`Tenant::url`] is the same tenant without TLS, for the test itself.
+    pub fn start_with_tls(options: Options) -> Tenant {
+        let runtime = runtime();
+        let certificate = Certificate::new([]).unwrap();
+        let auth0 = runtime.block_on(Auth0::start(([127, 0, 0, 1], 0).into(), options, Some(&certificate))).unwrap();
+        let plain = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", plain.local_addr().unwrap());
+        runtime.spawn(axum::serve(plain, auth0.tenant().router()).into_future());
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("ca.pem", &certificate.authority), ("own.pem", &certificate.certificate), ("own.key", &certificate.key)]
+        {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Tenant { auth0, url, certificates: Some(folder), _runtime: runtime }
+    }
+
+    /// Its address without TLS: `http://127.0.0.1:1234`.
     pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Its own address, with TLS if it has that.
+    pub fn own_url(&self) -> String {
         self.auth0.url()
+    }
+
+    fn certificate_file(&self, name: &str) -> PathBuf {
+        self.certificates.as_ref().unwrap().path().join(name)
+    }
+
+    /// The file of the CA of a tenant with TLS.
+    pub fn ca_file(&self) -> PathBuf {
+        self.certificate_file("ca.pem")
+    }
+
+    /// The part `listeners` of a configuration: one with a certificate of that CA.
+    pub fn listener(&self) -> String {
+        let [certificate, key] = ["own.pem", "own.key"].map(|name| self.certificate_file(name).display().to_string());
+        let own = format!("{{ certificate: {certificate}, key: {key} }}");
+        format!("listeners:\n  main: {{ address: \"127.0.0.1:0\", tls: {{ certificates: [{own}] }} }}\n")
     }
 
     /// A token with every scope.
@@ -79,11 +128,17 @@ impl Tenant {
     /// The part `upstreams` of a configuration: this tenant with its tokens checked, and `more` keys of the upstream,
     /// such as `cache: { ttl: 30s }`, one a line.
     pub fn upstream(&self, more: &str) -> String {
-        let url = self.url();
+        let url = self.own_url();
         let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
-        format!(
-            "upstreams:\n  auth0:\n    dialect: auth0\n    url: {url}\n    auth: {{ issuer: {url}/, audience: {url}/api/v2/ }}\n{more}"
-        )
+        let (tls, keys) = match &self.certificates {
+            None => (String::new(), String::new()),
+            Some(_) => {
+                let ca_file = self.ca_file().display().to_string();
+                (format!("    tls: {{ ca_file: {ca_file} }}\n"), format!(", ca_file: {ca_file}"))
+            }
+        };
+        let auth = format!("{{ issuer: {url}/, audience: {url}/api/v2/{keys} }}");
+        format!("upstreams:\n  auth0:\n    dialect: auth0\n    url: {url}\n{tls}    auth: {auth}\n{more}")
     }
 }
 

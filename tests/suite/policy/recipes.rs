@@ -29,8 +29,8 @@ impl Providers {
     fn start() -> Providers {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let free = ([127, 0, 0, 1], 0).into();
-        let auth0 = runtime.block_on(Auth0::start_with(free, Options { rate: None, ..Options::default() })).unwrap();
-        let zitadel = runtime.block_on(Zitadel::start(free)).unwrap();
+        let auth0 = runtime.block_on(Auth0::start(free, Options { rate: None, ..Options::default() }, None)).unwrap();
+        let zitadel = runtime.block_on(Zitadel::start(free, Default::default(), None)).unwrap();
         Providers { runtime, auth0, zitadel }
     }
 

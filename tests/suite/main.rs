@@ -15,6 +15,7 @@ mod docs;
 mod quickstarts;
 mod reference;
 mod runbooks;
+mod sdk_guide;
 mod systemd;
 
 /// What the tests share.

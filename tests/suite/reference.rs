@@ -11,5 +11,6 @@ mod operations;
 mod options;
 mod rejections;
 mod schema;
+mod sdks;
 mod threats;
 mod troubleshooting;

@@ -1,0 +1,24 @@
+//! docs/guides/sdks.md shows the programs of `tests/sdk` that `sdk_guide` runs.
+
+use crate::harness::{generated_part, project};
+use std::fs;
+
+/// Language and path of each program.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("js", "guide/session.mjs"),
+    ("python", "guide/session.py"),
+    ("go", "go/session/main.go"),
+    ("java", "java3/Session.java"),
+    ("js", "guide/login.mjs"),
+    ("python", "guide/login.py"),
+    ("proto", "guide/session.proto"),
+];
+
+#[test]
+fn sdk_guide_shows_the_programs_that_are_run() {
+    for (language, path) in PROGRAMS {
+        let text = fs::read_to_string(project().join("tests/sdk").join(path)).unwrap();
+        let name = path.rsplit('/').next().unwrap();
+        generated_part("docs/guides/sdks.md", name, &format!("```{language}\n{text}```\n"));
+    }
+}

@@ -1,28 +1,19 @@
 // Calls the session surface with Auth0's official Node SDK and prints what the SDK made of the answers.
 //
-//   node auth0.mjs '{"base":"http://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,
+//   node auth0.mjs '{"base":"https://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,
 //                    "session_id":…,"sessions":[id,id,id],"refresh_tokens":[id,id,id],"user_id":…}'
 //
 // prints [{"case":…,"result":{"ok":…} or {"error":{…}}},…]. The cases and the form of the results are those of auth0.py.
 // Ends three of `sessions`, all of `refresh_tokens`, and at last everything of the user; nothing is listed after the first of them.
-import { createManagementAuth } from "auth0";
-import { RefreshTokensClient } from "auth0/refreshTokens";
-import { SessionsClient } from "auth0/sessions";
-import { UsersClient } from "auth0/users";
+import { ManagementClient } from "auth0";
 
 const GARBAGE = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
 const UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 const input = JSON.parse(process.argv[2]);
 
-// The public ManagementClient insists on https://{domain}; the client of one resource takes a base URL.
-function client_of(Resource, token) {
-  const { clientOptions } = createManagementAuth({ domain: "tenant.example", token });
-  return new Resource({ ...clientOptions, baseUrl: `${input.base}/api/v2`, maxRetries: 0, timeoutInSeconds: 20 });
-}
-
-function sessions(token) {
-  return client_of(SessionsClient, token);
+function management(token) {
+  return new ManagementClient({ domain: new URL(input.base).host, token, maxRetries: 0, timeoutInSeconds: 20 });
 }
 
 function described(error) {
@@ -49,14 +40,15 @@ async function run(name, call) {
   results.push({ case: name, result });
 }
 
-const client = sessions(input.token);
+const all = management(input.token);
+const client = all.sessions;
 const id = input.session_id;
 const [first, second, third] = input.sessions;
-const tokens = client_of(RefreshTokensClient, input.token);
+const tokens = all.refreshTokens;
 const [token, other_token, third_token] = input.refresh_tokens;
-const users = client_of(UsersClient, input.token);
+const users = all.users;
 const user = input.user_id;
-const limited = client_of(UsersClient, input.read_only_token);
+const limited = management(input.read_only_token).users;
 
 // The ids on all pages, in order.
 async function ids(pages) {
@@ -76,9 +68,9 @@ await run("update_26_properties", () => update(many));
 await run("update_256_characters", () => update({ a: "x".repeat(256) }));
 await run("update_number", () => update({ a: 1 }));
 await run("update_no_argument", () => client.update(id));
-await run("wrong_token", () => sessions(GARBAGE).get(id));
-await run("missing_scope", () => sessions(input.read_only_token).update(id, { session_metadata: { a: "b" } }));
-await run("expired_token", () => sessions(input.expired_token).get(id));
+await run("wrong_token", () => management(GARBAGE).sessions.get(id));
+await run("missing_scope", () => management(input.read_only_token).sessions.update(id, { session_metadata: { a: "b" } }));
+await run("expired_token", () => management(input.expired_token).sessions.get(id));
 await run("get_unknown", () => client.get(UNKNOWN));
 await run("get_malformed_id", () => client.get("a/b"));
 await run("get_after_update", async () => {

@@ -1,6 +1,6 @@
 """Calls the session surface with Auth0's official Python SDK and prints what the SDK made of the answers.
 
-    python auth0.py '{"base":"http://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,
+    python auth0.py '{"base":"https://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,
                       "session_id":…,"sessions":[id,id,id],"refresh_tokens":[id,id,id],"user_id":…}'
 
 prints [{"case":…,"result":{"ok":…} or {"error":{…}}},…]. The cases and the form of the results are those of auth0.mjs.
@@ -15,7 +15,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path = [folder for folder in sys.path if os.path.abspath(folder) != HERE]
 
-from auth0.management import Auth0  # noqa: E402
+from auth0.management import ManagementClient  # noqa: E402
 
 GARBAGE = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 UNKNOWN = "A" * 32
@@ -24,8 +24,7 @@ given = json.loads(sys.argv[1])
 
 
 def management(token):
-    """The public ManagementClient insists on https://{domain}; this one, which it wraps, takes a base URL."""
-    return Auth0(base_url=f"{given['base']}/api/v2", token=token, max_retries=0, timeout=20)
+    return ManagementClient(domain=given["base"].removeprefix("https://"), token=token, timeout=20)
 
 
 def sessions(token):

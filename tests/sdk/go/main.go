@@ -1,6 +1,6 @@
 // Lists what a user has with Auth0's official Go SDKs, version 1 and 2, and prints what they made of the answers.
 //
-//	auth0 1|2 '{"base":"http://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,"user_id":…}'
+//	auth0 1|2 '{"base":"https://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,"user_id":…}'
 //
 // prints [{"case":…,"result":{"ok":…} or {"error":{…}}},…], as auth0.mjs does. Ends everything of the user at last.
 package main
@@ -9,16 +9,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"reflect"
 	"strings"
 
 	v1 "github.com/auth0/go-auth0/management"
 	v2 "github.com/auth0/go-auth0/v2/management"
+	"github.com/auth0/go-auth0/v2/management/client"
 	"github.com/auth0/go-auth0/v2/management/core"
 	"github.com/auth0/go-auth0/v2/management/option"
-	tokens2 "github.com/auth0/go-auth0/v2/management/users/refreshtoken"
+	users2 "github.com/auth0/go-auth0/v2/management/users/client"
 	sessions2 "github.com/auth0/go-auth0/v2/management/users/sessions"
 )
 
@@ -28,6 +28,10 @@ type given struct {
 	ReadOnlyToken string `json:"read_only_token"`
 	ExpiredToken  string `json:"expired_token"`
 	UserID        string `json:"user_id"`
+}
+
+func (given given) domain() string {
+	return strings.TrimPrefix(given.Base, "https://")
 }
 
 type result struct {
@@ -62,7 +66,7 @@ func run(name string, call func() (any, error)) {
 func firstVersion(given given) {
 	ctx := context.Background()
 	users := func(token string) *v1.UserManager {
-		api, err := v1.New(strings.TrimPrefix(given.Base, "http://"), v1.WithInsecure(), v1.WithStaticToken(token), v1.WithNoRetries())
+		api, err := v1.New(given.domain(), v1.WithStaticToken(token), v1.WithNoRetries())
 		check(err)
 		return api.User
 	}
@@ -91,12 +95,13 @@ func firstVersion(given given) {
 
 func secondVersion(given given) {
 	ctx := context.Background()
-	options := func(token string) *core.RequestOptions {
-		header := http.Header{"Authorization": {"Bearer " + token}}
-		return core.NewRequestOptions(option.WithBaseURL(given.Base+"/api/v2"), option.WithHTTPHeader(header), option.WithMaxAttempts(1))
+	users := func(token string) *users2.Client {
+		api, err := client.New(given.domain(), option.WithToken(token), option.WithMaxAttempts(1))
+		check(err)
+		return api.Users
 	}
-	sessions := func(token string) *sessions2.Client { return sessions2.NewClient(options(token)) }
-	tokens := tokens2.NewClient(options(given.Token))
+	sessions := func(token string) *sessions2.Client { return users(token).Sessions }
+	tokens := users(given.Token).RefreshToken
 	all := sessions(given.Token)
 	list := func(client *sessions2.Client, user string, take *int) (any, error) {
 		page, err := client.List(ctx, user, &v2.ListUserSessionsRequestParameters{Take: take})

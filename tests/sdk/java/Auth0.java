@@ -16,7 +16,7 @@ import java.util.Map;
 /**
  * Lists what a user has with Auth0's official Java SDK, version 2, and prints what it made of the answers.
  *
- * <pre>java Auth0 '{"base":"http://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,"user_id":…}'</pre>
+ * <pre>java Auth0 '{"base":"https://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,"user_id":…}'</pre>
  *
  * prints [{"case":…,"result":{"ok":…} or {"error":{…}}},…], as auth0.mjs does. Ends everything of the user at last.
  */

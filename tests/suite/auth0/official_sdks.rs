@@ -1,10 +1,12 @@
-//! Auth0's official SDKs give the same results through the gateway as at the tenant.
+//! Auth0's official SDKs give the same results through the gateway as at the tenant: over TLS, on which they insist,
+//! and through their public clients.
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{Gateway, Request, Tenant, finish, project, sdks_installed, skipped};
 use regex::Regex;
 use serde_json::{Value, json};
 use sessiongate::sandbox::auth0::Options;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,7 +27,8 @@ enum Sdk {
 }
 
 impl Sdk {
-    fn command(self) -> Command {
+    /// The program, which trusts the tenant's CA.
+    fn command(self, tenant: &Tenant) -> Command {
         let at = |path: &str| project().join("tests").join(path);
         let (program, args) = match self {
             Sdk::Node => ("node".into(), vec![at("sdk/auth0.mjs").into_os_string()]),
@@ -34,6 +37,14 @@ impl Sdk {
             Sdk::Java => ("java".into(), vec!["-cp".into(), at(".tools/java/*").into_os_string(), "Auth0".into()]),
         };
         let mut command = Command::new(program);
+        for variable in ["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"] {
+            command.env(variable, tenant.ca_file());
+        }
+        if matches!(self, Sdk::Java) {
+            let store = trust_store(&tenant.ca_file());
+            command.arg(format!("-Djavax.net.ssl.trustStore={}", store.display()));
+            command.arg("-Djavax.net.ssl.trustStorePassword=changeit");
+        }
         command.args(args);
         command
     }
@@ -65,11 +76,11 @@ impl Sdk {
             "refresh_tokens": listed(tenant, "refresh-tokens", "tokens")[..3],
             "user_id": tenant.user_id(),
         });
-        self.run_on(&input)
+        self.run_on(tenant, &input)
     }
 
     /// The same at a provider that has nothing.
-    fn run_with(self, base: &str, token: &str, user: &str) -> Vec<(String, Value)> {
+    fn run_with(self, tenant: &Tenant, base: &str, token: &str, user: &str) -> Vec<(String, Value)> {
         let input = json!({
             "base": base,
             "token": token,
@@ -77,11 +88,11 @@ impl Sdk {
             "expired_token": token,
             "user_id": user,
         });
-        self.run_on(&input)
+        self.run_on(tenant, &input)
     }
 
-    fn run_on(self, input: &Value) -> Vec<(String, Value)> {
-        let mut command = self.command();
+    fn run_on(self, tenant: &Tenant, input: &Value) -> Vec<(String, Value)> {
+        let mut command = self.command(tenant);
         command.arg(input.to_string());
         let finished = finish(command);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
@@ -91,10 +102,31 @@ impl Sdk {
     }
 }
 
-/// A tenant whose user has four sessions, and which goes on showing what was deleted: both runs find the same.
+/// A file with this CA for Java, beside the CA's own.
+fn trust_store(ca_file: &Path) -> PathBuf {
+    let store = ca_file.with_file_name("trust.p12");
+    if !store.exists() {
+        let mut keytool = Command::new("keytool");
+        keytool.args(["-importcert", "-noprompt", "-alias", "tenant", "-storepass", "changeit", "-file"]);
+        keytool.arg(ca_file).arg("-keystore").arg(&store);
+        let finished = finish(keytool);
+        assert_eq!(finished.code, Some(0), "{}{}", finished.stdout, finished.stderr);
+    }
+    store
+}
+
+/// A gateway with TLS in front of a tenant, and its URL.
+fn gateway(tenant: &Tenant, upstreams: &str) -> (Gateway, String) {
+    let gateway = Gateway::start(&(tenant.listener() + upstreams));
+    gateway.ready();
+    let url = format!("https://{}", gateway.address());
+    (gateway, url)
+}
+
+/// A tenant with TLS whose user has four sessions, and which goes on showing what was deleted: both runs find the same.
 fn tenant() -> Tenant {
     let tenant =
-        Tenant::start_with(Options { rate: None, delete_delay: Duration::from_secs(3600), ..Options::default() });
+        Tenant::start_with_tls(Options { rate: None, delete_delay: Duration::from_secs(3600), ..Options::default() });
     (0..3).for_each(|_| drop(tenant.create_session()));
     tenant
 }
@@ -155,12 +187,11 @@ fn sees_no_difference(sdk: Sdk) {
         return;
     }
     let tenant = tenant();
-    let gateway = Gateway::start(&tenant.upstream("cache: {}"));
-    gateway.ready();
+    let (_gateway, url) = gateway(&tenant, &tenant.upstream("cache: {}"));
     reset(&tenant);
-    let straight = sdk.run(&tenant, &tenant.url());
+    let straight = sdk.run(&tenant, &tenant.own_url());
     reset(&tenant);
-    let through = sdk.run(&tenant, &gateway.url());
+    let through = sdk.run(&tenant, &url);
     assert!(straight.len() > 39, "{straight:?}");
     let outcome = |case: &str| straight.iter().find(|(name, _)| name == case).map(|(_, result)| &result["ok"]);
     assert_eq!(outcome("user_sessions"), Some(&json!(sessions(&tenant))), "on two pages");
@@ -191,10 +222,9 @@ fn lists_as_at_the_tenant(sdk: Sdk, own: &[&str]) {
         return;
     }
     let tenant = tenant();
-    let gateway = Gateway::start(&tenant.upstream("cache: {}"));
-    gateway.ready();
-    let straight = sdk.run(&tenant, &tenant.url());
-    let through = sdk.run(&tenant, &gateway.url());
+    let (_gateway, url) = gateway(&tenant, &tenant.upstream("cache: {}"));
+    let straight = sdk.run(&tenant, &tenant.own_url());
+    let through = sdk.run(&tenant, &url);
     no_differences(&straight, &through);
     let failed = |(_, result): &&(String, Value)| result.get("error").is_some();
     let failed: Vec<&str> = through.iter().filter(failed).map(|(case, _)| case.as_str()).collect();
@@ -203,9 +233,8 @@ fn lists_as_at_the_tenant(sdk: Sdk, own: &[&str]) {
     assert!(sessions(&tenant).iter().all(|id| all.contains(id.as_str())), "{all}");
     // The provider of another test keeps what reaches it.
     let recorder = Recorder::auth0();
-    let gateway = Gateway::start(&recorder.upstream(""));
-    gateway.ready();
-    drop(sdk.run_with(&gateway.url(), &recorder.token(), "auth0|x"));
+    let (_gateway, url) = gateway(&tenant, &recorder.upstream(""));
+    drop(sdk.run_with(&tenant, &url, &recorder.token(), "auth0|x"));
     let seen: Vec<String> = recorder.seen().iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
     for line in own {
         assert!(seen.iter().any(|seen| seen == line), "{line} in {seen:#?}");
@@ -268,9 +297,8 @@ fn understands_rejections_of_the_policy(sdk: Sdk) {
         return;
     }
     let tenant = tenant();
-    let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + STRICT));
-    gateway.ready();
-    let results = sdk.run(&tenant, &gateway.url());
+    let (_gateway, url) = gateway(&tenant, &(tenant.upstream("cache: {}\npolicy: strict") + STRICT));
+    let results = sdk.run(&tenant, &url);
     let result = |case: &str| &results.iter().find(|(name, _)| name == case).unwrap().1;
     for (case, path, rule) in [
         ("update_pair", "session_metadata.a", "one_of"),

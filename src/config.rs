@@ -46,7 +46,9 @@ pub use memory_budget::{BASE_MEMORY, MIN_CLIENT_MEMORY, max_cached_for_limit, me
 pub use operations::OperationsListener;
 pub use ratio::Ratio;
 pub use restart_required::RestartRequired;
-pub use settings::{ClientLimits, Clients, Config, Dns, Log, LogFormat, LogLevel, Reload, ShownAs, Shutdown};
+pub use settings::{
+    ClientLimits, Clients, Config, Dns, ForwardingHeaders, Log, LogFormat, LogLevel, Reload, ShownAs, Shutdown,
+};
 pub use store_settings::{Login, Memory, Redis, RedisAddress, RedisTimeouts, RedisTls, Servers, Store};
 pub use url::is_loopback;
 

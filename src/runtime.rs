@@ -13,7 +13,7 @@ pub use readiness::Readiness;
 
 use crate::cache::Sessions;
 use crate::client::{Files, Resolver};
-use crate::config::{Config, Log};
+use crate::config::{Config, ForwardingHeaders, Log};
 use crate::gateway::{CallerCheck, Gateway, Upstream};
 use crate::jwks::{Issuer, IssuerContext};
 use crate::log_writer::LogWriter;
@@ -43,6 +43,7 @@ pub struct Runtime {
     /// How the access log is written; `None` if it is off.
     pub access_log: Option<Log>,
     trusted_peers: Vec<IpNet>,
+    forwarding_headers: ForwardingHeaders,
     resolver: Arc<Resolver>,
     backends: Vec<Backend>,
     process: Arc<ProcessState>,
@@ -84,6 +85,7 @@ impl Runtime {
             log_writer: process.log_writer.clone(),
             access_log: config.log.requests.then_some(Log { format: process.format, ..config.log }),
             trusted_peers: config.clients.trusted_peers.clone(),
+            forwarding_headers: config.clients.forwarding_headers,
             gateway,
             resolver,
             backends,
@@ -105,6 +107,11 @@ impl Runtime {
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_peers.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Which forwarding headers trusted proxies write.
+    pub fn forwarding_headers(&self) -> ForwardingHeaders {
+        self.forwarding_headers
     }
 
     /// The issuer that verifies an upstream's callers, if the gateway does.

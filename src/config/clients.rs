@@ -24,6 +24,7 @@ pub(super) fn read(section: &mut Section) -> Clients {
             head: head_limits(section),
         }),
         trusted_peers: trusted_peers(section),
+        forwarding_headers: section.get(&rows::FORWARDING_HEADERS),
     }
 }
 

@@ -136,6 +136,20 @@ pub struct Clients {
     pub limits: ClientLimits,
     /// The networks of proxies whose forwarding headers are accepted.
     pub trusted_peers: Vec<IpNet>,
+    /// Which forwarding headers these proxies write.
+    pub forwarding_headers: ForwardingHeaders,
+}
+
+/// The forwarding headers that trusted peers write. Those that they only forward are the client's own, and name whatever
+/// the client likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardingHeaders {
+    /// `X-Forwarded-For`, `-Host`, `-Proto`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// All of them.
+    Both,
 }
 
 /// The limits of connections, memory and request heads.

@@ -2,7 +2,7 @@
 
 use super::declared_length::Declared;
 use super::head::{is_http2, requested_id};
-use super::reported_address::reported;
+use super::reported_address::{drop_unwritten, reported};
 use crate::client::Attempts;
 use crate::config::Ratio;
 use crate::dialect::Route;
@@ -206,7 +206,10 @@ impl Context {
     }
 
     /// Gives the request its ID and trace: a trusted peer's, or new ones.
-    pub fn assign_ids(&mut self, session: &Session) {
+    pub fn assign_ids(&mut self, session: &mut Session) {
+        if self.is_trusted(session) {
+            drop_unwritten(session.req_header_mut(), self.runtime.forwarding_headers());
+        }
         let named = if self.is_trusted(session) { requested_id(&session.req_header().headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
         self.method = session.req_header().method.clone();

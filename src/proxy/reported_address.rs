@@ -1,11 +1,24 @@
 //! The address of a client as a trusted peer reports it.
 
+use crate::config::ForwardingHeaders;
 use crate::runtime::Runtime;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
+use pingora::http::RequestHeader;
 use std::net::{IpAddr, SocketAddr};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Drops the forwarding headers that trusted peers do not write. What such a peer forwards of them is the client's own.
+pub(super) fn drop_unwritten(head: &mut RequestHeader, written: ForwardingHeaders) {
+    let is_unwritten = |name: &str| match written {
+        ForwardingHeaders::XForwarded => name == "forwarded",
+        ForwardingHeaders::Forwarded => name.starts_with("x-forwarded-"),
+        ForwardingHeaders::Both => false,
+    };
+    let names: Vec<HeaderName> = head.headers.keys().filter(|name| is_unwritten(name.as_str())).cloned().collect();
+    names.iter().for_each(|name| drop(head.remove_header(name)));
+}
 
 /// The client's address as a trusted peer reports it: the last one that is not a trusted peer's. The client may have
 /// written those before it, so what is no address ends the search, and is never skipped.

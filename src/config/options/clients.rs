@@ -1,8 +1,9 @@
 //! The options of clients.
 
+use super::super::settings::ForwardingHeaders;
 use super::super::value::{minutes, seconds};
-use super::declare::{Counted, Measured, Opt, Plain, Timed};
-use super::kind::{AutoOr, Or, SizeIn, Structure, TEXTS, auto_or, count, duration, size};
+use super::declare::{Chosen, Counted, Measured, Opt, Plain, Timed};
+use super::kind::{AutoOr, Or, SizeIn, Structure, TEXTS, Words, auto_or, choice, count, duration, size};
 use super::table::Options;
 use crate::wire::http1::HeadLimits;
 use std::time::Duration;
@@ -73,12 +74,37 @@ pub static TRUSTED_PEERS: Plain = Opt::new(
         instance.",
 );
 
+/// Which forwarding headers trusted peers write.
+const WRITTEN: Words<ForwardingHeaders> = &[
+    ("x-forwarded", ForwardingHeaders::XForwarded),
+    ("forwarded", ForwardingHeaders::Forwarded),
+    ("both", ForwardingHeaders::Both),
+];
+
+pub static FORWARDING_HEADERS: Chosen<ForwardingHeaders> = Opt::new(
+    "forwarding_headers",
+    choice(WRITTEN, ForwardingHeaders::XForwarded),
+    "Which forwarding headers your trusted peers write: `X-Forwarded-*`, `Forwarded` (RFC 7239), or both. The others are \
+        dropped, since a proxy that does not write a header forwards the client's own. With `both` \
+        `X-Forwarded-For` has precedence.",
+)
+.comment("Which of them the trusted peers write; the others are the client's own, and dropped.");
+
 /// The options in `clients`.
 pub static OPTIONS: Options = Options {
     heading: "clients",
     comments_above: false,
     rules: &[],
-    rows: &[&HEAD_TIMEOUT, &IDLE_TIMEOUT, &WRITE_TIMEOUT, &MAX_AGE, &MIN_BODY_RATE, &LIMITS, &TRUSTED_PEERS],
+    rows: &[
+        &HEAD_TIMEOUT,
+        &IDLE_TIMEOUT,
+        &WRITE_TIMEOUT,
+        &MAX_AGE,
+        &MIN_BODY_RATE,
+        &LIMITS,
+        &TRUSTED_PEERS,
+        &FORWARDING_HEADERS,
+    ],
 };
 
 pub static CONNECTIONS: Counted = Opt::new(

@@ -321,7 +321,7 @@ impl Instances {
         let gateway = start(
             redis,
             &format!(
-                "clients: {{ trusted_peers: {trusted} }}\n\
+                "clients: {{ trusted_peers: {trusted}, forwarding_headers: both }}\n\
                  upstreams: {{ z: {{ dialect: zitadel, url: \"{url}\", auth: forward, cache: {{ ttl: 5m }}{more} }} }}\n"
             ),
         );

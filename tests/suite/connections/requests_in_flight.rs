@@ -18,7 +18,7 @@ struct Place {
 }
 
 /// Requests from this machine name their own source.
-const TRUSTING: &str = "clients: { trusted_peers: [127.0.0.0/8] }\n";
+const TRUSTING: &str = "clients: { trusted_peers: [127.0.0.0/8], forwarding_headers: both }\n";
 const TIGHT: &str = "limits: { in_flight: 3, per_source: 2, wait: 0s }\n";
 
 fn place(more_of_all: &str, auth: &str, more: &str) -> Place {

@@ -4,7 +4,7 @@ use crate::harness::grpc::{Grpc, MISSING, field, frame};
 use crate::harness::{Connection, Gate, Gateway, Request, Scripted, Tenant, json_response, raw, series, wait_for};
 use serde_json::{Value, json};
 
-const TRUSTED: &str = "clients: { trusted_peers: [127.0.0.0/8] }\n";
+const TRUSTED: &str = "clients: { trusted_peers: [127.0.0.0/8], forwarding_headers: both }\n";
 
 /// The access log lines so far.
 fn lines(gateway: &Gateway) -> Vec<Value> {
@@ -115,6 +115,29 @@ fn client_address_is_the_one_that_a_trusted_proxy_reports() {
     for (request, ..) in &cases {
         let (_, line) = sent(&other, request);
         assert_eq!((&line["client.address"], &line["network.peer.address"]), (&json!("127.0.0.1"), &Value::Null));
+    }
+}
+
+/// A proxy forwards a header that it does not write as its client sends it.
+#[test]
+fn client_address_is_in_the_headers_that_trusted_proxies_write() {
+    let tenant = Tenant::start();
+    let read = || Request::new("GET", &tenant.session_path()).bearer(&tenant.token());
+    let (x_forwarded, forwarded) = (("X-Forwarded-For", "203.0.113.7"), ("Forwarded", "for=198.51.100.9"));
+    let [one, other, own] = ["203.0.113.7", "198.51.100.9", "127.0.0.1"];
+    for (written, expected) in [
+        ("", [one, own, one]),
+        (", forwarding_headers: x-forwarded", [one, own, one]),
+        (", forwarding_headers: forwarded", [own, other, other]),
+        (", forwarding_headers: both", [one, other, one]),
+    ] {
+        let clients = format!("clients: {{ trusted_peers: [127.0.0.1]{written} }}\n");
+        let gateway = started(&(tenant.upstream("cache: {}") + &clients));
+        let sends = [vec![x_forwarded], vec![forwarded], vec![forwarded, x_forwarded]];
+        for (headers, expected) in sends.iter().zip(expected) {
+            let request = headers.iter().fold(read(), |request, (name, value)| request.header(name, value));
+            assert_eq!(sent(&gateway, &request).1["client.address"], expected, "{written} {headers:?}");
+        }
     }
 }
 

@@ -136,6 +136,29 @@ fn only_trusted_peers_may_set_forwarded_headers() {
     }
 }
 
+/// A proxy forwards a header that it does not write as its client sends it, and `host` selects the instance.
+#[test]
+fn forwarding_headers_that_trusted_peers_do_not_write_are_dropped() {
+    let provider = Grpc::start();
+    let headers = [FOR_OTHERS.as_slice(), &[("forwarded", "for=192.0.2.9;host=two.example")]].concat();
+    for (written, has_x_forwarded, has_forwarded) in
+        [("x-forwarded", true, false), ("forwarded", false, true), ("both", true, true)]
+    {
+        let clients = format!("clients: {{ trusted_peers: [127.0.0.1], forwarding_headers: {written} }}\n");
+        let gateway = provider.gateway(&format!("    cache: {{}}\n{clients}"));
+        for path in [SET, "/zitadel.user.v2.UserService/GetUserByID"] {
+            let response = provider.call_with(&gateway, path, &frame(&set("team")), &headers);
+            assert_eq!(response.trailer("grpc-status"), "0");
+            let seen = provider.seen.lock().unwrap().remove(0).1;
+            let text = |name: &str| seen.get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(text("forwarded").contains("two.example"), has_forwarded, "{written} {path}");
+            assert_eq!(text("x-forwarded-host") == "one.example", has_x_forwarded, "{written} {path}");
+            assert_eq!(text("x-forwarded-for").contains("192.0.2.7"), has_x_forwarded, "{written} {path}");
+            assert_eq!(text("x-zitadel-instance-host"), "one.example", "{written} {path}");
+        }
+    }
+}
+
 #[test]
 fn entries_are_per_instance() {
     let provider = Grpc::start();

@@ -10,22 +10,29 @@ mod http2;
 mod part;
 mod resolver;
 mod response;
+mod tls;
+mod transport;
+mod tunnel;
+mod tunnel_error;
 
 pub use addresses::{Addresses, Attempts};
 pub use connect_options::ConnectOptions;
 pub use connected::{Connected, ConnectionTrial};
 pub use exchange::{ConnectError, Exchange, ExchangeError};
-pub use failure::{is_address_failure, was_refused};
+pub use failure::{described, is_address_failure, is_final, was_refused};
 pub use http2::{CONNECTION_WINDOW, STREAMING_WINDOW};
 pub use part::Part;
 pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Response};
+pub use transport::Transport;
+pub use tunnel::Tunnel;
+pub use tunnel_error::TunnelError;
 
 use crate::descriptors;
 use crate::gateway::Protocol;
 use crate::memory::Memory;
 use bytes::Bytes;
-use connector::{Connector, connector, tls};
+use connector::{Connector, connector};
 use http::{Request, Uri};
 use http_body_util::Full;
 use http2::Http2;
@@ -36,6 +43,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tls::client_config;
 use tokio::time::{Instant, timeout_at};
 
 /// An HTTP client with a connection pool. It always verifies certificates and never follows redirects.
@@ -50,7 +58,7 @@ pub struct Client {
 impl Client {
     /// A client for one host. Fails if the TLS settings are invalid.
     pub fn new(options: &ConnectOptions) -> Result<Client, rustls::Error> {
-        let tls = tls(options)?;
+        let tls = client_config(options.authorities.as_ref(), options.identity.as_ref())?;
         let memory = options.memory.clone();
         let mut client = Client { addresses: options.addresses.clone(), http1: None, http2: None, memory };
         if options.protocol != Protocol::Http2 {

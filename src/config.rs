@@ -9,6 +9,7 @@ mod certificates;
 mod clients;
 mod consistency;
 mod declared;
+mod egress_proxy;
 mod environment;
 mod error;
 mod finding;

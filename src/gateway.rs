@@ -6,9 +6,11 @@
 
 mod authorized;
 mod cache_ids;
+mod certificates;
 mod compiled_gateway;
 mod credential;
 mod decoded;
+mod egress_proxy;
 mod evaluated;
 mod governed;
 mod head;
@@ -23,9 +25,11 @@ mod upstream;
 mod write_outcome;
 
 pub use authorized::{AuthorizedRequest, CacheKey};
+pub use certificates::{CaCertificates, ClientIdentity};
 pub use compiled_gateway::{Gateway, UnknownPurgeTarget};
 pub use credential::Credential;
 pub use decoded::{Changes, DecodedRequest, Read, Write, WriteDecision};
+pub use egress_proxy::{EgressProxy, NoProxy, ProxyAuthorization, authority_of};
 pub use evaluated::Evaluated;
 pub use governed::Governed;
 pub use head::{BodySize, RequestHead};
@@ -36,7 +40,7 @@ pub use policy_findings::PolicyFindings;
 pub use provider_response::{DecodedResponse, ProviderResponse};
 pub use routing::{RejectedRequest, Routed};
 pub use upstream::{
-    BodyLimits, CaCertificates, CallerCheck, ClientIdentity, Freshness, KeySource, OnUnreachable, Protocol,
-    RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
+    BodyLimits, CallerCheck, Freshness, KeySource, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target,
+    Timeouts, Unmatched, Upstream,
 };
 pub use write_outcome::{Cacheability, WriteOutcome, is_inconclusive, settle_invalidating};

@@ -22,7 +22,7 @@
 //! | | *everything above is pure: no async, clock, environment, files, sockets or logging* |
 //! | [`descriptors`] | how many files and sockets there may be, and which are kept back |
 //! | [`memory`] | how much memory the process holds for its clients, and how much it may |
-//! | [`client`] | outbound HTTP, to providers and issuers: addresses, trusted roots, bounded exchanges |
+//! | [`client`] | outbound HTTP, to providers and issuers: addresses, tunnels, trusted roots, bounded exchanges |
 //! | [`handover`] | listening sockets that pass from a process to its successor |
 //! | [`log_writer`] | the log, written by a thread of its own |
 //! | [`metrics`] | every metric |
@@ -127,6 +127,7 @@
 //! | exchange, attempt | a request to a provider, with what came of it; one sending of it |
 //! | quota | a provider's request limit, as its responses report it |
 //! | slot | the right to have one request in flight at a provider |
+//! | egress proxy, tunnel | a forward proxy to providers; a connection through it (CONNECT) |
 //! | share | what a connection holds of the memory budget |
 //! | backend | what an upstream is served with: provider, issuer, slots |
 //! | replica, process | one process of the gateway |

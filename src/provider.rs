@@ -12,7 +12,7 @@ pub use exchange_record::ExchangeRecord;
 pub use headers::{Origin, RequestHeaders, RequestKind};
 pub use slots::{Slot, SlotUsage, Slots};
 
-use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver};
+use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver, Tunnel};
 use crate::descriptors;
 use crate::gateway::{Protocol, ProviderResponse, Target, Upstream};
 use crate::memory::Memory;
@@ -45,6 +45,7 @@ pub struct Failure {
 pub struct Provider {
     upstream: Arc<Upstream>,
     addresses: Arc<Addresses>,
+    tunnel: Option<Arc<Tunnel>>,
     client: Client,
     /// For gRPC, which needs HTTP/2.
     calls: Option<Client>,
@@ -87,8 +88,10 @@ impl Provider {
         memory: &Arc<Memory>,
     ) -> Result<Provider, rustls::Error> {
         let target = &upstream.target;
-        let addresses = Addresses::new(resolver, &target.lookup_name(), target.port);
-        let options = connect_options(target, &addresses, Some(memory.clone()));
+        let (host, port) = target.connects_to();
+        let addresses = Addresses::new(resolver, &host, port);
+        let tunnel = target.proxy.as_ref().map(|proxy| Tunnel::new(proxy, &target.host, target.port)).transpose()?;
+        let options = connect_options(target, &addresses, tunnel.clone(), Some(memory.clone()));
         let client = Client::new(&options)?;
         let calls = match (upstream.dialect.has_grpc, target.protocol) {
             (false, _) => None,
@@ -100,6 +103,7 @@ impl Provider {
         Ok(Provider {
             upstream: upstream.clone(),
             addresses: options.addresses,
+            tunnel,
             forward: client.for_streaming(),
             forward_calls: calls.as_ref().map(Client::for_streaming),
             client,
@@ -120,9 +124,14 @@ impl Provider {
             && self.addresses.uses_resolver(resolver)
     }
 
-    /// The addresses of the provider.
+    /// The addresses to connect to: the provider's, or those of the forward proxy.
     pub fn addresses(&self) -> &Arc<Addresses> {
         &self.addresses
+    }
+
+    /// How to get through the forward proxy, if there is one.
+    pub fn tunnel(&self) -> Option<&Arc<Tunnel>> {
+        self.tunnel.as_ref()
     }
 
     /// The header rules of requests to it.
@@ -135,7 +144,8 @@ impl Provider {
         self.upstream.target.timeouts.connect
     }
 
-    /// A hash of the trusted CAs and the client certificate: Pingora must not reuse connections with other ones.
+    /// A hash of the trusted CAs, the client certificate and the forward proxy: Pingora must not reuse connections with
+    /// other ones.
     pub fn trust(&self) -> u64 {
         self.trust
     }
@@ -238,9 +248,15 @@ impl Provider {
 }
 
 /// How to connect to a target at these addresses.
-fn connect_options(target: &Target, addresses: &Arc<Addresses>, memory: Option<Arc<Memory>>) -> ConnectOptions {
+fn connect_options(
+    target: &Target,
+    addresses: &Arc<Addresses>,
+    tunnel: Option<Arc<Tunnel>>,
+    memory: Option<Arc<Memory>>,
+) -> ConnectOptions {
     ConnectOptions {
         addresses: addresses.clone(),
+        tunnel,
         authorities: target.authorities.clone(),
         identity: target.identity.clone(),
         protocol: target.protocol,
@@ -255,7 +271,8 @@ fn connect_options(target: &Target, addresses: &Arc<Addresses>, memory: Option<A
 fn trust(target: &Target) -> u64 {
     let mut context = digest::Context::new(&digest::SHA256);
     let chain = target.identity.as_ref().map(|identity| &identity.chain);
-    for certificates in [target.authorities.as_ref(), chain] {
+    let of_proxy = target.proxy.as_ref().and_then(|proxy| proxy.authorities.as_ref());
+    for certificates in [target.authorities.as_ref(), chain, of_proxy] {
         // No list differs from an empty list.
         context.update(&[u8::from(certificates.is_some())]);
         for certificate in certificates.into_iter().flat_map(|all| all.iter()) {
@@ -263,6 +280,15 @@ fn trust(target: &Target) -> u64 {
             context.update(certificate);
         }
         context.update(&[0xff; 8]);
+    }
+    if let Some(proxy) = &target.proxy {
+        // Pingora connects to the proxy's address, and does not know to which provider the tunnel leads.
+        let authorization = proxy.authorization.as_ref().map_or("", |authorization| authorization.expose());
+        let scheme = if proxy.tls { "https" } else { "http" };
+        for part in [scheme, &proxy.authority(), authorization, &target.tunnel_authority()] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
     }
     context.finish().as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

@@ -1,5 +1,6 @@
 //! Classifies failures, in particular whether the server may have processed the request.
 
+use super::tunnel_error::TunnelError;
 use super::{ConnectError, ExchangeError};
 use h2::Reason;
 use rustix::io::Errno;
@@ -20,8 +21,15 @@ pub fn was_refused(cause: Cause) -> bool {
 }
 
 /// Whether a connection failure is due to the address: not if the server only lacks the HTTP version, nor if the
-/// gateway has no sockets left.
-pub fn is_address_failure(error: Cause) -> bool {
+/// gateway has no sockets left. If the address is that of a forward proxy, failures behind it do not count.
+pub fn is_address_failure(error: Cause, through_proxy: bool) -> bool {
+    let is_behind = match tunnel_error(error) {
+        Some(error) => !error.is_of_address(),
+        None => through_proxy,
+    };
+    if is_behind {
+        return false;
+    }
     let other = |cause: Cause| {
         let version = match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::AlertReceived(alert)) => *alert == AlertDescription::NoApplicationProtocol,
@@ -34,10 +42,24 @@ pub fn is_address_failure(error: Cause) -> bool {
     !inner_errors(error).any(other)
 }
 
+/// Whether a forward proxy says that it opens no tunnel, so that its other addresses need not be tried.
+pub fn is_final(error: Cause) -> bool {
+    tunnel_error(error).is_some_and(TunnelError::is_final)
+}
+
+fn tunnel_error(error: Cause<'_>) -> Option<&TunnelError> {
+    inner_errors(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The text of an error with its causes.
+pub fn described(error: Cause) -> String {
+    causes(Some(error)).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// An error, its sources, and those within I/O errors, which do not expose them as their sources.
-fn inner_errors(error: Cause) -> impl Iterator<Item = Cause> {
-    successors(Some(error), |cause: &Cause| {
-        let cause: Cause = *cause;
+fn inner_errors<'e>(error: Cause<'e>) -> impl Iterator<Item = Cause<'e>> {
+    successors(Some(error), |cause: &Cause<'e>| {
+        let cause: Cause<'e> = *cause;
         match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => cause.source(),
@@ -47,7 +69,10 @@ fn inner_errors(error: Cause) -> impl Iterator<Item = Cause> {
 
 /// Classifies a failed attempt to connect, with or without TLS.
 pub(super) fn connect_error(error: Cause) -> ConnectError {
-    let reason = causes(Some(error)).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let reason = described(error);
+    if tunnel_error(error).is_some() {
+        return ConnectError::Unreachable(reason);
+    }
     // The server's end of the connection can be seen in a handshake only: nothing is read before.
     let ended = |cause: Cause| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)

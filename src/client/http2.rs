@@ -181,7 +181,9 @@ impl Http2 {
                 }
                 Ok(Err(error)) => failed = Some(error),
                 Err(_) => {
-                    self.addresses.failed(address);
+                    if !self.connector.is_tunneled() {
+                        self.addresses.failed(address);
+                    }
                     let late = format!("no HTTP/2 within {} ms", self.connect.as_millis());
                     failed = Some(ConnectError::Unreachable(late));
                 }

@@ -2,6 +2,7 @@
 
 use super::FindingId;
 use super::certificates;
+use super::egress_proxy;
 use super::error::{Problem, listed};
 use super::options::{auth as rows, upstreams};
 use super::section::{Context, Entry, Section, Spanned};
@@ -9,17 +10,23 @@ use super::url::{Url, authority};
 use super::value;
 use super::variables::Text;
 use crate::dialect::Dialect;
-use crate::gateway::{CallerCheck, KeySource, Target};
+use crate::gateway::{CallerCheck, EgressProxy, KeySource, Target};
 use crate::token::{Expectations, SCOPE};
 use http::Uri;
 use http::uri::Authority;
 use jsonwebtoken::Algorithm;
+use std::sync::Arc;
 
 const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to require a credential that only the provider verifies, or \
     `none` to leave authentication to the provider";
 
-/// Reads `auth`. It is required: a missing option must not allow anything.
-pub(super) fn read(section: &mut Section, dialect: Option<&Dialect>, target: Option<&Target>) -> Option<CallerCheck> {
+/// Reads `auth`. It is required: a missing option must not allow anything. `proxy` is the upstream's.
+pub(super) fn read(
+    section: &mut Section,
+    dialect: Option<&Dialect>,
+    target: Option<&Target>,
+    proxy: Option<Arc<EgressProxy>>,
+) -> Option<CallerCheck> {
     let entry = section.required(&upstreams::AUTH, FORMS)?;
     if entry.is_single() {
         return entry.read(section.context, |text| match text.as_str() {
@@ -28,14 +35,14 @@ pub(super) fn read(section: &mut Section, dialect: Option<&Dialect>, target: Opt
             _ => Err(Problem::new(format!("{} is not a valid value", text.shown())).expected(FORMS)),
         });
     }
-    token(section, &entry, dialect, target)
+    token(section, &entry, dialect.zip(target), proxy)
 }
 
 fn token(
     section: &mut Section,
     entry: &Entry,
-    dialect: Option<&Dialect>,
-    target: Option<&Target>,
+    provider: Option<(&Dialect, &Target)>,
+    proxy: Option<Arc<EgressProxy>>,
 ) -> Option<CallerCheck> {
     section.context.read_map(entry, |section| {
         let issuers = section.one_or_several(&rows::ISSUER, "expected the URL of the issuer", Url::without_query);
@@ -56,15 +63,16 @@ fn token(
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
             require_tls(section, url);
         }
-        if let Some((dialect, target)) = dialect.zip(target) {
-            warn_of_form(section.context, (dialect, target), &issuers, &audiences);
+        if let Some(provider) = provider {
+            warn_of_form(section.context, provider, &issuers, &audiences);
         }
         let algorithms = section.list(&rows::ALGORITHMS, algorithm);
         let algorithms = algorithms.map_or_else(|| vec![rows::ALGORITHMS.kind.default], values);
         let leeway = section.get(&rows::LEEWAY);
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
-        let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
+        let mut keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
+        keys.proxy = egress_proxy::read(section, &rows::EGRESS_PROXY).unwrap_or(proxy);
         let expected = Expectations {
             issuers,
             audiences: values(audiences),
@@ -89,6 +97,7 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
         max_stale: section.get(&rows::MAX_STALE),
         timeout: section.get(&rows::FETCH_TIMEOUT),
         authorities: certificates::authorities(section, &rows::CA_FILE),
+        proxy: None,
     };
     if source.max_stale < source.refresh {
         let location = section.location_of(&rows::MAX_STALE);

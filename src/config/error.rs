@@ -82,6 +82,12 @@ impl Problem {
         self
     }
 
+    /// Names what the value is part of, before the message.
+    pub fn within(mut self, what: &str) -> Problem {
+        self.found = format!("{what}: {}", self.found);
+        self
+    }
+
     /// Adds what is allowed.
     pub fn expected(mut self, allowed: impl Into<String>) -> Problem {
         self.allowed = Some(allowed.into());

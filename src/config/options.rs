@@ -6,6 +6,7 @@
 pub(super) mod auth;
 pub(super) mod clients;
 pub(super) mod declare;
+pub(super) mod egress_proxy;
 mod elsewhere;
 pub(super) mod kind;
 pub(super) mod listeners;

@@ -20,6 +20,92 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+/// A process with these variables.
+struct Variables<'v>(&'v [(&'v str, &'v str)]);
+
+impl Environment for Variables<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        Sample.file(path)
+    }
+}
+
+/// The forward proxies of an upstream and of its keys, as URLs with what they send; or the faults.
+fn proxies(options: &str, variables: &[(&str, &str)]) -> Result<[Option<String>; 2], String> {
+    let text = format!(
+        "upstreams: {{a: {{dialect: auth0, url: 'https://a.example', \
+         auth: {{issuer: 'https://i.example/', audience: 'https://a.example/api/v2/'{options}}}}}"
+    );
+    let faults = |faults: Vec<ConfigError>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let config = compile("c", &text, &Variables(variables), [7; 32]).map_err(faults)?.config;
+    let upstream = &config.gateway.upstreams()[0];
+    let CallerCheck::Token { keys, .. } = &upstream.check else { panic!("no check") };
+    let shown = |proxy: &Option<std::sync::Arc<crate::gateway::EgressProxy>>| {
+        let proxy = proxy.as_ref()?;
+        assert!(!format!("{proxy:?}").contains("Basic "), "{proxy:?}");
+        let scheme = if proxy.tls { "https" } else { "http" };
+        let authorization = proxy.authorization.as_ref().map_or("", |authorization| authorization.expose());
+        Some(format!("{scheme}://{} {authorization}", proxy.authority()).trim_end().to_owned())
+    };
+    Ok([shown(&upstream.target.proxy), shown(&keys.proxy)])
+}
+
+#[test]
+fn keys_have_the_forward_proxy_of_the_upstream() {
+    let both = |proxy: Option<&str>, keys: Option<&str>| Ok([proxy.map(str::to_owned), keys.map(str::to_owned)]);
+    let one = "http://p.example:3128";
+    for (options, expected) in [
+        ("}", both(None, None)),
+        ("}, egress_proxy: {url: 'http://p.example:3128'}", both(Some(one), Some(one))),
+        (", egress_proxy: off}, egress_proxy: {url: 'http://p.example:3128'}", both(Some(one), None)),
+        (", egress_proxy: {url: 'http://p.example:3128'}}", both(None, Some(one))),
+        // The provider is excluded, and the issuer is not.
+        ("}, egress_proxy: {url: 'http://p.example:3128', no_proxy: [a.example]}", both(None, Some(one))),
+        (
+            "}, egress_proxy: {url: 'https://[fd00::1]'}",
+            both(Some("https://[fd00::1]:443"), Some("https://[fd00::1]:443")),
+        ),
+    ] {
+        assert_eq!(proxies(options, &[("HTTPS_PROXY", "http://never.example")]), expected, "{options}");
+    }
+}
+
+/// As curl and Go read the variables, and never with their values in a message.
+#[test]
+fn forward_proxy_of_the_environment() {
+    let of = |variables: &[(&str, &str)]| proxies("}, egress_proxy: environment", variables).map(|[proxy, _]| proxy);
+    let some = |text: &str| Ok(Some(text.to_owned()));
+    for (value, expected) in [
+        ("http://p.example:3128", "http://p.example:3128"),
+        ("http://p.example:3128/", "http://p.example:3128"),
+        ("p.example:3128", "http://p.example:3128"),
+        ("HTTPS://P.example", "https://p.example:443"),
+        ("http://a:b@p.example", "http://p.example:80 Basic YTpi"),
+        ("a:b@p.example:1", "http://p.example:1 Basic YTpi"),
+        ("http://a@p.example", "http://p.example:80 Basic YTo="),
+        ("http://%61:%3A%40b%2F@p.example", "http://p.example:80 Basic YTo6QGIv"),
+    ] {
+        assert_eq!(of(&[("HTTPS_PROXY", value)]), some(expected), "{value}");
+        assert_eq!(of(&[("https_proxy", value)]), some(expected), "{value}");
+    }
+    assert_eq!(of(&[("https_proxy", "http://lower"), ("HTTPS_PROXY", "http://upper")]), some("http://upper:80"));
+    assert_eq!(of(&[("HTTPS_PROXY", "http://p"), ("NO_PROXY", "b.example, ,.svc  a.example:443,")]), Ok(None));
+    assert_eq!(of(&[("HTTPS_PROXY", "http://p"), ("NO_PROXY", "a.example:80")]), some("http://p:80"));
+    for value in
+        ["socks5://zq9.example", "http://zq9%zz@p.example", "http://p/zq9", "zq9 zq9", "http://zq9:x", "http://a:zq9@"]
+    {
+        let error = of(&[("HTTPS_PROXY", value)]).unwrap_err();
+        assert!(error.contains("upstreams.a.egress_proxy: environment variable `HTTPS_PROXY`: "), "{error}");
+        assert!(!error.contains("zq9"), "{error}");
+    }
+    let error = of(&[("HTTPS_PROXY", "http://p"), ("no_proxy", "a.example, http://zq9")]).unwrap_err();
+    assert!(error.contains("environment variable `no_proxy`: entry 2 is not a host"), "{error}");
+    assert!(!error.contains("zq9"), "{error}");
+}
+
 /// What can be looked up in tests. The value of `AUTH` must never be seen in a message.
 struct Sample;
 
@@ -389,6 +475,7 @@ fn omitted_options_have_their_defaults() {
         identity,
         protocol,
         timeouts,
+        proxy: None,
     };
     assert_eq!(upstream.target, target);
     assert_eq!(config.dns, Dns::default());

@@ -2,6 +2,7 @@
 
 use super::callers;
 use super::certificates;
+use super::egress_proxy;
 use super::error::{Location, Problem, listed};
 use super::options::declare::Plain;
 use super::options::process;
@@ -15,10 +16,11 @@ use super::{FindingId, Listener};
 use crate::dialect::path::ANY;
 use crate::dialect::{DIALECTS, Dialect};
 use crate::gateway::{
-    BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Upstream,
+    BodyLimits, EgressProxy, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Upstream,
 };
 use crate::policy::Policy;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The maximum size of an evaluated body of undeclared length, in bytes.
@@ -110,10 +112,11 @@ fn upstream(
 ) -> Option<CompiledUpstream> {
     let dialect = section.required(&rows::DIALECT, &format!("allowed: {}", listed(dialects())));
     let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
-    let target = target(section);
+    let proxy = egress_proxy::read(section, &rows::EGRESS_PROXY).flatten();
+    let target = target(section, proxy.clone());
     let matcher = section.subsection(&rows::MATCH, |section| matcher(section, listeners));
     let unmatched = section.get(&rows::UNMATCHED);
-    let check = callers::read(section, dialect, target.as_ref());
+    let check = callers::read(section, dialect, target.as_ref(), proxy);
     let cache = cache(section);
     let body = section.subsection(&rows::BODY, body);
     let slots = section.subsection(&rows::LIMITS, slots);
@@ -198,7 +201,8 @@ fn policy(section: &mut Section, option: &Plain, policies: &Policies) -> Option<
     })
 }
 
-fn target(section: &mut Section) -> Option<Target> {
+/// Reads the address of the provider. `proxy` is used unless it excludes the host.
+fn target(section: &mut Section, proxy: Option<Arc<EgressProxy>>) -> Option<Target> {
     let url = section.required(&rows::URL, "expected the URL of the provider");
     let url = url.and_then(|entry| entry.read(section.context, Url::without_query));
     let files = |section: &mut Section| {
@@ -220,7 +224,8 @@ fn target(section: &mut Section) -> Option<Target> {
         );
     }
     let Url { tls, host, rooted, port, path: base_path, .. } = url;
-    Some(Target { tls, host, rooted, port, virtual_host, base_path, authorities, identity, protocol, timeouts })
+    let proxy = proxy.filter(|proxy| proxy.applies_to(&host, port));
+    Some(Target { tls, host, rooted, port, virtual_host, base_path, authorities, identity, protocol, timeouts, proxy })
 }
 
 fn timeouts(section: &mut Section) -> Timeouts {

@@ -28,33 +28,37 @@ pub(super) struct Url {
 impl Url {
     /// Parses a URL. Errors do not show its text if it may contain a password.
     pub fn parse(text: &Text) -> Result<Url, Problem> {
+        Url::of(text.as_str(), text.shown())
+    }
+
+    /// Parses a URL, which messages show as `shown`.
+    pub fn of(source: &str, shown: &str) -> Result<Url, Problem> {
         let forms = "expected `http[s]://HOST[:PORT][/PATH]`";
         let wrong = |what: &str| Problem::new(what).expected(forms);
-        let source = text.as_str();
         if source.contains('@') {
             return Err(wrong("contains credentials or an `@`"));
         }
         if source.contains('#') {
             return Err(wrong("has a fragment"));
         }
-        let uri: Uri = source.parse().map_err(|_| wrong(&format!("{} is not a URL", text.shown())))?;
+        let uri: Uri = source.parse().map_err(|_| wrong(&format!("{} is not a URL", shown)))?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
             Some(_) | None => {
-                return Err(wrong(&format!("{} does not begin with `http://` or `https://`", text.shown())));
+                return Err(wrong(&format!("{} does not begin with `http://` or `https://`", shown)));
             }
         };
         let host = uri.host().map(str::to_ascii_lowercase).unwrap_or_default();
         let (host, rooted) = host.strip_suffix('.').map_or((host.as_str(), false), |host| (host, true));
         if !is_host(host) {
-            return Err(wrong(&format!("{} has no valid host", text.shown())));
+            return Err(wrong(&format!("{} has no valid host", shown)));
         }
-        let port = port(&uri, if tls { 443 } else { 80 })
-            .ok_or_else(|| wrong(&format!("{} has no valid port", text.shown())))?;
+        let port =
+            port(&uri, if tls { 443 } else { 80 }).ok_or_else(|| wrong(&format!("{} has no valid port", shown)))?;
         let path = uri.path().trim_end_matches('/').to_owned();
         if !path.is_empty() && !is_plain_path(&path) {
-            return Err(wrong(&format!("{} has an invalid path", text.shown())).expected(PLAIN_PATH));
+            return Err(wrong(&format!("{} has an invalid path", shown)).expected(PLAIN_PATH));
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Url { tls, host, rooted, port, path, query: uri.query().is_some(), text: source.to_owned() })

@@ -71,8 +71,17 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
         return vec![if matches!(check, CallerCheck::Forward) { b"forward".to_vec() } else { b"none".to_vec() }];
     };
     let Expectations { issuers, audiences, algorithms, leeway: _, scope: _, client_id: _, token_type: _ } = expected;
-    let KeySource { jwks, host, issuer, refresh: _, min_interval: _, max_stale: _, timeout: _, authorities: _ } =
-        &**keys;
+    let KeySource {
+        jwks,
+        host,
+        issuer,
+        refresh: _,
+        min_interval: _,
+        max_stale: _,
+        timeout: _,
+        authorities: _,
+        proxy: _,
+    } = &**keys;
     let mut parts = vec![b"token".to_vec(), vec![u8::from(*opaque)], issuer.clone().into_bytes()];
     parts.push(jwks.clone().unwrap_or_default().into_bytes());
     parts.extend(host.iter().map(|host| host.as_str().as_bytes().to_vec()));

@@ -1,10 +1,11 @@
 //! A compiled upstream: which requests it receives, who may use it, and its settings.
 
+use super::certificates::{CaCertificates, ClientIdentity};
+use super::egress_proxy::{EgressProxy, authority_of};
 use crate::dialect::Dialect;
 use crate::policy::Policy;
 use crate::token::Expectations;
 use http::uri::Authority;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,6 +153,8 @@ pub struct KeySource {
     pub timeout: Duration,
     /// CA certificates to trust instead of the system's.
     pub authorities: Option<CaCertificates>,
+    /// The forward proxy for the documents; its `no_proxy` may exclude their hosts.
+    pub proxy: Option<Arc<EgressProxy>>,
 }
 
 /// How session reads are cached. The default has the configuration's default values.
@@ -231,18 +234,6 @@ pub struct SlotLimits {
     pub wait: Duration,
 }
 
-/// CA certificates; at least one.
-pub type CaCertificates = Arc<[CertificateDer<'static>]>;
-
-/// The client certificate that the gateway presents to a provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientIdentity {
-    /// The certificate, then its intermediate certificates.
-    pub chain: Arc<[CertificateDer<'static>]>,
-    /// The certificate's private key.
-    pub key: Arc<PrivateKeyDer<'static>>,
-}
-
 /// The HTTP version for connections to a provider. gRPC calls always use HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Protocol {
@@ -278,6 +269,8 @@ pub struct Target {
     pub protocol: Protocol,
     /// The timeouts.
     pub timeouts: Timeouts,
+    /// The forward proxy; `None` if it is not used for this host.
+    pub proxy: Option<Arc<EgressProxy>>,
 }
 
 impl Target {
@@ -303,9 +296,18 @@ impl Target {
         own.unwrap_or(&self.host)
     }
 
-    /// The name to resolve.
-    pub fn lookup_name(&self) -> String {
-        if self.rooted { format!("{}.", self.host) } else { self.host.clone() }
+    /// The host name to resolve, and the port to connect to: the proxy's, which resolves the name of the provider.
+    pub fn connects_to(&self) -> (String, u16) {
+        match &self.proxy {
+            Some(proxy) => (proxy.host.clone(), proxy.port),
+            None if self.rooted => (format!("{}.", self.host), self.port),
+            None => (self.host.clone(), self.port),
+        }
+    }
+
+    /// The host and port of `url`, to which a forward proxy opens tunnels.
+    pub fn tunnel_authority(&self) -> String {
+        authority_of(&self.host, self.port)
     }
 
     /// The value of the `Host` header.

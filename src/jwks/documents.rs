@@ -1,6 +1,6 @@
 //! Fetches an issuer's documents: its JWKS, and the discovery document that names it.
 
-use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver};
+use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver, Tunnel};
 use crate::gateway::{KeySource, Protocol};
 use crate::model::truncated;
 use crate::telemetry::KeyFetchFailure;
@@ -126,13 +126,22 @@ impl<'i> Documents<'i> {
         let uri: Uri = url.parse().map_err(|_| (KeyFetchFailure::Document, "not a URL".to_owned()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = Addresses::new(self.resolver, &host, port);
+        let proxy = self.source.proxy.as_ref().filter(|proxy| proxy.applies_to(&host, port));
+        let addresses = match proxy {
+            Some(proxy) => Addresses::new(self.resolver, &proxy.host, proxy.port),
+            None => Addresses::new(self.resolver, &host, port),
+        };
+        let whose = proxy.map_or_else(String::new, |proxy| format!("the egress proxy {}: ", proxy.authority()));
         let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, addresses.look_up()).await;
-        looked_up.map_err(|_| dns("the host name was not resolved in time".into()))?.map_err(|e| dns(e.to_string()))?;
+        looked_up
+            .map_err(|_| dns(format!("{whose}the host name was not resolved in time")))?
+            .map_err(|error| dns(format!("{whose}{error}")))?;
+        let tunnel = proxy.map(|proxy| Tunnel::new(proxy, host.trim_end_matches('.'), port)).transpose();
         // The trailing dot is only for name resolution.
         let uri = uri_without_root_dot(&uri).unwrap_or(uri);
         let uri = with_authority(uri, virtual_host).map_err(unsent)?;
-        let client = self.client(addresses).map_err(|error| (KeyFetchFailure::Tls, error.to_string()))?;
+        let client = tunnel.and_then(|tunnel| self.client(addresses, tunnel));
+        let client = client.map_err(|error| (KeyFetchFailure::Tls, error.to_string()))?;
         let request = Request::get(uri)
             .header(USER_AGENT, USER_AGENT_VALUE)
             .header(ACCEPT, "application/json")
@@ -144,9 +153,10 @@ impl<'i> Documents<'i> {
         Ok(response.body)
     }
 
-    fn client(&self, addresses: Arc<Addresses>) -> Result<Client, rustls::Error> {
+    fn client(&self, addresses: Arc<Addresses>, tunnel: Option<Arc<Tunnel>>) -> Result<Client, rustls::Error> {
         Client::new(&ConnectOptions {
             addresses,
+            tunnel,
             authorities: self.source.authorities.clone(),
             identity: None,
             protocol: Protocol::Http1,

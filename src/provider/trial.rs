@@ -11,7 +11,7 @@ impl Provider {
     /// A connection to the provider, as its requests make one.
     pub fn connection_trial(&self) -> Result<ConnectionTrial, String> {
         let request = self.request(&self.trial()).map_err(|error| error.to_string())?;
-        let options = connect_options(&self.upstream.target, self.addresses(), None);
+        let options = connect_options(&self.upstream.target, self.addresses(), self.tunnel.clone(), None);
         ConnectionTrial::new(request.uri().clone(), &options).map_err(|error| error.to_string())
     }
 

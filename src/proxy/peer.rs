@@ -1,7 +1,7 @@
 //! The provider as a Pingora peer, for pass-through requests.
 
 use super::context::Context;
-use super::upgrade_connection;
+use super::custom_connection::{Connector, lone_pool};
 use crate::client;
 use crate::gateway::{ClientIdentity, Protocol, Target, Timeouts};
 use crate::provider::Provider;
@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// How many calls share one HTTP/2 connection.
 const MAX_STREAMS: usize = 100;
+
+/// How long after the end of the time for a connection Pingora's own timeout ends it.
+const TUNNEL_GRACE: Duration = Duration::from_millis(50);
 
 /// The TLS certificates for a provider, in Pingora's types.
 pub(super) struct Certificates {
@@ -92,25 +95,36 @@ pub(super) fn peer(
     // only.
     let pool_generation = provider.pool_generation();
     let pool = if [1, 2].contains(&kind) { pool_generation } else { 0 };
-    let switches = kind == 3;
+    let tunnel = provider.tunnel();
+    let is_lone = kind == 3 || has_tls_proxy(provider);
     let shared = provider.trust().wrapping_add(pool) << 2 | kind;
-    peer.group_key = if switches { upgrade_connection::lone_pool() } else { shared };
+    peer.group_key = if is_lone { lone_pool() } else { shared };
     let certificates = known.for_provider(provider, target);
     peer.client_cert_key = certificates.as_ref().and_then(|certificates| certificates.identity.clone());
     let options = &mut peer.options;
     options.alpn = alpn;
-    if switches {
-        options.custom_l4 = Some(Arc::new(upgrade_connection::Connector));
+    if is_lone || tunnel.is_some() {
+        let tunnel = tunnel.map(|tunnel| (tunnel.clone(), target.timeouts.connect));
+        options.custom_l4 = Some(Arc::new(Connector { tunnel, is_lone }));
     }
     // Over HTTP/2, Pingora does not restart its read timeout while a request body is sent: see `first_byte`.
     let is_timed = [1, 2].contains(&kind) && !whole;
     set_limits(options, target.timeouts, is_timed);
-    if switches {
+    if is_lone {
         options.idle_timeout = Some(Duration::ZERO);
+    }
+    if tunnel.is_some() {
+        // The error of the tunnel says more, so it comes first.
+        options.total_connection_timeout = Some(target.timeouts.connect + TUNNEL_GRACE);
     }
     options.ca = certificates.and_then(|certificates| certificates.authorities.clone());
     (context.pool_generation, context.is_timed) = (pool_generation, is_timed);
     Ok(Box::new(peer))
+}
+
+/// Whether the connection to a forward proxy itself uses TLS.
+fn has_tls_proxy(provider: &Provider) -> bool {
+    provider.tunnel().is_some_and(|tunnel| tunnel.has_tls())
 }
 
 fn set_limits(options: &mut PeerOptions, timeouts: Timeouts, is_timed: bool) {
@@ -143,6 +157,8 @@ pub(super) fn versions(context: &Context, session: &Session) -> Versions {
         Protocol::Http2 => Versions::Http2,
         // A WebSocket needs HTTP/1.1, and without TLS there is no ALPN to choose by.
         Protocol::Auto if !tls || session.is_upgrade_req() => Versions::Http1,
+        // Pingora remembers for ever what each pool has negotiated, and these have a pool for each request.
+        Protocol::Auto if context.provider().is_some_and(|provider| has_tls_proxy(provider)) => Versions::Http1,
         Protocol::Auto => Versions::Both,
     }
 }
@@ -163,8 +179,10 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
 pub(super) fn go_on(context: &mut Context, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
     // Pingora's errors for sockets that it could not create.
     let local = matches!(error.etype(), ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError);
-    let dead = !local && client::is_address_failure(error.root_cause());
-    let goes_on = peer.address().as_inet().is_some_and(|address| context.goes_on_from(*address, dead));
+    let through_proxy = context.provider().is_some_and(|provider| provider.tunnel().is_some());
+    let dead = !local && client::is_address_failure(error.root_cause(), through_proxy);
+    let goes_on = peer.address().as_inet().is_some_and(|address| context.goes_on_from(*address, dead))
+        && !client::is_final(error.root_cause());
     error.set_retry(goes_on);
     error
 }

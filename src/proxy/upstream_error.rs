@@ -99,11 +99,11 @@ pub(super) fn was_refused(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream && client::was_refused(error.root_cause())
 }
 
-/// The text of an error for the log: its kind, what failed, and its cause.
+/// The text of an error for the log: its kind, what failed, and its causes.
 fn error_text(error: &Error) -> String {
     let what = format!("{} {}", error.etype().as_str(), error.esource().as_str());
     let doing = error.context.as_ref().map(|context| context.as_str().to_owned());
-    let cause = Some(error.root_cause()).filter(|cause| !cause.is::<Error>()).map(ToString::to_string);
+    let cause = Some(error.root_cause()).filter(|cause| !cause.is::<Error>()).map(|cause| client::described(cause));
     [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 

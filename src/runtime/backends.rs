@@ -86,7 +86,10 @@ impl Backend {
     pub fn unready(&self, before: Option<&Backend>) -> Option<&'static str> {
         let new = |own: &Provider| before.is_none_or(|backend| !std::ptr::eq(own, &*backend.provider.value));
         if new(self.provider()) && !self.provider().addresses().are_known() {
-            return Some("url: cannot resolve the host name");
+            return Some(match self.provider().tunnel() {
+                Some(_) => "egress_proxy: cannot resolve the host name",
+                None => "url: cannot resolve the host name",
+            });
         }
         // If the keys could not be fetched before either, nothing is lost.
         let akin = |issuer: &Issuer| before.and_then(Backend::issuer).is_some_and(|last| last.shares_keys(issuer));

@@ -31,6 +31,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 const DRAINING: &str = "draining";
 const STOPPING: &str = "the process is stopping";
 const UNRESOLVED: &str = "cannot resolve the host name";
+const UNRESOLVED_PROXY: &str = "cannot resolve the host name of the egress proxy";
 const NO_KEYS: &str = "the issuer's signing keys are not available yet";
 
 /// The name of a check of one upstream.
@@ -39,10 +40,16 @@ fn check_name(upstream: &str, part: &str) -> String {
 }
 
 impl Backend {
+    /// What is wrong with the address to connect to, if anything: a provider behind an egress proxy is resolved there.
+    fn address_problem(&self) -> Option<&'static str> {
+        let unresolved = if self.provider().tunnel().is_some() { UNRESOLVED_PROXY } else { UNRESOLVED };
+        (!self.provider().addresses().are_known()).then_some(unresolved)
+    }
+
     /// The check that has failed since the start, with what is wrong: the upstream's address, or its keys.
     fn never_passed(&self) -> Option<(&'static str, &'static str)> {
-        if !self.provider().addresses().are_known() {
-            return Some(("dns", UNRESOLVED));
+        if let Some(problem) = self.address_problem() {
+            return Some(("dns", problem));
         }
         let fetched = self.issuer().is_none_or(|issuer| issuer.health().age.is_some());
         (!fetched).then_some(("keys", NO_KEYS))
@@ -50,10 +57,9 @@ impl Backend {
 
     /// The checks of this upstream, each with what is wrong.
     fn checks(&self) -> Vec<(&'static str, Option<String>)> {
-        let known = self.provider().addresses().are_known();
         let failing = self.provider().is_failing();
         let mut checks = vec![
-            ("dns", (!known).then(|| UNRESOLVED.to_owned())),
+            ("dns", self.address_problem().map(str::to_owned)),
             ("provider", failing.then(|| "requests to the provider fail".to_owned())),
         ];
         if let Some(issuer) = self.issuer() {

@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 const WIDTH: usize = 120;
 
 /// Pages that others name already.
-const COMING: &[&str] =
-    &["docs/guides/egress-proxy.md", "docs/guides/sdks.md", "docs/quickstarts/auth0.md", "docs/quickstarts/zitadel.md"];
+const COMING: &[&str] = &["docs/guides/sdks.md", "docs/quickstarts/auth0.md", "docs/quickstarts/zitadel.md"];
 
 /// The Markdown files of a folder, and of those in it.
 fn below(folder: &Path) -> Vec<PathBuf> {

@@ -64,6 +64,7 @@ mod connections {
     mod client_limits;
     mod connection_memory;
     mod content_codings;
+    mod egress_proxy;
     mod hop_by_hop_headers;
     mod host_and_address_forms;
     mod listeners;

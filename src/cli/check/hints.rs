@@ -7,9 +7,17 @@ type Hint = (&'static [FindingId], &'static str, &'static str);
 
 const PROVIDER: &[FindingId] = &[OnlineConnect, OnlineProvider];
 const DOCUMENTS: &[FindingId] = &[OnlineIssuer, OnlineKeys];
+const PROXY: &[FindingId] = &[OnlineConnect, OnlineProvider, OnlineIssuer, OnlineKeys];
 
 /// The last row of each kind applies to all other messages.
 const HINTS: &[Hint] = &[
+    (&[OnlineDns], "(egress proxy)", "check the host in `egress_proxy.url`, and `dns.servers`"),
+    (PROXY, "responded with 407", "check `username` and `password` of `egress_proxy`"),
+    (PROXY, "responded with 403", "check that the egress proxy allows CONNECT to this host and port"),
+    (PROXY, "responded with 50", "the egress proxy cannot reach or resolve the host: check its log and `no_proxy`"),
+    (PROXY, "respond to CONNECT in time", "the egress proxy cannot reach the host; otherwise raise `timeouts.connect`"),
+    (PROXY, "TLS handshake with the egress proxy", "check `egress_proxy.ca_file`, and the host in `egress_proxy.url`"),
+    (PROXY, "the egress proxy", "check `egress_proxy.url`: no forward proxy responds there"),
     (&[OnlineDns], "", "check the host in `url`, and `dns.servers` or else the DNS configuration of this machine"),
     (PROVIDER, "onnection refused", "no server listens there: check the port in `url`, and whether the provider is up"),
     (

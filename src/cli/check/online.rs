@@ -101,25 +101,30 @@ impl Prepared {
 /// The name of the provider, a connection to it, and a request.
 async fn of_provider(Prepared { upstream, client }: Prepared) -> Vec<Check> {
     let about = |part: &str, id| About::upstream(&upstream.name, part, "url", id);
-    let dns = about("dns", FindingId::OnlineDns);
+    let proxy = upstream.target.proxy.as_ref();
+    let dns = match proxy {
+        Some(_) => About::upstream(&upstream.name, "dns", "egress_proxy", FindingId::OnlineDns),
+        None => about("dns", FindingId::OnlineDns),
+    };
+    let through = if proxy.is_some() { " (egress proxy)" } else { "" };
     let connect = about("connect", FindingId::OnlineConnect);
     let request = about("provider", FindingId::OnlineProvider);
     let (provider, trial) = match client {
         Ok(client) => client,
         Err(reason) => return vec![connect.failed(Duration::ZERO, &reason)],
     };
-    let host = upstream.target.lookup_name();
-    let lookup = async { provider.addresses().look_up().await.map_err(|error| format!("{host}: {error}")) };
+    let (host, _) = upstream.target.connects_to();
+    let lookup = async { provider.addresses().look_up().await.map_err(|error| format!("{host}{through}: {error}")) };
     let (took, resolved) = timed(lookup).await;
     if let Err(reason) = resolved {
         return vec![dns.failed(took, &reason), connect.skipped("no address"), request.skipped("no address")];
     }
     let dns = match host.parse::<IpAddr>() {
-        Ok(address) => dns.skipped(&format!("{address} is an IP address")),
+        Ok(address) => dns.skipped(&format!("{address}{through} is an IP address")),
         Err(_) => {
             let addresses = provider.addresses().current();
             let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            dns.passed(took, &format!("{host}: {}", addresses.join(", ")))
+            dns.passed(took, &format!("{host}{through}: {}", addresses.join(", ")))
         }
     };
     let (took, connected) = timed(trial.connect()).await;
@@ -127,7 +132,7 @@ async fn of_provider(Prepared { upstream, client }: Prepared) -> Vec<Check> {
         Ok(connected) => connected,
         Err(reason) => return vec![dns, connect.failed(took, &reason), request.skipped("no connection")],
     };
-    let connect = connect.passed(took, &format!("{address}, {}", tls.unwrap_or("no TLS")));
+    let connect = connect.passed(took, &format!("{address}{through}, {}", tls.unwrap_or("no TLS")));
     let sent = format!("GET {}", provider.trial_path());
     let (took, response) = timed(async { provider.try_request().await.map_err(|error| error.to_string()) }).await;
     let request = match response {

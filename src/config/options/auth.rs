@@ -2,6 +2,7 @@
 
 use super::super::value::{minutes, seconds};
 use super::declare::{Chosen, Opt, Plain, Switch, Timed};
+use super::egress_proxy::PROXY;
 use super::kind::{DurationIn, Or, SomeOf, Structure, TEXT, URL, WholeSeconds, Words, boolean, choice, duration};
 use super::table::Options;
 use jsonwebtoken::Algorithm;
@@ -107,6 +108,11 @@ pub static CA_FILE: Plain = Opt::new("ca_file", TEXT, "CA certificates to trust,
     .shown("/etc/ssl/certs/ca-certificates.crt")
     .comment("CA certificates to trust, PEM.");
 
+pub static EGRESS_PROXY: Plain =
+    Opt::new("egress_proxy", PROXY, "Forward proxy to the issuer, for its keys and its discovery document.")
+        .default("that of the upstream")
+        .comment("Forward proxy to the issuer, like that of the upstream.");
+
 /// The options in `auth`.
 pub static OPTIONS: Options = Options {
     heading: "auth",
@@ -126,5 +132,6 @@ pub static OPTIONS: Options = Options {
         &MAX_STALE,
         &FETCH_TIMEOUT,
         &CA_FILE,
+        &EGRESS_PROXY,
     ],
 };

@@ -3,6 +3,7 @@
 use super::super::value::{millis, minutes, seconds};
 use super::auth;
 use super::declare::{Chosen, Counted, Measured, Opt, Plain, Switch, Timed};
+use super::egress_proxy::PROXY;
 use super::kind::{Structure, TEXT, Words, boolean, choice, count, duration, size};
 use super::table::{Format, NamedMaps, Options, Rule, Sample};
 use crate::dialect::DIALECTS;
@@ -98,6 +99,16 @@ pub static PROTOCOL: Chosen<Protocol> = Opt::new(
 )
 .comment("HTTP version towards the provider; http2: without TLS with prior knowledge; auto: negotiated by ALPN.");
 
+pub static EGRESS_PROXY: Plain = Opt::new(
+    "egress_proxy",
+    PROXY,
+    "Forward proxy to the provider. The gateway opens tunnels through it (CONNECT), for `https://` and `http://` \
+        alike. `environment` takes it from `HTTPS_PROXY` and `NO_PROXY` of the process; without this option the \
+        gateway does not read these variables.",
+)
+.default("`off`")
+.comment("Forward proxy to the provider (CONNECT); off, or `environment` for HTTPS_PROXY and NO_PROXY.");
+
 pub static TIMEOUTS: Plain = Opt::new("timeouts", Structure::Map(&TIMEOUT_OPTIONS), "Timeouts at the provider.");
 
 pub static AUTH: Plain = Opt::new(
@@ -174,6 +185,7 @@ pub static OPTIONS: Options = Options {
         &UNMATCHED,
         &TLS,
         &PROTOCOL,
+        &EGRESS_PROXY,
         &TIMEOUTS,
         &AUTH,
         &CACHE,
@@ -255,7 +267,7 @@ pub static TLS_OPTIONS: Options = Options {
 pub static CONNECT: Timed = Opt::new(
     "connect",
     duration(millis(1), minutes(10), seconds(1)),
-    "Connect timeout for one address, including TLS.",
+    "Connect timeout for one address, including TLS, and the tunnel of an `egress_proxy`.",
 );
 
 pub static FIRST_BYTE: Timed = Opt::new(

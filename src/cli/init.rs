@@ -43,7 +43,7 @@ pub(super) struct InitArgs {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// CA certificates for the provider, if it has none of a public CA: a PEM file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = file_name)]
     ca_file: Option<String>,
 }
 
@@ -52,10 +52,17 @@ fn dialect_names() -> PossibleValuesParser {
 }
 
 fn tls_files(text: &str) -> Result<(String, String), String> {
-    let files = text.split_once(',').filter(|(certificate, key)| !certificate.is_empty() && !key.is_empty());
-    let (certificate, key) =
-        files.filter(|(_, key)| !key.contains(',')).ok_or("expected two files: CERTIFICATE,KEY")?;
-    Ok((certificate.to_owned(), key.to_owned()))
+    let files = text.split_once(',').filter(|(_, key)| !key.contains(','));
+    let (certificate, key) = files.ok_or("expected two files: CERTIFICATE,KEY")?;
+    Ok((file_name(certificate)?, file_name(key)?))
+}
+
+/// A file name, which also stands in a comment: with a line break, its rest would be options.
+fn file_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("expected a file name, without control characters".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// The configuration, or everything that is wrong with the arguments.
@@ -90,7 +97,8 @@ pub(super) fn configuration(args: &InitArgs) -> Result<String, Vec<String>> {
     if reasons.is_empty() { Ok(parts.text()) } else { Err(reasons) }
 }
 
-/// The part of a URL before its path.
+/// The part of a URL before its path, in the form that issuers and audiences have: in lower case, without the default
+/// port and without a final dot.
 struct Origin {
     url: String,
     host: String,
@@ -108,8 +116,15 @@ impl Origin {
         let Some((scheme, authority)) = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?))) else {
             return Ok(None);
         };
-        let url = format!("{scheme}://{authority}").to_ascii_lowercase();
-        let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
+        // The configuration says what is wrong with a port such as 70000.
+        if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+            return Ok(None);
+        }
+        let default_port = if scheme == "https" { 443 } else { 80 };
+        let port = authority.port_u16().filter(|port| *port != default_port);
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+        let (url, host) = (format!("{scheme}://{name}{port}"), name.trim_matches(['[', ']']).to_owned());
         match uri.as_ref().map_or("", Uri::path).trim_end_matches('/') {
             "" if scheme == "http" && !is_loopback(&host) => Err("sends tokens and sessions over the network in \
                 cleartext; use `https://`. If the network is encrypted otherwise, set `url` and `allow_http: true` in \

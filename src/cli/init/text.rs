@@ -78,7 +78,8 @@ impl Parts<'_> {
         if self.dialect.token_form.is_none() {
             text.push_str("      # Opaque tokens are rejected. With `opaque: forward` the provider verifies them.\n");
         }
-        if let Some(file) = self.ca_file.filter(|_| issuer.starts_with("https:")) {
+        // Another issuer has a certificate of its own.
+        if let Some(file) = self.ca_file.filter(|_| issuer.trim_end_matches('/') == self.url) {
             let _ = writeln!(text, "      ca_file: {}", quoted(file));
         }
         text
@@ -169,17 +170,28 @@ fn is_local(address: &str) -> bool {
     address.starts_with("unix:") || address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }
 
-/// Whether a text needs no quotes in YAML or in a shell.
+/// Words that YAML 1.1 or 1.2 reads as something else than a text.
+const YAML_WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+
+/// Whether a text needs no quotes in a shell.
 fn is_plain(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b':' | b'-' | b'+');
-    text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/')
+    !text.starts_with('-') && !text.is_empty() && text.bytes().all(plain)
+}
+
+/// Whether every YAML parser reads an unquoted text as itself: not as a number, which other tools round, or as a word
+/// such as `null`.
+fn is_plain_in_yaml(text: &str) -> bool {
+    let is_path_or_name = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/');
+    is_plain(text)
         && !text.ends_with(':')
-        && text.bytes().all(plain)
+        && (is_path_or_name || text.parse::<SocketAddr>().is_ok_and(|address| address.is_ipv4()))
+        && !YAML_WORDS.contains(&text.to_ascii_lowercase().as_str())
 }
 
 /// A text as a YAML value. A `$` stands for itself, and begins no reference to a variable.
 fn quoted(text: &str) -> String {
-    if is_plain(text) {
+    if is_plain_in_yaml(text) {
         return text.to_owned();
     }
     let escaped = |c: char| match c {

@@ -189,6 +189,13 @@ fn wrong_arguments_have_precise_errors() {
         (&["--dialect", "okta", "--url", URL, "--audience", "a"], &["error: --issuer: is missing, but --audience is"]),
         (&["--dialect", "okta", "--url", URL, "--tls", "a.pem"], &["expected two files: CERTIFICATE,KEY"]),
         (
+            &["--dialect", "okta", "--url", URL, "--tls", "a\nclients: {},k"],
+            &["a file name, without control characters"],
+        ),
+        (&["--dialect", "okta", "--url", URL, "--tls", ",k"], &["a file name, without control characters"]),
+        (&["--dialect", "okta", "--url", URL, "--ca-file", ""], &["a file name, without control characters"]),
+        (&["--dialect", "okta", "--url", "https://a.okta.com:70000"], &["error: --url: "]),
+        (
             &["--dialect", "okta", "--url", "http://127.0.0.1:1", "--ca-file", "x"],
             &["error: --ca-file: --url does not use TLS"],
         ),
@@ -205,6 +212,34 @@ fn wrong_arguments_have_precise_errors() {
     assert!(several.stderr.contains("Usage: sessiongate init"), "{}", several.stderr);
     let own_domain = ["--dialect", "auth0", "--url", "https://login.acme.example", "--audience", "https://a/api/v2/"];
     assert!(printed(&own_domain).contains("issuer: https://login.acme.example/\n"));
+}
+
+#[test]
+fn values_mean_the_same_to_every_yaml_parser() {
+    let base = ["--dialect", "zitadel", "--url", "https://z.example", "--issuer", "https://z.example", "--audience"];
+    for audience in ["312909075212468481", "0x10", "1_000", "1e3", "true", "No", "null", "~", "-", "a: b", "a #b"] {
+        let text = printed(&[&base[..], &[audience]].concat());
+        assert!(text.contains(&format!("audience: \"{audience}\"\n")), "{text}");
+    }
+    let names = printed(&["--dialect", "zitadel", "--url", "https://z.example", "--tls", "null,true"]);
+    assert!(names.contains("{ certificate: \"null\", key: \"true\" }"), "{names}");
+}
+
+#[test]
+fn default_port_and_final_dot_are_not_in_issuer_and_audience() {
+    let plain = printed(&["--dialect", "auth0", "--url", "https://acme.eu.auth0.com"]);
+    for url in ["https://acme.eu.auth0.com:443", "https://ACME.eu.auth0.com.:443/"] {
+        assert_eq!(printed(&["--dialect", "auth0", "--url", url]), plain, "{url}");
+    }
+}
+
+#[test]
+fn issuer_on_another_host_has_not_the_authority_of_the_provider() {
+    let args = ["--dialect", "zitadel", "--url", "https://z.example", "--ca-file", "ca.pem", "--audience", "1"];
+    for (issuer, files) in [("https://z.example", 2), ("https://login.example", 1)] {
+        let text = printed(&[&args[..], &["--issuer", issuer]].concat());
+        assert_eq!(text.matches("ca_file: ca.pem").count(), files, "{text}");
+    }
 }
 
 #[test]

@@ -121,7 +121,6 @@ Stop it with Ctrl-C.
         format!(
             "
 # 11. SDKs: docs/guides/sdks.md has programs that read these variables
-export NODE_EXTRA_CA_CERTS=$CA SSL_CERT_FILE=$CA REQUESTS_CA_BUNDLE=$CA
 export AUTH0_DOMAIN={domain} AUTH0_AUDIENCE={audience}
 export AUTH0_CLIENT_ID={client_id} AUTH0_CLIENT_SECRET={client_secret}
 export AUTH0_SESSION_ID={session}

@@ -150,8 +150,8 @@ fn programs_of_the_sdk_guide_work_over_tls() {
         }
     }
     assert!(ran >= 6, "{ran}");
-    for variable in ["AUTH0_SESSION_ID", "ZITADEL_SESSION_ID", "REQUESTS_CA_BUNDLE"] {
-        assert!(exports.contains(variable) && page.contains(variable), "{variable}");
+    for variable in ["CA", "AUTH0_SESSION_ID", "ZITADEL_SESSION_ID"] {
+        assert!(exports.contains(&format!("{variable}=")) && page.contains(&format!("`{variable}`")), "{variable}");
     }
     // A token request reaches the tenant through the gateway.
     let log = sandbox.stderr().join("\n");

@@ -4,10 +4,11 @@ use crate::harness::{generated_part, project};
 use std::fs;
 
 /// Language and path of each program.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("js", "guide/session.mjs"),
     ("python", "guide/session.py"),
     ("go", "go/session/main.go"),
+    ("xml", "java3/pom.xml"),
     ("java", "java3/Session.java"),
     ("js", "guide/login.mjs"),
     ("python", "guide/login.py"),

@@ -14,6 +14,7 @@ mod dependencies;
 mod docs;
 mod quickstarts;
 mod reference;
+mod release;
 mod runbooks;
 mod sdk_guide;
 mod systemd;

@@ -4,6 +4,7 @@ use crate::harness::{
     Authority, Finished, RedisServer, Scripted, Tenant, finish, json_response, project, redis_installed, sessiongate,
     skipped,
 };
+use regex::Regex;
 use sessiongate::dialect::DIALECTS;
 use sessiongate::sandbox::Zitadel;
 use sessiongate::sandbox::okta::Org;
@@ -132,6 +133,7 @@ fn provider_with_an_own_authority_needs_its_file() {
 
 #[test]
 fn text_is_the_same_each_time_and_short() {
+    let pages = Regex::new(r"docs/[a-z/-]+\.md").unwrap();
     for dialect in DIALECTS {
         let base = ["--dialect", dialect.name, "--url", "https://acme.eu.auth0.com"];
         let full = ["--tls", "/etc/gate/tls.crt,/etc/gate/tls.key", "--redis", "rediss://cache.example"];
@@ -140,6 +142,9 @@ fn text_is_the_same_each_time_and_short() {
         assert_eq!(text, printed(&args));
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
         assert!(text.lines().count() <= 60, "{text}");
+        for page in pages.find_iter(&text) {
+            assert!(project().join(page.as_str()).exists(), "{} does not exist", page.as_str());
+        }
         let (short, capital) = (printed(&base), printed(&[&base[..3], &["HTTPS://Acme.eu.auth0.com/"]].concat()));
         assert_eq!(short, capital);
         assert!(short.contains("listen: 127.0.0.1:8080\n"), "{short}");

@@ -95,7 +95,7 @@ fn timeouts_of_the_unit_fit_the_graceful_shutdown() {
     let graceful = shutdown.drain_delay + shutdown.grace;
     assert!(stop > graceful + Duration::from_secs(5), "{stop:?} is too short for {graceful:?}");
     let starts: u32 = values("StartLimitBurst")[0].parse().unwrap();
-    let longest = (stop + duration("RestartSec")) * starts;
+    let longest = (stop.max(duration("TimeoutStartSec")) + duration("RestartSec")) * starts;
     assert!(duration("StartLimitIntervalSec") > longest, "starts that take {longest:?} are never too many");
 }
 

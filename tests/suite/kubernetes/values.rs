@@ -151,6 +151,9 @@ fn networks() -> Vec<Case> {
     several["upstreams"]["variable"] = json!({
         "dialect": "okta", "url": "${URL:?set it}", "match": {"host": "o.example"}, "auth": "none"
     });
+    let mut proxied = auth0();
+    proxied["upstreams"]["auth0"]["egress_proxy"] = json!({"url": "http://proxy.example:3128"});
+    proxied["upstreams"]["auth0"]["auth"]["egress_proxy"] = json!({"url": "http://other.example"});
     let mut stored = cached();
     stored["hash_key"] = json!({"env": "K"});
     let redis = |server: Value| {
@@ -182,6 +185,7 @@ fn networks() -> Vec<Case> {
             json!({"config": several}),
             vec![(egress(1, "ports"), tcp(&[443, 8081, 445]))],
         ),
+        ("ports of forward proxies", json!({"config": proxied}), vec![(egress(1, "ports"), tcp(&[443, 3128, 80]))]),
         (
             "the port of a server of Redis",
             redis(json!({"url": "rediss://r.example:6380"})),

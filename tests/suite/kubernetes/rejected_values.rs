@@ -1,6 +1,6 @@
 //! Values that the chart rejects, with the place of the error.
 
-use super::cases::{auth0, auth0_with, cached};
+use super::cases::{application, auth0, auth0_with, cached};
 use crate::harness::kubernetes::{CHART, kubernetes_installed, render_requests};
 use serde_json::{Value, json};
 
@@ -17,6 +17,14 @@ fn cases() -> Vec<(Value, &'static [&'static str])> {
         values.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
         values
     };
+    let sidecar = |options: Value, more: Value| {
+        let mut values = also(more);
+        values["mode"] = json!("sidecar");
+        values["config"] = auth0_with(options);
+        values
+    };
+    let mut named = application();
+    named["application"]["name"] = json!("sessiongate");
     let route = |hosts: &[&str]| json!({"enabled": true, "parentRefs": [{"name": "g"}], "hostnames": hosts});
     vec![
         (json!({}), &["'/config'", "upstreams"]),
@@ -67,6 +75,51 @@ fn cases() -> Vec<(Value, &'static [&'static str])> {
         ),
         (also(json!({"externalSecret": {"enabled": true}})), &["externalSecret.enabled: set secretName"]),
         (also(json!({"tls": {"issuerRef": {"name": "ca"}}})), &["tls.issuerRef: set tls.secretName"]),
+        (
+            json!({"config": auth0_with(json!({"listen": "0.0.0.0:8081"})), "tls": {"secretName": "t"}}),
+            &["tls.secretName: config.listen (0.0.0.0:8081) has no TLS: remove it"],
+        ),
+        (
+            json!({
+                "config": auth0_with(json!({"listeners": {"main": {"address": "0.0.0.0:8081"}}})),
+                "tls": {"secretName": "t"}
+            }),
+            &["tls.secretName: no listener of config.listeners has `tls`"],
+        ),
+        (
+            sidecar(json!({"listen": "0.0.0.0:8080"}), json!({})),
+            &["a listener at 0.0.0.0:8080 would accept connections without TLS", "127.0.0.1:8080"],
+        ),
+        (
+            sidecar(
+                json!({}),
+                json!({
+                    "tls": {"secretName": "t", "issuerRef": {"name": "ca"}}, "autoscaling": {"enabled": true},
+                    "httpRoute": route(&["a.example"]), "grpcRoute": route(&["b.example"])
+                }),
+            ),
+            &[
+                "tls.secretName: with mode: sidecar only",
+                "tls.issuerRef: only with mode: shared",
+                "autoscaling.enabled: only with mode: shared",
+                "httpRoute.enabled: only with mode: shared",
+                "grpcRoute.enabled: only with mode: shared",
+            ],
+        ),
+        (
+            sidecar(json!({}), json!({"sidecar": named})),
+            &["sidecar.application.name: sessiongate is the name of a container of the gateway"],
+        ),
+        (also(json!({"sidecar": application()})), &["sidecar.application: only with mode: sidecar"]),
+        (with(json!({"replicas": 1})), &["config.replicas: 1 is less than the number of pods, 2"]),
+        (
+            also(json!({"terminationGracePeriodSeconds": 40})),
+            &["terminationGracePeriodSeconds: 40 must be longer", "40 s"],
+        ),
+        (
+            also(json!({"secretName": "s", "redis": {"enabled": true, "maxmemory": "1gb"}})),
+            &["redis.maxmemory: the limit redis.resources.limits.memory (384Mi)"],
+        ),
         (
             also(json!({"httpRoute": route(&["a.example", "b.example"]), "grpcRoute": route(&["b.example"])})),
             &["grpcRoute.hostnames: b.example is also in httpRoute.hostnames"],

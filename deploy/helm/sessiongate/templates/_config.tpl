@@ -91,13 +91,14 @@ allow_plaintext: true
 {{- end -}}
 
 {{/*
-Where the gateway listens, as YAML: `tcp`, a list of listeners with the `name` of the port, `port` and `tls`, with `main`
-first; `admin` with `port`, `tls`, `loopback` or `socket`; `sockets` and their `directory`.
+Where the gateway listens, as YAML: `tcp`, a list of listeners with the `name` of the port, `address`, `port` and `tls`,
+with `main` first; `local`, addresses that only the pod reaches; `admin` with `port`, `tls`, `loopback` or `socket`; `sockets` and their `directory`.
 */}}
 {{- define "sessiongate.addresses" -}}
 {{- $config := include "sessiongate.config" . | fromYaml -}}
 {{- $listeners := default (dict "main" (dict "address" $config.listen)) $config.listeners -}}
 {{- $tcp := list -}}
+{{- $local := list -}}
 {{- $sockets := list -}}
 {{- range $name := concat (list "main") (without (keys $listeners | sortAlpha) "main") -}}
 {{- if hasKey $listeners $name -}}
@@ -107,12 +108,14 @@ first; `admin` with `port`, `tls`, `loopback` or `socket`; `sockets` and their `
 {{- fail (printf "config: the chart needs the address of listener %s: write it without variables" $name) -}}
 {{- else if hasPrefix "unix:" $address -}}
 {{- $sockets = append $sockets (trimPrefix "unix:" $address) -}}
-{{- else if not (or (hasPrefix "127." $address) (hasPrefix "[::1]" $address)) -}}
+{{- else if or (hasPrefix "127." $address) (hasPrefix "[::1]" $address) -}}
+{{- $local = append $local $address -}}
+{{- else -}}
 {{- $port := regexFind "[0-9]+$" $address | int -}}
 {{- $tls := not (empty $listener.tls) -}}
 {{- $other := printf "in-%s" ($name | replace "_" "-" | trunc 12) | trimSuffix "-" -}}
 {{- $shown := ternary $other (ternary "https" "http" $tls) (not (empty $tcp)) -}}
-{{- $tcp = append $tcp (dict "port" $port "tls" $tls "name" $shown) -}}
+{{- $tcp = append $tcp (dict "address" $address "port" $port "tls" $tls "name" $shown) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -146,7 +149,7 @@ first; `admin` with `port`, `tls`, `loopback` or `socket`; `sockets` and their `
 {{- if gt (len (uniq $directories)) 1 -}}
 {{- fail (printf "config: Unix sockets must be in one directory, found %s" (join ", " (uniq $directories))) -}}
 {{- end -}}
-{{- dict "tcp" $tcp "admin" $admin "directory" (first $directories | default "") "sockets" $sockets | toYaml -}}
+{{- dict "tcp" $tcp "local" $local "admin" $admin "directory" (first $directories | default "") "sockets" $sockets | toYaml -}}
 {{- end -}}
 
 {{/*

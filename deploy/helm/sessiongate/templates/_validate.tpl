@@ -26,6 +26,15 @@ Paths of texts that Helm, which reads YAML 1.1, has read as another value: `yes`
 {{- end -}}
 {{- end -}}
 
+{{/* The bytes of a size of Redis (`1gb`) or of a quantity of Kubernetes (`384Mi`); 0 for another text. */}}
+{{- define "sessiongate.bytes" -}}
+{{- $text := toString . -}}
+{{- $units := dict "" 1 "k" 1000 "m" 1000000 "g" 1000000000 "kb" 1024 "mb" 1048576 "gb" 1073741824 -}}
+{{- $units = merge $units (dict "ki" 1024 "mi" 1048576 "gi" 1073741824) -}}
+{{- $factor := get $units (regexFind "[A-Za-z]*$" $text | lower) | default 0 | int64 -}}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) $factor | int64 -}}
+{{- end -}}
+
 {{/* Upstreams with a cache, by name. */}}
 {{- define "sessiongate.cached" -}}
 {{- $names := list -}}
@@ -93,6 +102,64 @@ Paths of texts that Helm, which reads YAML 1.1, has read as another value: `yes`
 {{- end -}}
 {{- if and .Values.tls.issuerRef (not .Values.tls.secretName) -}}
 {{- $errors = append $errors "tls.issuerRef: set tls.secretName to the Secret that cert-manager writes" -}}
+{{- end -}}
+{{- if .Values.tls.secretName -}}
+{{- $listening := false -}}
+{{- range $_, $listener := $config.listeners -}}
+{{- $listening = or $listening (not (empty $listener.tls)) -}}
+{{- end -}}
+{{- if eq .Values.mode "sidecar" -}}
+{{- if not (or $listening $addresses.admin.tls) -}}
+{{- $errors = append $errors "tls.secretName: with mode: sidecar only for `tls` of config.listeners or config.admin" -}}
+{{- end -}}
+{{- else if hasKey $config "listen" -}}
+{{- $errors = append $errors (printf "tls.secretName: config.listen (%s) has no TLS: remove it, and the gateway listens with TLS on port 8443. For another port set config.listeners" $config.listen) -}}
+{{- else if not $listening -}}
+{{- $errors = append $errors "tls.secretName: no listener of config.listeners has `tls`: set it, with the files in /run/secrets/tls" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .Values.mode "sidecar" -}}
+{{- range $addresses.tcp -}}
+{{- if not .tls -}}
+{{- $errors = append $errors (printf "config: with mode: sidecar a listener at %s would accept connections without TLS from all pods of the cluster: use a Unix socket (the default) or 127.0.0.1:%v" .address .port) -}}
+{{- end -}}
+{{- end -}}
+{{- range $option := list "autoscaling" "httpRoute" "grpcRoute" -}}
+{{- if (get $.Values $option).enabled -}}
+{{- $errors = append $errors (printf "%s.enabled: only with mode: shared" $option) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.tls.issuerRef -}}
+{{- $errors = append $errors "tls.issuerRef: only with mode: shared" -}}
+{{- end -}}
+{{- if has .Values.sidecar.application.name (list "sessiongate" "sessiongate-check") -}}
+{{- $errors = append $errors (printf "sidecar.application.name: %s is the name of a container of the gateway" .Values.sidecar.application.name) -}}
+{{- end -}}
+{{- else if .Values.sidecar.application -}}
+{{- $errors = append $errors "sidecar.application: only with mode: sidecar" -}}
+{{- end -}}
+{{- $pods := include "sessiongate.replicas" . | int -}}
+{{- if and (not (contains "$" (toString $config.replicas))) (lt (int $config.replicas) $pods) -}}
+{{- $errors = append $errors (printf "config.replicas: %v is less than the number of pods, %d: remove it" $config.replicas $pods) -}}
+{{- end -}}
+{{- if .Values.terminationGracePeriodSeconds -}}
+{{- $needed := 0 -}}
+{{- range $option := list "drain_delay" "grace" -}}
+{{- $duration := get $config.shutdown $option | toString -}}
+{{- if not (contains "$" $duration) -}}
+{{- $needed = add $needed (include "sessiongate.seconds" (dict "value" $duration "option" $option) | int) -}}
+{{- end -}}
+{{- end -}}
+{{- if le (int .Values.terminationGracePeriodSeconds) (int $needed) -}}
+{{- $errors = append $errors (printf "terminationGracePeriodSeconds: %v must be longer than config.shutdown.drain_delay and grace, %d s" .Values.terminationGracePeriodSeconds $needed) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.redis.enabled -}}
+{{- $limit := dig "limits" "memory" "" .Values.redis.resources | toString -}}
+{{- $most := include "sessiongate.bytes" $limit | int64 -}}
+{{- if and $most (gt (mul 5 (include "sessiongate.bytes" .Values.redis.maxmemory | int64)) (mul 4 $most)) -}}
+{{- $errors = append $errors (printf "redis.maxmemory: the limit redis.resources.limits.memory (%s) must be higher by a quarter than %v" $limit .Values.redis.maxmemory) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled .Values.grpcRoute.enabled -}}
 {{- if or (not .Values.httpRoute.hostnames) (not .Values.grpcRoute.hostnames) -}}

@@ -139,7 +139,7 @@ fn sidecar_is_native_and_shares_only_its_socket() {
     assert!(rendered.container("sessiongate-check")["restartPolicy"].is_null());
     assert_eq!(
         rendered.container("application")["volumeMounts"],
-        json!([{"name": "sessiongate-sockets", "mountPath": "/run/sessiongate"}]),
+        json!([{"name": "sessiongate-sockets", "mountPath": "/run/sessiongate", "readOnly": true}]),
         "no secrets and no configuration"
     );
     assert_eq!(rendered.options["listen"], "unix:/run/sessiongate/gateway.sock");

@@ -162,6 +162,9 @@ fn networks() -> Vec<Case> {
         config["store"]["redis"]["seal_keys"] = json!([{"env": "S"}]);
         json!({"config": config})
     };
+    let named = |names: &[&str]| -> Value {
+        names.iter().map(|name| json!({"protocol": "TCP", "port": name})).collect::<Vec<_>>().into()
+    };
     let monitoring = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
     vec![
         (
@@ -169,15 +172,26 @@ fn networks() -> Vec<Case> {
             json!({"config": auth0()}),
             vec![
                 (Object("NetworkPolicy", "/spec/policyTypes"), json!(["Ingress", "Egress"])),
-                (Object("NetworkPolicy", "/spec/ingress/0/ports"), tcp(&[8080])),
+                (Object("NetworkPolicy", "/spec/ingress/0/ports"), named(&["http", "https"])),
                 (Object("NetworkPolicy", "/spec/ingress/0/from/0"), json!({"podSelector": {}})),
-                (Object("NetworkPolicy", "/spec/ingress/1/ports"), tcp(&[9090])),
+                (Object("NetworkPolicy", "/spec/ingress/1/ports"), named(&["admin"])),
                 (Object("NetworkPolicy", "/spec/ingress/1/from"), monitoring),
                 (egress(0, "ports/0"), json!({"protocol": "UDP", "port": 53})),
                 (egress(0, "ports/1"), json!({"protocol": "TCP", "port": 53})),
                 (egress(1, "ports"), tcp(&[443])),
                 (egress(1, "to"), Value::Null),
                 (egress(2, "ports"), Value::Null),
+            ],
+        ),
+        (
+            "the policy has the names of ports, which old and new pods have in a rollout",
+            json!({"config": auth0_with(json!({
+                "admin": "0.0.0.0:9999",
+                "listeners": {"main": {"address": "0.0.0.0:8081"}, "other": {"address": "0.0.0.0:8082"}}
+            }))}),
+            vec![
+                (Object("NetworkPolicy", "/spec/ingress/0/ports"), named(&["http", "https", "in-other"])),
+                (Object("NetworkPolicy", "/spec/ingress/1/ports"), named(&["admin"])),
             ],
         ),
         (
@@ -246,6 +260,47 @@ fn secrets_and_stores() -> Vec<Case> {
                 "externalSecret": {"enabled": true, "storeRef": {"name": "vault"}, "data": [{"secretKey": "a"}]}
             }),
             vec![(Object("ExternalSecret", "/spec/target"), json!({"name": "sessiongate", "creationPolicy": "Owner"}))],
+        ),
+    ]
+}
+
+fn sidecars() -> Vec<Case> {
+    let with = |context: Value| {
+        let mut sidecar = application();
+        sidecar["application"]["securityContext"] = context;
+        json!({"mode": "sidecar", "config": auth0(), "sidecar": sidecar})
+    };
+    let context = |key: &str| -> Place {
+        let pointer: &'static str =
+            Box::leak(format!("/spec/template/spec/containers/0/securityContext/{key}").into_boxed_str());
+        Object("Deployment", pointer)
+    };
+    vec![
+        (
+            "the application keeps the restrictions that it does not set",
+            with(json!({"runAsUser": 1000, "runAsNonRoot": false, "capabilities": {"add": ["NET_BIND_SERVICE"]}})),
+            vec![
+                (context("runAsUser"), json!(1000)),
+                (context("runAsNonRoot"), json!(false)),
+                (context("capabilities"), json!({"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]})),
+                (context("allowPrivilegeEscalation"), json!(false)),
+                (context("readOnlyRootFilesystem"), Value::Null),
+            ],
+        ),
+        (
+            "the application may drop other capabilities",
+            with(json!({"capabilities": {"drop": ["NET_RAW"]}})),
+            vec![(context("capabilities"), json!({"drop": ["NET_RAW"]}))],
+        ),
+        (
+            "a listener on loopback needs no socket",
+            json!({
+                "mode": "sidecar", "config": auth0_with(json!({"listen": "127.0.0.1:8080"})), "sidecar": application()
+            }),
+            vec![
+                (Config("/listen"), json!("127.0.0.1:8080")),
+                (Object("Deployment", "/spec/template/spec/volumes/1"), Value::Null),
+            ],
         ),
     ]
 }
@@ -330,9 +385,15 @@ fn values_have_their_effect() {
     if !kubernetes_installed() {
         return;
     }
-    let cases =
-        [replicas_and_threads(), images_and_listeners(), networks(), secrets_and_stores(), routes_and_monitoring()]
-            .concat();
+    let cases = [
+        replicas_and_threads(),
+        images_and_listeners(),
+        networks(),
+        secrets_and_stores(),
+        sidecars(),
+        routes_and_monitoring(),
+    ]
+    .concat();
     let request = |(_, values, _): &Case| json!({"chart": CHART, "release": "sessiongate", "values": values});
     let rendered = render_requests(&cases.iter().map(request).collect::<Vec<_>>());
     for ((name, _, expected), result) in cases.iter().zip(rendered) {
@@ -423,7 +484,7 @@ fn notes_warn_of_what_is_risky() {
     audited["upstreams"]["auth0"]["policy"] = json!("soft");
     let redis = json!({"enabled": true});
     let no_tls = "without TLS";
-    let cases: [(Value, &[&str]); 7] = [
+    let cases: [(Value, &[&str]); 8] = [
         (json!({"config": auth0(), "tls": {"secretName": "gate"}}), &[]),
         (json!({"config": auth0()}), &[no_tls]),
         (json!({"config": audited}), &[no_tls, "mode: audit): soft."]),
@@ -432,6 +493,10 @@ fn notes_warn_of_what_is_risky() {
         (
             json!({"config": auth0(), "fullnameOverride": "gate", "podMonitor": {"enabled": true}}),
             &[no_tls, "the job default/gate does not contain the word sessiongate"],
+        ),
+        (
+            json!({"config": auth0_with(json!({"replicas": 5}))}),
+            &[no_tls, "config.replicas is 5, and this release has 2 pods."],
         ),
         (json!({"config": auth0(), "mode": "sidecar"}), &[]),
     ];

@@ -264,7 +264,7 @@ and the fsGroup 65532.
 
 {{- define "sessiongate.sidecar.applicationVolumeMounts" -}}
 {{- with (include "sessiongate.addresses" . | fromYaml).directory -}}
-- { name: sessiongate-sockets, mountPath: {{ . }} }
+- { name: sessiongate-sockets, mountPath: {{ . }}, readOnly: true }
 {{- else -}}
 []
 {{- end -}}

@@ -106,7 +106,12 @@ fn plain_manifests_are_the_rendered_chart() {
             SHARED,
             &["configmap", "service-account", "deployment", "service", "pod-disruption-budget", "network-policy"][..],
         ),
-        ("redis", &shared, REDIS, &["redis-config", "redis-deployment", "redis-service", "redis-network-policy"]),
+        (
+            "redis",
+            &shared,
+            REDIS,
+            &["redis-service-account", "redis-config", "redis-deployment", "redis-service", "redis-network-policy"],
+        ),
         ("monitoring", &shared, MONITORING, &["pod-monitor", "prometheus-rule", "dashboard"]),
         ("sidecar", &sidecar, SIDECAR, &["configmap", "service-account", "sidecar-deployment"]),
     ];

@@ -56,6 +56,11 @@ fn cases() -> Vec<(Value, &'static [&'static str])> {
             with(json!({"policies": {"p": {"fields": {"b*": {}, "/a/": {}, "exact": {}}}}})),
             &["config.policies.p.fields", "/a/, b*", "fieldPatterns: sorted"],
         ),
+        (upstream("policy", json!("nope")), &["config.upstreams.auth0.policy: there is no policy `nope`"]),
+        (
+            upstream("refresh_token_policy", json!("nope")),
+            &["config.upstreams.auth0.refresh_token_policy: there is no policy `nope`"],
+        ),
         // As Helm reads 0660, and [blue, yes].
         (
             with(json!({"listeners": {"main": {"address": "0.0.0.0:1", "mode": 432}}})),
@@ -125,10 +130,6 @@ fn cases() -> Vec<(Value, &'static [&'static str])> {
             &["grpcRoute.hostnames: b.example is also in httpRoute.hostnames"],
         ),
         (also(json!({"httpRoute": route(&[]), "grpcRoute": route(&["b.example"])})), &["both need hostnames"]),
-        (
-            also(json!({"tls": {"secretName": "t"}, "grpcRoute": route(&["b.example"])})),
-            &["grpcRoute.enabled: the listener has TLS"],
-        ),
         (
             json!({"config": auth0_with(json!({"admin": "127.0.0.1:9090"})), "podMonitor": {"enabled": true}}),
             &["podMonitor.enabled: Prometheus cannot reach config.admin"],

@@ -332,6 +332,21 @@ fn routes_and_monitoring() -> Vec<Case> {
             vec![(Object("HTTPRoute", "/spec/rules/0/backendRefs/0/port"), json!(443))],
         ),
         (
+            "gRPC to a listener with TLS",
+            json!({
+                "config": auth0(), "tls": {"secretName": "gate"},
+                "grpcRoute": {"enabled": true, "parentRefs": parents}
+            }),
+            vec![(Object("GRPCRoute", "/spec/rules/0/backendRefs/0/port"), json!(443))],
+        ),
+        (
+            "a route for some paths",
+            json!({"config": auth0(), "httpRoute": {
+                "enabled": true, "parentRefs": parents, "matches": [{"path": {"type": "PathPrefix", "value": "/v2"}}]
+            }}),
+            vec![(Object("HTTPRoute", "/spec/rules/0/matches/0/path/value"), json!("/v2"))],
+        ),
+        (
             "gRPC goes to the port for HTTP/2",
             json!({"config": auth0(), "grpcRoute": {
                 "enabled": true, "parentRefs": parents, "services": ["zitadel.session.v2.SessionService"]
@@ -484,8 +499,12 @@ fn notes_warn_of_what_is_risky() {
     audited["upstreams"]["auth0"]["policy"] = json!("soft");
     let redis = json!({"enabled": true});
     let no_tls = "without TLS";
-    let cases: [(Value, &[&str]); 8] = [
+    let cases: [(Value, &[&str]); 9] = [
         (json!({"config": auth0(), "tls": {"secretName": "gate"}}), &[]),
+        (
+            json!({"config": auth0(), "tls": {"secretName": "gate"}, "httpRoute": {"enabled": true}}),
+            &["BackendTLSPolicy for the port https of the Service\nsessiongate"],
+        ),
         (json!({"config": auth0()}), &[no_tls]),
         (json!({"config": audited}), &[no_tls, "mode: audit): soft."]),
         (json!({"config": cached(), "checkBeforeStart": false}), &[no_tls, "auth0: 2 processes cache in memory"]),

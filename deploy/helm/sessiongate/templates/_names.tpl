@@ -61,6 +61,11 @@ sessiongate-sidecar: {{ include "sessiongate.fullname" . }}
 {{- end -}}
 {{- end -}}
 
+{{/* The ServiceAccount of Redis: its own, since that of the gateway may have rights in a cloud. */}}
+{{- define "sessiongate.redisServiceAccountName" -}}
+{{- ternary (printf "%s-redis" (include "sessiongate.fullname" .)) "default" .Values.serviceAccount.create -}}
+{{- end -}}
+
 {{/* The reference of an image. Call with (list IMAGE DEFAULT_TAG). */}}
 {{- define "sessiongate.image" -}}
 {{- $image := index . 0 -}}

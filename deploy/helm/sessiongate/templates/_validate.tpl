@@ -75,6 +75,15 @@ Paths of texts that Helm, which reads YAML 1.1, has read as another value: `yes`
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $policies := default (dict) $config.policies -}}
+{{- range $name, $upstream := $config.upstreams -}}
+{{- range $option := list "policy" "refresh_token_policy" -}}
+{{- $policy := get $upstream $option | toString -}}
+{{- if and (hasKey $upstream $option) (not (contains "$" $policy)) (not (hasKey $policies $policy)) -}}
+{{- $errors = append $errors (printf "config.upstreams.%s.%s: there is no policy `%s` in config.policies" $name $option $policy) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if ne .Values.fieldPatterns "sorted" -}}
 {{- range $name, $policy := $config.policies -}}
 {{- $patterns := list -}}
@@ -169,11 +178,6 @@ Paths of texts that Helm, which reads YAML 1.1, has read as another value: `yes`
 {{- if has . $.Values.grpcRoute.hostnames -}}
 {{- $errors = append $errors (printf "grpcRoute.hostnames: %s is also in httpRoute.hostnames: a Gateway accepts only one of them for a host" .) -}}
 {{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if and .Values.grpcRoute.enabled $addresses.tcp -}}
-{{- if (first $addresses.tcp).tls -}}
-{{- $errors = append $errors "grpcRoute.enabled: the listener has TLS, and a Gateway speaks gRPC with TLS to a backend only with a BackendTLSPolicy of your own" -}}
 {{- end -}}
 {{- end -}}
 {{- if $errors -}}

@@ -163,6 +163,7 @@ pub const PARENT: [(&str, &str); 3] = [
 kind: Deployment
 metadata: { name: shop }
 spec:
+  replicas: {{ .Values.sessiongate.replicaCount }}
   selector: { matchLabels: { app: shop } }
   template:
     metadata:
@@ -173,11 +174,12 @@ spec:
         {{- include "sessiongate.sidecar.podAnnotations" .Subcharts.sessiongate | nindent 8 }}
     spec:
       securityContext: { fsGroup: 65532 }
+      terminationGracePeriodSeconds: 45   # 30 s for the application, 15 s for the gateway
       initContainers:
         {{- include "sessiongate.sidecar.initContainers" .Subcharts.sessiongate | nindent 8 }}
       containers:
         - name: shop
-          image: shop
+          image: registry.example/shop:1.4.0
           volumeMounts:
             {{- include "sessiongate.sidecar.applicationVolumeMounts" .Subcharts.sessiongate | nindent 12 }}
       volumes:
@@ -213,6 +215,7 @@ fn another_chart_includes_the_sidecar() {
     let rendered = render_chart(folder.path().to_str().unwrap(), "shop", &values).unwrap();
     let template = &rendered.object("Deployment", "shop")["spec"]["template"];
     assert_eq!(rendered.container("sessiongate")["restartPolicy"], "Always");
+    assert_eq!(rendered.object("Deployment", "shop")["spec"]["replicas"], rendered.options["replicas"]);
     assert_eq!(template["spec"]["volumes"][0]["configMap"]["name"], "shop-sessiongate");
     assert!(rendered.object("ConfigMap", "shop-sessiongate").is_object());
     let selector = &rendered.object("PodMonitor", "shop-sessiongate")["spec"]["selector"]["matchLabels"];

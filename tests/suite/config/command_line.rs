@@ -164,6 +164,7 @@ fn help_describes_each_command() {
                 "--zitadel",
                 "--zitadel-verified",
                 "--rate",
+                "--tls",
                 "--json",
             ],
         ),
@@ -181,7 +182,7 @@ fn help_describes_each_command() {
     assert_eq!(version.stdout, format!("sessiongate {}\n", env!("CARGO_PKG_VERSION")));
 }
 
-/// A copy of a shipped configuration, with certificates that exist, and the variables that it refers to.
+/// A copy of a shipped configuration, with certificates and secrets that exist, and the variables that it refers to.
 fn usable(file: &Path, folder: &Path) -> (PathBuf, Vec<String>) {
     let (authority, key) = (folder.join("ca.pem"), folder.join("client.key"));
     let certified = rcgen::generate_simple_self_signed(vec!["provider.example".into()]).unwrap();
@@ -191,6 +192,10 @@ fn usable(file: &Path, folder: &Path) -> (PathBuf, Vec<String>) {
     let certificates = Regex::new(r"/[\w./-]+\.(pem|crt)\b").unwrap();
     let text = certificates.replace_all(&text, authority.to_str().unwrap());
     let text = Regex::new(r"/[\w./-]+\.key\b").unwrap().replace_all(&text, key.to_str().unwrap());
+    let secret = folder.join("secret");
+    fs::write(&secret, "a secret of this test").unwrap();
+    let reference = format!("{{ file: {} }}", secret.display());
+    let text = Regex::new(r"\{ file: /[\w./-]+ \}").unwrap().replace_all(&text, reference.as_str());
     let copy = folder.join(file.file_name().unwrap());
     fs::write(&copy, &*text).unwrap();
     let variables = Regex::new(r"\$\{([A-Z_0-9]+)|(?m)^\s*(?:\w+: \{ *)?env: (\w+)").unwrap();

@@ -29,7 +29,8 @@ pub type Follower = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 pub struct Reload {
     source: Arc<Source>,
     running: Arc<CurrentRuntime>,
-    /// The configuration at the start of the process, and the fingerprints of its files.
+    /// The configuration at the start of the process, but with the trusted peers that are active; and the fingerprints
+    /// of its files.
     started: (Config, Fingerprints),
     followers: Vec<Follower>,
     options: config::Reload,
@@ -195,9 +196,13 @@ impl Reload {
         tracing::info!(hash = loaded.hash, "configuration unchanged");
     }
 
-    async fn apply(&mut self, LoadedConfig { config, warnings, hash }: LoadedConfig, trigger: &str) {
+    async fn apply(&mut self, LoadedConfig { mut config, warnings, hash }: LoadedConfig, trigger: &str) {
         for warning in &warnings {
             tracing::warn!(%warning, "configuration warning");
+        }
+        let waiting = self.waiting(&config);
+        if waiting.contains(&RestartRequired::TrustedPeers) {
+            config.clients.trusted_peers.clone_from(&self.started.0.clients.trusted_peers);
         }
         let config = Arc::new(config);
         let candidate = match self.candidate(config.clone()).await {
@@ -213,7 +218,7 @@ impl Reload {
             return self.reject(&[reason.into()], false);
         }
         self.running.activate(candidate).await;
-        let waiting = self.waiting(&config);
+        self.started.0.clients.trusted_peers.clone_from(&config.clients.trusted_peers);
         let names: Vec<&str> = waiting.iter().map(|option| option.name()).collect();
         if !names.is_empty() {
             tracing::warn!(

@@ -10,6 +10,9 @@ use strum::{EnumMessage, IntoStaticStr, VariantArray};
 pub enum RestartRequired {
     /// The listeners, except their certificates.
     Listeners,
+    /// The trusted peers, if `proxy_protocol` of the listeners changes too.
+    #[strum(serialize = "clients.trusted_peers")]
+    TrustedPeers,
     /// The listener for probes and metrics, except its certificate.
     Admin,
     /// The listener for commands, except its certificates and token.
@@ -40,13 +43,17 @@ impl Config {
             log,
             store,
             dns: _,
-            clients: _,
+            clients,
             shutdown: _,
             reload: _,
         } = other;
         let Log { format, level: _, requests: _, sample: _, client_id: _, subject: _ } = log;
         let differs = |option: &RestartRequired| match option {
             RestartRequired::Listeners => !differ_only_in_certificates(&self.listeners, listeners),
+            // A running listener without PROXY protocol headers would otherwise trust the clients of a new TCP proxy.
+            RestartRequired::TrustedPeers => {
+                !require_same_headers(&self.listeners, listeners) && self.clients.trusted_peers != clients.trusted_peers
+            }
             RestartRequired::Admin => !differ_only_in_credentials(&self.admin, admin),
             RestartRequired::Control => !differ_only_in_credentials(&self.control, control),
             RestartRequired::Threads => self.threads != *threads,
@@ -62,6 +69,15 @@ impl Config {
 fn differ_only_in_certificates(ones: &[Listener], others: &[Listener]) -> bool {
     ones.len() == others.len()
         && ones.iter().all(|one| others.iter().any(|other| one.differs_only_in_certificates(other)))
+}
+
+/// Whether the same listeners require PROXY protocol headers.
+fn require_same_headers(ones: &[Listener], others: &[Listener]) -> bool {
+    let among = |one: &Listener, others: &[Listener]| {
+        let is_same = |other: &Listener| other.proxy_protocol && other.name == one.name && other.address == one.address;
+        !one.proxy_protocol || others.iter().any(is_same)
+    };
+    ones.iter().all(|one| among(one, others)) && others.iter().all(|other| among(other, ones))
 }
 
 fn differ_only_in_credentials(one: &Option<OperationsListener>, other: &Option<OperationsListener>) -> bool {

@@ -752,6 +752,31 @@ fn changed_options_that_need_a_restart_are_reported() {
     assert_eq!(files, own);
 }
 
+/// A TCP proxy is trusted from the moment at which its connections begin with a header.
+#[test]
+fn trusted_peers_and_proxy_protocol_need_one_restart() {
+    let config = |listeners: &str, peers: &str| {
+        compiled(&format!("listeners: {{ {listeners} }}\nclients: {{ trusted_peers: [{peers}] }}\n{LEAST}"))
+    };
+    let listener =
+        |name: &str, port: u16, header: &str| format!("{name}: {{ address: 0.0.0.0:{port}, proxy_protocol: {header} }}");
+    let started = config(&[listener("a", 1, "off"), listener("b", 2, "required")].join(", "), "10.0.0.1");
+    let both = [RestartRequired::Listeners, RestartRequired::TrustedPeers];
+    for (a, b, expected) in [
+        (listener("a", 1, "off"), listener("b", 2, "required"), &both[..0]),
+        (listener("a", 3, "off"), listener("b", 2, "required"), &both[..1]),
+        (listener("a", 1, "required"), listener("b", 2, "required"), &both),
+        (listener("a", 1, "off"), listener("b", 2, "off"), &both),
+        (listener("a", 1, "off"), listener("c", 2, "required"), &both),
+        (listener("a", 2, "off"), listener("b", 1, "required"), &both),
+    ] {
+        let listeners = format!("{a}, {b}");
+        assert_eq!(started.restart_required(&config(&listeners, "10.0.0.1, 10.0.0.2")), expected, "{listeners}");
+        let same = started.restart_required(&config(&listeners, "10.0.0.1"));
+        assert_eq!(same, &expected[..expected.len().min(1)], "{listeners}");
+    }
+}
+
 #[test]
 fn stale_windows_are_parsed() {
     let cache = "{ttl: 2s, stale_while_revalidate: 1s, stale_if_error: 1500ms, negative_ttl: 1s, on_unreachable: hold}";

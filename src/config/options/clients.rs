@@ -67,6 +67,7 @@ pub static TRUSTED_PEERS: Plain = Opt::new(
         characters from `A-Z`, `a-z`, `0-9`, `-._:+/=`; for all other clients the gateway generates the request ID.",
 )
 .default("none")
+.restart("only if `proxy_protocol` of the listeners changes too")
 .allowed("list of addresses and networks: `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`")
 .shown("[10.0.0.0/8]")
 .comment(

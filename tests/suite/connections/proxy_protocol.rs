@@ -1,7 +1,7 @@
 //! Listeners that require the PROXY protocol: whose address counts, and which connections are closed.
 
 use crate::harness::recorder::{Recorder, Seen};
-use crate::harness::{Authority, Gateway, Process, TIMEOUT, TlsClient, sessiongate, skipped, wait_for, write_config};
+use crate::harness::{Authority, Gateway, Process, Request, TIMEOUT, TlsClient, sessiongate, skipped, wait_for, write_config};
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
@@ -31,17 +31,26 @@ struct Place {
 
 /// A gateway with a listener that requires the header, in front of a ZITADEL, which reads forwarding headers.
 fn place(listener: &str, clients: &str) -> Place {
+    place_of(&options(&format!(", proxy_protocol: required{listener}"), &format!("127.0.0.1, 198.51.100.7]{clients}")))
+}
+
+fn options(listener: &str, clients: &str) -> String {
+    format!("listeners:\n  edge: {{ address: 127.0.0.1:0{listener} }}\nclients: {{ trusted_peers: [{clients} }}\n")
+}
+
+fn place_of(options: &str) -> Place {
     let recorder = Recorder::start(|call| {
         call.body()?;
         call.response(200, "", "{}")
     });
-    let upstream = recorder.upstream_as("forward", "preserve_host: true");
-    let gateway = Gateway::start(&format!(
-        "listeners:\n  edge: {{ address: 127.0.0.1:0, proxy_protocol: required{listener} }}\n\
-         clients: {{ trusted_peers: [127.0.0.1, 198.51.100.7]{clients} }}\n{}",
-        upstream.replace("dialect: auth0", "dialect: zitadel")
-    ));
+    let gateway = Gateway::start(&whole(&recorder, options));
     Place { gateway, recorder }
+}
+
+/// The configuration with these options.
+fn whole(recorder: &Recorder, options: &str) -> String {
+    let upstream = recorder.upstream_as("forward", "preserve_host: true");
+    format!("reload: {{ watch: false }}\n{options}{}", upstream.replace("dialect: auth0", "dialect: zitadel"))
 }
 
 /// A connection from this address of the machine.
@@ -84,6 +93,17 @@ impl Place {
 
     fn line(&self, fits: impl Fn(&str) -> bool) -> Value {
         serde_json::from_str(&self.gateway.wait_for_log(|line| line.contains("request_id") && fits(line))).unwrap()
+    }
+
+    /// Reloads the configuration with these options. What `/readyz` says then.
+    fn reload(&self, options: &str) -> String {
+        let applied = || self.gateway.log().iter().filter(|line| line.contains("configuration applied")).count();
+        let before = applied();
+        self.gateway.rewrite(&whole(&self.recorder, options));
+        self.gateway.signal("HUP");
+        wait_for("the reload", || (applied() > before).then_some(()));
+        let ready = Request::new("GET", "/readyz").send(&self.gateway.admin_url()).json();
+        ready["checks"]["config"].as_str().unwrap().to_owned()
     }
 
     fn cut(&self, reason: &str) -> usize {
@@ -315,6 +335,33 @@ fn waiting_connections_of_a_peer_are_limited() {
     let last = waiting.pop().unwrap();
     assert!(rest(last, &[FAR.as_bytes(), &request("1", "Connection: close\r\n")].concat()).contains(" 200 "));
     place.through(FAR.as_bytes(), "1");
+}
+
+/// A listener that has no header yet must not believe the clients of the proxy that will send one.
+#[test]
+fn trusted_peers_change_with_the_header() {
+    let place = place_of(&options("", "198.51.100.7]"));
+    let needed = "listeners: the change needs a restart; clients.trusted_peers: the change needs a restart";
+    let required = ", proxy_protocol: required";
+    assert_eq!(place.reload(&options(required, "127.0.0.1]")), needed);
+    let from_client = ["127.0.0.1", "a", "127.0.0.1", "-"];
+    assert_eq!(seen_as(&place.through(b"", "1")), from_client);
+    // What else changes applies.
+    assert_eq!(place.reload(&options(required, "127.0.0.1], limits: { uri: 256B }")), needed);
+    assert!(place.send(&request(&"1".repeat(300), "Connection: close\r\n")).starts_with("HTTP/1.1 414 "));
+    assert_eq!(seen_as(&place.through(b"", "1")), from_client);
+    assert_eq!(place.reload(&options("", "127.0.0.1]")), "ok");
+    assert_eq!(seen_as(&place.through(b"", "1")), ["203.0.113.9, 127.0.0.1", "forged", "203.0.113.9", "127.0.0.1"]);
+}
+
+/// A listener that still requires the header accepts its proxies until the restart.
+#[test]
+fn trusted_peers_stay_while_the_header_is_required() {
+    let place = place_of(&options(", proxy_protocol: required", "127.0.0.1]"));
+    let without = "listeners:\n  edge: { address: 127.0.0.1:0 }\n";
+    assert!(place.reload(without).contains("clients.trusted_peers: the change needs a restart"));
+    assert_eq!(seen_as(&place.through(FAR.as_bytes(), "1")), ["192.0.2.1", "a", "192.0.2.1", "127.0.0.1"]);
+    assert_eq!(place.cut("proxy_peer_untrusted"), 0);
 }
 
 /// The process that takes the listener over requires the header too.

@@ -752,6 +752,15 @@ fn changed_options_that_need_a_restart_are_reported() {
     assert_eq!(files, own);
 }
 
+/// Clients are compared by their IPv4 address.
+#[test]
+fn mapped_networks_are_ipv4_networks() {
+    let networks = ["::ffff:127.0.0.1", "::ffff:10.0.0.0/104", "::fffe:0:0/95", "::fffe:0:0/96", "fd00::/8"];
+    let text = format!("clients: {{ trusted_peers: ['{}'] }}\n{LEAST}", networks.join("', '"));
+    let peers: Vec<String> = compiled(&text).clients.trusted_peers.iter().map(ToString::to_string).collect();
+    assert_eq!(peers, ["127.0.0.1/32", "10.0.0.0/8", "::fffe:0:0/95", "::fffe:0:0/96", "fd00::/8"]);
+}
+
 /// A TCP proxy is trusted from the moment at which its connections begin with a header.
 #[test]
 fn trusted_peers_and_proxy_protocol_need_one_restart() {

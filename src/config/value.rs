@@ -6,7 +6,7 @@ use super::options::table::MAX_NAME;
 use super::ratio::Ratio;
 use super::variables::Text;
 use crate::telemetry::Label;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -137,7 +137,8 @@ pub(super) fn server(text: &Text) -> Result<SocketAddr, Problem> {
     found.ok_or_else(|| Problem::new(format!("{} is not a DNS server address", text.shown())).expected(forms))
 }
 
-/// A network in CIDR notation, or a single IP address.
+/// A network in CIDR notation, or a single IP address. One that is mapped into IPv6 is the IPv4 network, since clients
+/// are compared by their IPv4 address.
 pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
     let forms = "expected an IP address or a network, such as `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`";
     let found = text.as_str().parse::<IpNet>().ok();
@@ -148,7 +149,16 @@ pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
         return Err(Problem::new(format!("{} has host bits set", text.shown()))
             .expected(format!("expected the network `{network}`")));
     }
-    Ok(found)
+    Ok(unmapped(found).unwrap_or(found))
+}
+
+/// The IPv4 network of a network in `::ffff:0:0/96`.
+fn unmapped(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(network) = network else {
+        return None;
+    };
+    let (address, length) = (network.addr().to_ipv4_mapped()?, network.prefix_len().checked_sub(96)?);
+    Ipv4Net::new(address, length).ok().map(IpNet::V4)
 }
 
 /// Validates the name of an upstream or a policy.

@@ -230,10 +230,14 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             };
         };
         let deadline = accepted + timing.timeouts.head;
-        let agreed = tokio::time::timeout_at(deadline.into(), tls::accept(socket, config)).await;
+        let handshake = async {
+            // A health check may only connect, or only send a PROXY protocol header.
+            if socket.has_more().await { tls::accept(socket, config).await.map(Some) } else { Ok(None) }
+        };
+        let agreed = tokio::time::timeout_at(deadline.into(), handshake).await;
         let agreed = agreed.map_err(|_| DisconnectReason::HeadTimeout);
         let stream = match agreed.and_then(|agreed| agreed.map_err(|_| DisconnectReason::TlsHandshake)) {
-            Ok(stream) => stream,
+            Ok(stream) => stream?,
             Err(reason) => {
                 timing.set_disconnect_reason(reason);
                 return None;

@@ -109,28 +109,34 @@ pub(super) async fn read(
     peer: Option<SocketAddr>,
     deadline: Instant,
 ) -> Result<Option<Addresses>, HeaderFault> {
-    let Socket::Tcp(socket) = socket else {
-        return Err(HeaderFault::Untrusted);
+    let reading = async {
+        if !socket.has_more().await {
+            return Ok(None);
+        }
+        let Socket::Tcp(socket) = socket else {
+            return Err(HeaderFault::Untrusted);
+        };
+        header(socket).await.map(Some)
     };
-    let header = tokio::time::timeout_at(deadline.into(), header(socket)).await.map_err(|_| HeaderFault::Timeout)?;
+    let header = tokio::time::timeout_at(deadline.into(), reading).await.map_err(|_| HeaderFault::Timeout)?;
     Ok(header?.map(|header| Addresses::proxied(peer, header)))
 }
 
 /// Looks at what has arrived before it takes anything out of the socket. What follows the header is for TLS or HTTP.
-async fn header(socket: &mut TcpStream) -> Result<Option<ProxyHeader>, HeaderFault> {
+async fn header(socket: &mut TcpStream) -> Result<ProxyHeader, HeaderFault> {
     // Empty until something arrives.
     let mut bytes = Vec::new();
     loop {
         let before = bytes.len();
         peek(socket, &mut bytes).await?;
         if bytes.len() == before {
-            return if before == 0 { Ok(None) } else { Err(HeaderFault::Incomplete) };
+            return Err(HeaderFault::Incomplete);
         }
         let parsed = proxy_protocol::parse(&bytes)?;
         bytes.truncate(parsed.map_or(bytes.len(), |header| header.length));
         socket.read_exact(bytes.get_mut(before..).unwrap_or_default()).await?;
-        if parsed.is_some() {
-            return Ok(parsed);
+        if let Some(header) = parsed {
+            return Ok(header);
         }
     }
 }

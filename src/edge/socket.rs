@@ -28,6 +28,15 @@ impl Socket {
         matches!(self, Socket::Unix(_))
     }
 
+    /// Waits for the next byte, and leaves it in the socket. `false` if the connection ends before it, with FIN or RST.
+    /// Unix sockets cannot look ahead: `true` at once.
+    pub async fn has_more(&self) -> bool {
+        match self {
+            Socket::Tcp(socket) => matches!(socket.peek(&mut [0]).await, Ok(1..)),
+            Socket::Unix(_) => true,
+        }
+    }
+
     /// Whether the peer has closed or reset the connection, even if bytes that it sent before have not been read.
     fn is_closed(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());

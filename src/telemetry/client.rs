@@ -24,7 +24,7 @@ pub enum DisconnectReason {
     /// has 1,024 connections whose header has not arrived.
     #[strum(message = "the connection is closed")]
     ProxyHeaderTimeout,
-    /// The TLS handshake or ALPN failed.
+    /// The TLS handshake or ALPN failed. Connections that end before the first byte of it do not count.
     #[strum(message = "an alert")]
     TlsHandshake,
     /// No complete request head arrived in time.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -112,9 +113,23 @@ impl Place {
         text.lines().find_map(|line| line.strip_prefix(&start)).map_or(0, |count| count.parse().unwrap())
     }
 
+    /// Waits until this many connections were accepted, and all of them have ended.
+    fn wait_for_end(&self, count: usize) {
+        let lines = [format!("sessiongate_connections_total {count}"), "sessiongate_open_connections 0".to_owned()];
+        wait_for("the end of the connections", || {
+            let text = self.gateway.metrics();
+            lines.iter().all(|line| text.lines().any(|own| own == line)).then_some(())
+        });
+    }
+
     fn wait_for_cut(&self, reason: &str, count: usize) {
         wait_for(&format!("{count} of {reason}"), || (self.cut(reason) == count).then_some(()));
     }
+}
+
+/// Ends a connection with RST.
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 fn rest(mut stream: TcpStream, bytes: &[u8]) -> String {
@@ -272,14 +287,41 @@ fn connection_that_ends_before_its_header_is_ignored() {
         let stream = place.open();
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(rest(stream, b""), "");
+        reset(place.open());
     }
     place.through(NO_ADDRESS.as_bytes(), "1");
-    let open = "sessiongate_open_connections 0";
-    wait_for(open, || place.gateway.metrics().lines().any(|line| line == open).then_some(()));
+    place.wait_for_end(7);
     for reason in ["proxy_header_invalid", "proxy_header_timeout", "proxy_peer_untrusted"] {
         assert_eq!(place.cut(reason), 0, "{reason}");
     }
     assert!(!place.gateway.log().iter().any(|line| line.contains("connections closed")));
+}
+
+/// So does HAProxy with `send-proxy-v2 check`.
+#[test]
+fn health_check_that_sends_only_its_header_is_ignored() {
+    let authority = Authority::new("ca");
+    let (certificate, key) = authority.certify_in_files("own", &["one.example"]);
+    let (certificate, key) = (certificate.display(), key.display());
+    let place = place(&format!(", tls: {{ certificates: [{{ certificate: {certificate}, key: {key} }}] }}"), "");
+    let local = version2(0x20, "::", b"");
+    for header in [&local[..], FAR.as_bytes()] {
+        let mut stream = place.open();
+        stream.write_all(header).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(rest(stream, b""), "");
+        let mut stream = place.open();
+        stream.write_all(header).unwrap();
+        reset(stream);
+    }
+    place.wait_for_end(4);
+    for reason in ["tls_handshake", "proxy_header_invalid"] {
+        assert_eq!(place.cut(reason), 0, "{reason}");
+    }
+    let mut stream = place.open();
+    stream.write_all(&[&local[..], b"\x16"].concat()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    place.wait_for_cut("tls_handshake", 1);
 }
 
 #[test]

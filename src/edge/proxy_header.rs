@@ -9,6 +9,7 @@ use crate::config::ClientLimits;
 use crate::log_writer::LogInterval;
 use crate::telemetry::{DisconnectReason, Label};
 use crate::wire::proxy_protocol::{self, ProxyHeader, ProxyHeaderError};
+use enum_map::EnumMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl HeaderFault {
 pub(crate) struct ProxyProtocol {
     /// Connections whose header has not arrived, by peer.
     waiting: Arc<ConnectionLimits>,
-    log: LogInterval,
+    log: EnumMap<DisconnectReason, LogInterval>,
 }
 
 impl ProxyProtocol {
@@ -92,11 +93,13 @@ impl ProxyProtocol {
         self.waiting.acquire(limits, &[], peer).map_err(|_| HeaderFault::TooManyWaiting)
     }
 
-    /// Logs a connection that is closed for its header, once per minute with the number of those that are not logged.
+    /// Logs a connection that is closed for its header, once per minute and reason with the number of those that are not
+    /// logged: a port scan must not hide the faults of a proxy.
     pub fn log(&self, listener: &str, peer: Option<SocketAddr>, fault: &HeaderFault) {
-        if let Some(count) = self.log.count(Instant::now()) {
+        let reason = fault.reason();
+        if let Some(count) = self.log[reason].count(Instant::now()) {
             let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
-            let (reason, error) = (fault.reason().name(), fault.to_string());
+            let (reason, error) = (reason.name(), fault.to_string());
             tracing::warn!(listener, reason, peer, error, count, "connections closed: no valid PROXY protocol header");
         }
     }

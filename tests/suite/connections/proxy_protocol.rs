@@ -269,14 +269,15 @@ fn connection_without_a_valid_header_is_closed() {
     assert_eq!(rest(stream, &[FAR.as_bytes(), &request].concat()), "");
     place.wait_for_cut("proxy_peer_untrusted", 1);
     assert_eq!(place.recorder.count(), 0);
-    // The first is logged, and the others within the minute are only counted.
-    let line = place.gateway.wait_for_log(|line| line.contains("connections closed"));
-    for part in
-        ["\"listener\":\"edge\"", "\"reason\":\"proxy_header_invalid\"", "\"peer\":\"127.0.0.1\"", "\"count\":1"]
-    {
-        assert!(line.contains(part), "{line}");
+    // The first of each reason is logged, and the others within the minute are only counted.
+    for (reason, peer) in [("proxy_header_invalid", "127.0.0.1"), ("proxy_peer_untrusted", "127.0.0.2")] {
+        let reason = format!("\"reason\":\"{reason}\"");
+        let line = place.gateway.wait_for_log(|line| line.contains("connections closed") && line.contains(&reason));
+        for part in ["\"listener\":\"edge\"", &format!("\"peer\":\"{peer}\""), "\"count\":1"] {
+            assert!(line.contains(part), "{line}");
+        }
     }
-    assert_eq!(place.gateway.log().iter().filter(|line| line.contains("connections closed")).count(), 1);
+    assert_eq!(place.gateway.log().iter().filter(|line| line.contains("connections closed")).count(), 2);
 }
 
 /// Health checks that only connect are no error, and those with a header of their own may send a request.

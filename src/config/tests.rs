@@ -767,8 +767,9 @@ fn trusted_peers_and_proxy_protocol_need_one_restart() {
     let config = |listeners: &str, peers: &str| {
         compiled(&format!("listeners: {{ {listeners} }}\nclients: {{ trusted_peers: [{peers}] }}\n{LEAST}"))
     };
-    let listener =
-        |name: &str, port: u16, header: &str| format!("{name}: {{ address: 0.0.0.0:{port}, proxy_protocol: {header} }}");
+    let listener = |name: &str, port: u16, header: &str| {
+        format!("{name}: {{ address: 0.0.0.0:{port}, proxy_protocol: {header} }}")
+    };
     let started = config(&[listener("a", 1, "off"), listener("b", 2, "required")].join(", "), "10.0.0.1");
     let both = [RestartRequired::Listeners, RestartRequired::TrustedPeers];
     for (a, b, expected) in [

@@ -2,8 +2,9 @@
 //! that forwards connections sends before the client's bytes.
 //!
 //! The parser is strict: an optional header would let any client that knows the protocol choose its address, and a
-//! header that two parsers end at different bytes would let a client hide a request in it. It decides at the first byte
-//! that no header has there, and no header is longer than [`MAX_LENGTH`].
+//! header that two parsers end at different bytes would let a client hide a request in it. It rejects a field as soon as
+//! it has arrived, so that other protocols do not wait for the timeout; extensions of version 2 are checked when all of
+//! them have arrived. No header is longer than [`MAX_LENGTH`].
 
 mod header;
 mod v1;

@@ -22,29 +22,49 @@ const SSL_FIXED: usize = 5;
 const CLIENT_SSL: u8 = 0x01;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
-    let Some(([.., command, family, high, low], rest)) = bytes.split_first_chunk::<FIXED>() else {
-        return Ok(None);
+    let is_local = match bytes.get(SIGNATURE.len()) {
+        None => return Ok(None),
+        Some(0x20) => true,
+        Some(0x21) => false,
+        Some(0x22..=0x2f) => return Err(ProxyHeaderError::Command),
+        Some(_) => return Err(ProxyHeaderError::Version),
     };
-    let is_local = match command {
-        0x20 => true,
-        0x21 => false,
-        0x22..=0x2f => return Err(ProxyHeaderError::Command),
-        _ => return Err(ProxyHeaderError::Version),
+    // All that follows a LOCAL command has to be ignored.
+    let addresses = match bytes.get(SIGNATURE.len() + 1) {
+        None => return Ok(None),
+        Some(_) if is_local => 0,
+        Some(family) => length_of_addresses(*family)?,
+    };
+    let Some(([.., family, high, low], rest)) = bytes.split_first_chunk::<FIXED>() else {
+        return Ok(None);
     };
     let declared = usize::from(u16::from_be_bytes([*high, *low]));
     let length = FIXED + declared;
     if length > MAX_LENGTH {
         return Err(ProxyHeaderError::TooLong(MAX_LENGTH));
     }
+    if declared < addresses {
+        return Err(ProxyHeaderError::Length);
+    }
     let (Some(whole), Some(block)) = (bytes.get(..length), rest.get(..declared)) else {
         return Ok(None);
     };
-    // All that follows a LOCAL command has to be ignored.
     if is_local {
         return Ok(Some(ProxyHeader { length, client: None, tls: false }));
     }
     let (client, extensions) = client(*family, block)?;
     Ok(Some(ProxyHeader { length, client, tls: uses_tls(whole, extensions)? }))
+}
+
+/// The length of the addresses and ports of a family, in bytes.
+fn length_of_addresses(family: u8) -> Result<usize, ProxyHeaderError> {
+    match family {
+        0x00 => Ok(0),
+        0x11 | 0x12 => Ok(INET),
+        0x21 | 0x22 => Ok(INET6),
+        0x31 | 0x32 => Ok(UNIX),
+        _ => Err(ProxyHeaderError::Family),
+    }
 }
 
 /// The client, and the extensions after the addresses. A front of HTTP/3 declares datagrams; its client has an address

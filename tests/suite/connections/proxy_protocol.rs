@@ -1,7 +1,9 @@
 //! Listeners that require the PROXY protocol: whose address counts, and which connections are closed.
 
 use crate::harness::recorder::{Recorder, Seen};
-use crate::harness::{Authority, Gateway, Process, Request, TIMEOUT, TlsClient, sessiongate, skipped, wait_for, write_config};
+use crate::harness::{
+    Authority, Gateway, Process, Request, TIMEOUT, TlsClient, sessiongate, skipped, wait_for, write_config,
+};
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;

@@ -66,13 +66,10 @@ fn audit_guide_works_as_written() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("sessiongate.log"), gateway.log().join("\n")).unwrap();
     let client = line["caller.client_id"].as_str().unwrap();
-    let violations = "one_of:session_metadata.tier allowed:session_metadata.campaign";
+    let violations = ["one_of:session_metadata.tier", "allowed:session_metadata.campaign"];
+    let counted: Vec<String> = violations.iter().map(|violation| format!("1 sessions {client} {violation}")).collect();
     let found: Vec<Vec<String>> = commands.iter().map(|command| run(command, folder.path())).collect();
-    let expected = [
-        vec![format!("1 sessions {client} {violations}")],
-        vec!["1 value_normalized:session_metadata.tier".to_owned()],
-        vec![format!("1 sessions {client} {violations}")],
-    ];
+    let expected = [counted.clone(), vec!["1 value_normalized:session_metadata.tier".to_owned()], counted];
     assert_eq!(found, expected);
     wait_for("the metrics", || gateway.metrics().contains("mode=\"audit\",rule=\"one_of\"").then_some(()));
 }

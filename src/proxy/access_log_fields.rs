@@ -118,7 +118,8 @@ fields! {
         "Template of the path at the provider, with `{session}`, `{user}`, `{refresh_token}` and `{tenant}` in place of IDs.",
         ["http.route", "labels.http_route"];
     STATUS = Number "status", "all",
-        "Status of the response; 0 if no response was written. gRPC and gRPC-web calls have 200 even if they are rejected or fail: see `decision` and `reason`, and `upstream_status` for errors of the provider.",
+        "Status of the response; 0 if no response was written. gRPC and gRPC-web calls have 200 even if they are \
+         rejected or fail: see `decision` and `reason`, and `upstream_status` for errors of the provider.",
         ["http.response.status_code", "http.response.status_code"];
     UPSTREAM = String "upstream", "all",
         "As in the metrics.",

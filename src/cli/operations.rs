@@ -6,6 +6,7 @@ use crate::config::{Config, ListenAddress, OperationsListener};
 use crate::edge::{BoundListener, TlsError};
 use crate::handover::Inherited;
 use crate::runtime::CurrentRuntime;
+use std::io;
 use std::sync::Arc;
 
 /// The sockets of the listeners that are on.
@@ -96,6 +97,12 @@ fn bind(
     if let Some(Ok(adopted)) = socket.map(|socket| OperationsSocket::adopt(address, socket)) {
         return Ok(adopted);
     }
-    let taken = |error| other(format!("`{}` cannot listen on {address}: {error}", role.name()));
+    let taken = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; set another address, or `off`",
+            _ => "",
+        };
+        other(format!("`{}` cannot listen on {address}: {error}{hint}", role.name()))
+    };
     OperationsSocket::new(address).map_err(taken)
 }

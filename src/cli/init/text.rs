@@ -1,6 +1,7 @@
 //! The text of a first configuration. It depends on the arguments alone: two runs print the same.
 
 use crate::dialect::{Dialect, PolicySubject};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -38,7 +39,10 @@ impl Parts<'_> {
             return format!("# {why} (`init --tls`): docs/guides/tls.md\nlisten: {listen}\n");
         };
         let shell = [in_shell(certificate), in_shell(key)];
-        filled(TLS, &[&shell[0], &shell[1], &listen, &quoted(certificate), &quoted(key)])
+        let folders = [folder(certificate), folder(key)].map(|folder| folder.map(in_shell));
+        let folders: BTreeSet<String> = folders.into_iter().flatten().collect();
+        let folders: String = folders.iter().map(|folder| format!("#   mkdir -p {folder}\n")).collect();
+        filled(TLS, &[&folders, &shell[0], &shell[1], &listen, &quoted(certificate), &quoted(key)])
     }
 
     fn store(&self) -> String {
@@ -99,15 +103,19 @@ const HEAD: &str = "\
 # A first configuration of sessiongate. Check it, also from where it will run, and start the gateway:
 #   sessiongate check -c FILE --online
 #   sessiongate run -c FILE
+# Names of files are relative to the directory in which the command runs.
 # docs/reference/configuration.md has every option; `sessiongate schema` is for editors.
+
+# Probes and metrics are at 127.0.0.1:9090. A second gateway on this machine needs another address, or `off`:
+# admin: 127.0.0.1:9091
 ";
 
 // In these texts each `@` stands for a value: see `filled`.
 
 const TLS: &str = "\
 # HTTPS, with HTTP/2 and HTTP/1.1. Most SDKs accept nothing else: docs/guides/sdks.md. For a trial, make a certificate
-# for this machine:
-#   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost \\
+# for this machine, which clients then have to trust like a CA:
+@#   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost \\
 #     -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -out @ -keyout @
 listeners:
   main:
@@ -157,12 +165,19 @@ policies:
     mode: audit
     # The metadata keys that writes may set. Replace `*` by the keys of your applications: docs/guides/policies.md
     keys: { allowed: [\"*\"] }
+    # Rules for single keys, such as this one:
+    # fields: { tier: { one_of: [free, pro, enterprise] } }
 ";
 
 /// A text with these values in the places of each `@`.
 fn filled(template: &str, values: &[&str]) -> String {
     let values = values.iter().copied().chain(std::iter::repeat(""));
     template.split('@').zip(values).fold(String::new(), |text, (part, value)| text + part + value)
+}
+
+/// The directory of a file, if it is not the current one.
+fn folder(file: &str) -> Option<&str> {
+    file.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| !folder.is_empty())
 }
 
 /// Whether only this machine reaches a listen address.

@@ -95,7 +95,7 @@ fn printed_configurations_of_every_dialect_pass_the_online_check() {
             }
             let mut args = vec!["--dialect", dialect.name, "--url", &url];
             if tls {
-                args.extend(["--tls", "gate.pem,gate key.pem"]);
+                args.extend(["--tls", "tls/gate.pem,own keys/gate key.pem"]);
             }
             if let Some(store) = redis.as_ref().filter(|_| shared) {
                 args.extend(["--redis", store]);

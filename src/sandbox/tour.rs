@@ -83,6 +83,7 @@ impl Providers {
             verified_tour(reached, &self.verified),
             purge_tour(control),
             credentials_tour(reached, &self.auth0),
+            own_gateway_tour(reached, &self.auth0),
             self.sdk_variables(reached),
         ];
         let gateway = reached.gateway();
@@ -120,7 +121,7 @@ Stop it with Ctrl-C.
         let token = self.zitadel.tokens().owner;
         format!(
             "
-# 11. SDKs: docs/guides/sdks.md has programs that read these variables
+# 12. SDKs: docs/guides/sdks.md has programs that read these variables
 export AUTH0_DOMAIN={domain} AUTH0_AUDIENCE={audience}
 export AUTH0_CLIENT_ID={client_id} AUTH0_CLIENT_SECRET={client_secret}
 export AUTH0_SESSION_ID={session}
@@ -229,6 +230,18 @@ fn credentials_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
 # 10. a token by client credentials, as an SDK gets it: a pass-through request. The audience is the tenant's
 {curl} -d grant_type=client_credentials -d client_id={client_id} -d client_secret={client_secret} \
   -d audience={audience} {gateway}/oauth/token | grep -o '"token_type":"Bearer"'
+"#
+    )
+}
+
+/// Comments only: the configuration is the reader's.
+fn own_gateway_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
+    let (url, authority) = (auth0.url(), if reached.ca_file.is_some() { r#" --ca-file "$CA""# } else { "" });
+    format!(
+        r#"
+# 11. a gateway of your own in front of the same tenant, on other ports: docs/guides/sdks.md, "A gateway of your own"
+#   sessiongate init --dialect auth0 --url {url}{authority} --listen 127.0.0.1:8180 > own.yaml
+#   echo 'admin: 127.0.0.1:9190' >> own.yaml; sessiongate run -c own.yaml
 "#
     )
 }

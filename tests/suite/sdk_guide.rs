@@ -68,6 +68,7 @@ impl Tools {
             fs::write(&script, format!("#!/bin/sh\nexec '{}'{arguments}\n", tool_path(tool).display())).unwrap();
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         }
+        symlink(env!("CARGO_BIN_EXE_sessiongate"), bin.join("sessiongate")).unwrap();
         symlink(tool_path("node/node_modules"), folder.path().join("node_modules")).unwrap();
         symlink(tool_path("java3"), folder.path().join("jars")).unwrap();
         Tools { folder }
@@ -75,6 +76,10 @@ impl Tools {
 
     /// Whether a section can run here; says so if not.
     fn has(&self, heading: &str) -> bool {
+        if heading == "A gateway of your own" && Command::new("openssl").arg("version").output().is_err() {
+            skipped("a gateway of the reader's own (there is no openssl)");
+            return false;
+        }
         let needed = match heading {
             "Auth0: Go" => ("go/session", "go-auth0 over TLS (there is no Go 1.24, or tests/setup has not run)"),
             "Auth0: Java" => {

@@ -82,6 +82,7 @@ pub fn compile(
         elsewhere: options::elsewhere,
         faults: Vec::new(),
         warnings: Vec::new(),
+        uses_proxy_variables: false,
     };
     faults.into_iter().for_each(|(location, problem)| context.reject(&location, problem));
     let config = root.and_then(|root| context.read_map(&Entry::root(&root), |section| process::read(section, &random)));

@@ -178,7 +178,7 @@ fn findings(text: &str) -> Vec<ConfigError> {
 struct AnySecret;
 
 impl Environment for AnySecret {
-    fn variable(&self, _: &str) -> Option<String> {
+    fn variable(&self, _: &str) -> Option<std::ffi::OsString> {
         None
     }
 

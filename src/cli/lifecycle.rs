@@ -94,7 +94,9 @@ impl Started {
         let operations = BoundOperations::new(config, &mut inherited)?;
         let level = log::start(config, &log_writer);
         let signals = Signals::new(caught.log_ignored()).map_err(other)?;
-        warn_about_proxy_variables();
+        if !config.uses_proxy_variables {
+            warn_about_proxy_variables();
+        }
         let has_memory_store = matches!(config.store, Store::Memory(_));
         let running = Arc::new(CurrentRuntime::new(config, &loaded.hash, log_writer).map_err(other)?);
         let mut marks = Vec::new();
@@ -261,17 +263,14 @@ fn limit_connections(config: &Config) -> Clients {
     clients
 }
 
-/// Warns if proxy variables are set: many programs use them, the gateway does not.
+/// Warns if proxy variables are set: many programs use them, the gateway only where the configuration says so.
 fn warn_about_proxy_variables() {
     const NAMES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
     let set = NAMES.into_iter().filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     let set: Vec<&str> = set.collect();
     if !set.is_empty() {
         let variables = set.join(", ");
-        tracing::warn!(
-            variables,
-            "proxy environment variables are ignored; providers and issuers are connected to directly"
-        );
+        tracing::warn!(variables, "proxy environment variables are ignored");
     }
 }
 

@@ -69,11 +69,11 @@ impl Ephemeral {
 }
 
 impl Environment for Ephemeral {
-    fn variable(&self, name: &str) -> Option<String> {
+    fn variable(&self, name: &str) -> Option<std::ffi::OsString> {
         let [hash_key, seal_key] = &self.keys;
         match name {
-            sandbox::HASH_KEY => Some(hash_key.clone()),
-            sandbox::SEAL_KEY => Some(seal_key.clone()),
+            sandbox::HASH_KEY => Some(hash_key.into()),
+            sandbox::SEAL_KEY => Some(seal_key.into()),
             _ => Machine.variable(name),
         }
     }

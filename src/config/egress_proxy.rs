@@ -1,6 +1,7 @@
 //! The option `egress_proxy` of an upstream and of its `auth`: forward proxies.
 
 use super::certificates;
+use super::environment::{NotUtf8, text_of};
 use super::error::{Location, Problem, listed};
 use super::options::declare::Plain;
 use super::options::egress_proxy as rows;
@@ -11,6 +12,7 @@ use super::{FindingId, secret, value};
 use crate::gateway::{EgressProxy, NoProxy, ProxyAuthorization};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::ServerName;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 
@@ -77,11 +79,21 @@ fn proxy_url(text: &Text) -> Result<Url, Problem> {
         return Err(problem.expected("use the options `username` and `password`"));
     }
     let url = Url::without_query(text)?;
+    check_name(&url, text.shown())?;
     if url.path.is_empty() {
         Ok(url)
     } else {
         Err(Problem::new("has a path").expected("expected a URL without a path"))
     }
+}
+
+/// A proxy with TLS has a name that a certificate can have.
+fn check_name(url: &Url, shown: &str) -> Result<(), Problem> {
+    if url.tls && ServerName::try_from(url.host.as_str()).is_err() {
+        let problem = Problem::new(format!("the host of {shown} is no name for TLS"));
+        return Err(problem.expected("expected a host name or an IP address"));
+    }
+    Ok(())
 }
 
 fn username(text: &Text) -> Result<String, Problem> {
@@ -111,22 +123,34 @@ fn invalid_entry(shown: &str) -> Problem {
 /// value of a variable, since it may have credentials.
 fn of_environment(context: &mut Context, location: &Location) -> Option<Option<EgressProxy>> {
     let environment = context.environment;
+    // A value that cannot be read is not the same as none: then the provider would be reached directly.
     let find = |names: [&'static str; 2]| {
-        let mut set = names.into_iter().filter_map(|name| Some((name, environment.variable(name)?)));
-        set.find(|(_, value)| !value.is_empty())
+        let set = names.into_iter().filter_map(|name| Some((name, text_of(environment, name).transpose()?)));
+        set.map(|(name, value)| value.map(|value| (name, value)).map_err(|NotUtf8| name))
+            .find(|found| found.as_ref().is_ok_and(|(_, value)| !value.is_empty()) || found.is_err())
+            .transpose()
     };
+    let (no_proxy_variable, proxy_variable) = match (find(NO_PROXY_VARIABLES), find(PROXY_VARIABLES)) {
+        (Ok(no_proxy), Ok(proxy)) => (no_proxy, proxy),
+        (Err(name), _) | (_, Err(name)) => {
+            let problem = Problem::new("the value is not valid UTF-8").id(FindingId::Variable);
+            context.reject(location, problem.within(&format!("environment variable `{name}`")));
+            return None;
+        }
+    };
+    context.uses_proxy_variables |= proxy_variable.is_some();
     let mut wrong = |name: &str, problem: Problem| {
         context.reject(location, problem.id(FindingId::Variable).within(&format!("environment variable `{name}`")));
     };
     let mut no_proxy = NoProxy::default();
-    if let Some((name, value)) = find(NO_PROXY_VARIABLES) {
+    if let Some((name, value)) = no_proxy_variable {
         let entries = value.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
         if let Some((at, _)) = entries.enumerate().find(|(_, entry)| !no_proxy.add(entry)) {
             wrong(name, invalid_entry(&format!("entry {}", at + 1)));
             return None;
         }
     }
-    let Some((name, value)) = find(PROXY_VARIABLES) else {
+    let Some((name, value)) = proxy_variable else {
         return Some(None);
     };
     match proxy_of(&value) {
@@ -143,6 +167,7 @@ fn proxy_of(value: &str) -> Result<EgressProxy, Problem> {
     let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
     let (userinfo, host) = rest.rsplit_once('@').map_or((None, rest), |(userinfo, host)| (Some(userinfo), host));
     let url = Url::of(&format!("{}://{host}", scheme.to_ascii_lowercase()), "the value")?;
+    check_name(&url, "the value")?;
     if url.query || !url.path.is_empty() {
         return Err(Problem::new("the value has a path or a query").expected("expected `http[s]://HOST[:PORT]`"));
     }
@@ -152,6 +177,9 @@ fn proxy_of(value: &str) -> Result<EgressProxy, Problem> {
         Some(userinfo) => {
             let (name, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
             let (name, password) = percent_decoded(name).zip(percent_decoded(password)).ok_or_else(undecodable)?;
+            if name.contains(':') {
+                return Err(Problem::new("the username has a `:`").expected("expected a username without `:`"));
+            }
             Some(basic(&name, &password))
         }
     };

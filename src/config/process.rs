@@ -60,6 +60,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         clients,
         shutdown,
         reload,
+        uses_proxy_variables: section.context.uses_proxy_variables,
     }
 }
 

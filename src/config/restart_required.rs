@@ -46,6 +46,7 @@ impl Config {
             clients,
             shutdown: _,
             reload: _,
+            uses_proxy_variables: _,
         } = other;
         let Log { format, level: _, requests: _, sample: _, client_id: _, subject: _ } = log;
         let differs = |option: &RestartRequired| match option {

@@ -1,6 +1,7 @@
 //! References to secrets and certificates. Their values are never in the configuration itself.
 
 use super::FindingId;
+use super::environment::{NotUtf8, text_of};
 use super::error::{Location, Problem};
 use super::options::declare::Opt;
 use super::options::kind::SecretOf;
@@ -70,7 +71,8 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
                 let wrong = |what: &str| Problem::new(what).id(FindingId::Variable);
                 let name = Some(text.as_str()).filter(|name| is_name(name));
                 let name = name.ok_or_else(|| wrong("the text is not a valid name of an environment variable"))?;
-                environment.variable(name).ok_or_else(|| wrong("the environment has no variable of this name"))
+                let value = text_of(environment, name).map_err(|NotUtf8| wrong("the variable is not valid UTF-8"))?;
+                value.ok_or_else(|| wrong("the environment has no variable of this name"))
             })?;
             Some(SecretSlice::from(value.into_bytes()))
         }

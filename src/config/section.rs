@@ -16,6 +16,8 @@ pub(super) struct Context<'l> {
     pub elsewhere: fn(&str, &str) -> Option<String>,
     pub faults: Vec<ConfigError>,
     pub warnings: Vec<ConfigError>,
+    /// Whether a forward proxy comes from the environment.
+    pub uses_proxy_variables: bool,
 }
 
 /// A value with its location.

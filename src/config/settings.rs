@@ -42,6 +42,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The option `reload`.
     pub reload: Reload,
+    /// Whether an environment variable names a forward proxy that is used.
+    pub uses_proxy_variables: bool,
 }
 
 /// How the host names of providers and issuers are resolved.

@@ -16,16 +16,25 @@ use crate::wire::http1::HeadLimits;
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
+
+/// A value of a variable. `\u{ff}` stands for a byte that is not UTF-8.
+fn of_bytes(value: &str) -> OsString {
+    OsString::from_vec(
+        value.chars().flat_map(|c| if c == '\u{ff}' { vec![0xff] } else { c.to_string().into_bytes() }).collect(),
+    )
+}
 
 /// A process with these variables.
 struct Variables<'v>(&'v [(&'v str, &'v str)]);
 
 impl Environment for Variables<'_> {
-    fn variable(&self, name: &str) -> Option<String> {
-        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).to_owned())
+    fn variable(&self, name: &str) -> Option<OsString> {
+        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| of_bytes(value))
     }
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
@@ -101,6 +110,29 @@ fn forward_proxy_of_the_environment() {
         assert!(error.contains("upstreams.a.egress_proxy: environment variable `HTTPS_PROXY`: "), "{error}");
         assert!(!error.contains("zq9"), "{error}");
     }
+    // Neither the other spelling nor a direct way stands in for a value that cannot be read.
+    for variables in [
+        &[("HTTPS_PROXY", "http://zq9:\u{ff}@p")][..],
+        &[("HTTPS_PROXY", "http://zq9:\u{ff}@p"), ("https_proxy", "http://lower")],
+        &[("HTTPS_PROXY", ""), ("https_proxy", "\u{ff}")],
+        &[("HTTPS_PROXY", "http://p"), ("NO_PROXY", "a.example,zq9\u{ff}")],
+    ] {
+        let error = of(variables).unwrap_err();
+        assert!(error.contains("_") && error.ends_with("`: the value is not valid UTF-8"), "{error}");
+        assert!(!error.contains("zq9"), "{error}");
+    }
+    assert_eq!(of(&[("HTTPS_PROXY", "http://upper"), ("https_proxy", "\u{ff}")]), some("http://upper:80"));
+    // The name of a proxy with TLS has to be one that a certificate can have.
+    for value in ["https://zq9.123:1", "https://-zq9-.x"] {
+        let error = of(&[("HTTPS_PROXY", value)]).unwrap_err();
+        assert!(error.contains("is no name for TLS") && !error.contains("zq9"), "{error}");
+        let error = proxies(&format!("}}, egress_proxy: {{url: '{value}'}}"), &[]).unwrap_err();
+        assert!(error.contains("egress_proxy.url: ") && error.contains("is no name for TLS"), "{error}");
+        let cleartext = value.replace("https", "http");
+        assert!(of(&[("HTTPS_PROXY", &cleartext)]).is_ok(), "{cleartext}");
+    }
+    let error = of(&[("HTTPS_PROXY", "http://a%3Azq9:pw@h")]).unwrap_err();
+    assert!(error.contains("the username has a `:`") && !error.contains("zq9"), "{error}");
     let error = of(&[("HTTPS_PROXY", "http://p"), ("no_proxy", "a.example, http://zq9")]).unwrap_err();
     assert!(error.contains("environment variable `no_proxy`: entry 2 is not a host"), "{error}");
     assert!(!error.contains("zq9"), "{error}");
@@ -116,7 +148,7 @@ const SEAL: &str = "0123456789abcdef0123456789abcdef";
 struct Sized(usize);
 
 impl Environment for Sized {
-    fn variable(&self, name: &str) -> Option<String> {
+    fn variable(&self, name: &str) -> Option<OsString> {
         Sample.variable(name)
     }
 
@@ -153,10 +185,10 @@ static GATE: LazyLock<rcgen::CertifiedKey<rcgen::KeyPair>> =
     LazyLock::new(|| rcgen::generate_simple_self_signed(vec!["gate.example".into()]).unwrap());
 
 impl Environment for Sample {
-    fn variable(&self, name: &str) -> Option<String> {
+    fn variable(&self, name: &str) -> Option<OsString> {
         match name {
             "AUTH" => Some(HIDDEN.into()),
-            "EMPTY" => Some(String::new()),
+            "EMPTY" => Some(OsString::new()),
             "LONG" | "SESSIONGATE_HASH_KEY" => Some("0123456789abcdef".into()),
             "DOLLAR" => Some("${AUTH} $$".into()),
             "MAP" => Some("{a: b}\nc: [d]".into()),
@@ -415,6 +447,7 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
             environment: &Sample,
             faults: Vec::new(),
             warnings: Vec::new(),
+            uses_proxy_variables: false,
             elsewhere: |_, _| None,
         };
         context.read_map(&Entry::root(&root), |section| process::read(section, &[7; 32]));
@@ -923,6 +956,19 @@ fn variables_are_resolved_within_values() {
 }
 
 #[test]
+fn values_that_are_not_utf8_are_errors() {
+    let variables = Variables(&[("RAW", "zq9\u{ff}")]);
+    for source in ["${RAW}", "${RAW:-x}", "${RAW:?why}"] {
+        let problems = variables::Text::resolve(source, &variables).unwrap_err();
+        assert!(format!("{problems:?}").contains("environment variable `RAW` is not valid UTF-8"), "{problems:?}");
+        assert!(!format!("{problems:?}").contains("zq9"), "{problems:?}");
+    }
+    let text = format!("hash_key: {{env: RAW}}\n{LEAST}");
+    let faults = compile("c", &text, &variables, [7; 32]).map(|_| ()).unwrap_err();
+    assert!(faults[0].to_string().contains("the variable is not valid UTF-8"), "{faults:?}");
+}
+
+#[test]
 fn a_variable_never_becomes_structure() {
     let base = LEAST.replace("none}", "none, policy: p}");
     for written in ["${MAP}", "'${MAP}'", "\"${MAP}\"", ">-\n          ${MAP}"] {
@@ -964,8 +1010,8 @@ fn messages_do_not_contain_values_of_variables() {
 struct Held(&'static str);
 
 impl Environment for Held {
-    fn variable(&self, name: &str) -> Option<String> {
-        if name == "HELD" { Some(self.0.to_owned()) } else { Sample.variable(name) }
+    fn variable(&self, name: &str) -> Option<OsString> {
+        if name == "HELD" { Some(self.0.into()) } else { Sample.variable(name) }
     }
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {

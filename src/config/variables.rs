@@ -2,6 +2,7 @@
 //!
 //! They are resolved after parsing, so the value of a variable cannot change the structure.
 
+use super::environment::{NotUtf8, text_of};
 use super::error::Problem;
 use super::{Environment, FindingId};
 
@@ -72,7 +73,8 @@ fn resolve_reference(reference: &str, environment: &dyn Environment) -> Result<S
     if !is_name(name) || reference.contains("${") {
         return Err(malformed(reference));
     }
-    let found = environment.variable(name);
+    let found = text_of(environment, name);
+    let found = found.map_err(|NotUtf8| wrong(format!("environment variable `{name}` is not valid UTF-8")))?;
     let filled = found.clone().filter(|value| !value.is_empty());
     match rest.map(|rest| (rest.strip_prefix('-'), rest.strip_prefix('?'))) {
         None => found.ok_or_else(|| wrong(format!("environment variable `{name}` is not set"))),

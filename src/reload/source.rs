@@ -7,6 +7,7 @@ use crate::wire::hex;
 use ring::digest;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -114,8 +115,8 @@ impl Fingerprints {
 pub struct Machine;
 
 impl Environment for Machine {
-    fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+    fn variable(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
     }
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
@@ -150,7 +151,7 @@ impl FileState {
 }
 
 impl Environment for FileState {
-    fn variable(&self, name: &str) -> Option<String> {
+    fn variable(&self, name: &str) -> Option<OsString> {
         Machine.variable(name)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 struct Files;
 
 impl Environment for Files {
-    fn variable(&self, _: &str) -> Option<String> {
+    fn variable(&self, _: &str) -> Option<std::ffi::OsString> {
         Some("0123456789abcdef".into())
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 pub struct EmptyEnvironment;
 
 impl Environment for EmptyEnvironment {
-    fn variable(&self, _: &str) -> Option<String> {
+    fn variable(&self, _: &str) -> Option<std::ffi::OsString> {
         None
     }
 

@@ -2,7 +2,9 @@
 
 use super::{all, targets, upstream};
 use crate::harness::recorder::Recorder;
-use crate::harness::{Authority, ForwardProxy, Gateway, Request, wait_for};
+use crate::harness::{Authority, ForwardProxy, Gateway, Request, finish, sessiongate, wait_for};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 /// Reloads with this configuration.
 fn reload(gateway: &Gateway, text: &str) {
@@ -108,6 +110,12 @@ fn environment_counts_only_where_it_is_declared() {
         assert_eq!(proxy.count() - before, expected, "{variables:?} {declared}");
         let log = [gateway.log(), gateway.stderr()].concat().join("\n");
         assert!(!log.contains("s3cret"), "{log}");
+        // A value of `no_proxy` alone makes no variable ignored.
+        let names_proxy = |(name, value): &(&str, &str)| name.eq_ignore_ascii_case("HTTPS_PROXY") && !value.is_empty();
+        let is_used = !declared.is_empty() && variables.iter().any(names_proxy);
+        let is_set = variables.iter().any(|(name, value)| !name.eq_ignore_ascii_case("NO_PROXY") && !value.is_empty());
+        let warned = log.contains("proxy environment variables are ignored");
+        assert_eq!(warned, is_set && !is_used, "{variables:?} {declared}: {log}");
     }
     let head = proxy.heads().pop().unwrap();
     // The base64 of `gate:s3cret!`.
@@ -138,4 +146,20 @@ fn proxy_with_tls_is_verified() {
         }
     }
     assert!(targets(&proxy).iter().all(|target| *target == recorder.address().to_string()));
+}
+
+/// A variable that is not UTF-8 is an error, for `check` as for `run`: the provider must not be reached directly.
+#[test]
+fn unreadable_variables_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.yaml");
+    std::fs::write(&file, upstream("http://127.0.0.1:1", "egress_proxy: environment")).unwrap();
+    for command in ["check", "run"] {
+        let mut command = sessiongate(&[command, "-c", file.to_str().unwrap()]);
+        command.env("HTTPS_PROXY", OsStr::from_bytes(b"http://u:p\xff@127.0.0.1:1"));
+        let finished = finish(command);
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        let why = "environment variable `HTTPS_PROXY`: the value is not valid UTF-8";
+        assert!([finished.stdout.as_str(), &finished.stderr].concat().contains(why), "{finished:?}");
+    }
 }

@@ -29,7 +29,7 @@ pub use certificates::{CaCertificates, ClientIdentity};
 pub use compiled_gateway::{Gateway, UnknownPurgeTarget};
 pub use credential::Credential;
 pub use decoded::{Changes, DecodedRequest, Read, Write, WriteDecision};
-pub use egress_proxy::{EgressProxy, NoProxy, ProxyAuthorization, authority_of};
+pub use egress_proxy::{EgressProxy, NoProxy, ProxyAuthorization, authority_of, canonical_network};
 pub use evaluated::Evaluated;
 pub use governed::Governed;
 pub use head::{BodySize, RequestHead};

@@ -5,8 +5,9 @@ use super::error::{Problem, listed};
 use super::options::table::MAX_NAME;
 use super::ratio::Ratio;
 use super::variables::Text;
+use crate::gateway::canonical_network;
 use crate::telemetry::Label;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -149,16 +150,7 @@ pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
         return Err(Problem::new(format!("{} has host bits set", text.shown()))
             .expected(format!("expected the network `{network}`")));
     }
-    Ok(unmapped(found).unwrap_or(found))
-}
-
-/// The IPv4 network of a network in `::ffff:0:0/96`.
-fn unmapped(network: IpNet) -> Option<IpNet> {
-    let IpNet::V6(network) = network else {
-        return None;
-    };
-    let (address, length) = (network.addr().to_ipv4_mapped()?, network.prefix_len().checked_sub(96)?);
-    Ipv4Net::new(address, length).ok().map(IpNet::V4)
+    Ok(canonical_network(found))
 }
 
 /// Validates the name of an upstream or a policy.

@@ -1,7 +1,7 @@
 //! Forward proxies: how the gateway reaches providers and issuers in networks that let no other connection out.
 
 use super::certificates::CaCertificates;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::net::IpAddr;
@@ -114,12 +114,24 @@ impl NoProxy {
     }
 }
 
+/// A network, or the IPv4 network that it is if it is one in `::ffff:0:0/96`.
+pub fn canonical_network(network: IpNet) -> IpNet {
+    let unmapped = |network: Ipv6Net| {
+        let (address, length) = (network.addr().to_ipv4_mapped()?, network.prefix_len().checked_sub(96)?);
+        Ipv4Net::new(address, length).ok().map(IpNet::V4)
+    };
+    match network {
+        IpNet::V4(_) => network,
+        IpNet::V6(own) => unmapped(own).unwrap_or(network),
+    }
+}
+
 fn entry(text: &str) -> Option<NoProxyEntry> {
     if text == "*" {
         return Some(NoProxyEntry::All);
     }
     if let Ok(network) = text.parse::<IpNet>() {
-        return Some(NoProxyEntry::Network(network.trunc(), None));
+        return Some(NoProxyEntry::Network(canonical_network(network.trunc()), None));
     }
     let (host, port) = with_port(text)?;
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -186,6 +198,8 @@ mod tests {
             ("10.3.4.5/8", "10.200.1.1", 80, true),
             ("10.0.0.0/8", "11.0.0.1", 80, false),
             ("10.0.0.0/8", "::ffff:10.0.0.1", 80, true),
+            ("::ffff:10.0.0.0/104", "10.200.1.1", 80, true),
+            ("::ffff:10.0.0.0/104", "11.0.0.1", 80, false),
             // A name that ends like an address is none.
             ("0.0.1", "10.0.0.1", 80, false),
             ("::1", "::1", 80, true),

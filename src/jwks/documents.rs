@@ -125,7 +125,7 @@ impl<'i> Documents<'i> {
         let dns = |reason: String| (KeyFetchFailure::Dns, reason);
         let uri: Uri = url.parse().map_err(|_| (KeyFetchFailure::Document, "not a URL".to_owned()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let port = port_of(&uri).ok_or_else(|| (KeyFetchFailure::Document, "the URL has no valid port".to_owned()))?;
         let proxy = self.source.proxy.as_ref().filter(|proxy| proxy.applies_to(&host, port));
         let addresses = match proxy {
             Some(proxy) => Addresses::new(self.resolver, &proxy.host, proxy.port),
@@ -166,6 +166,16 @@ impl<'i> Documents<'i> {
             may_use_reserve: true,
             memory: None,
         })
+    }
+}
+
+/// The port of a URL; `None` if it is invalid, which the library does not tell from none.
+fn port_of(uri: &Uri) -> Option<u16> {
+    let authority = uri.authority().map_or("", Authority::as_str);
+    let (_, behind) = authority.split_once(uri.host().unwrap_or_default())?;
+    match behind.strip_prefix(':').unwrap_or_default() {
+        "" => Some(if uri.scheme_str() == Some("https") { 443 } else { 80 }),
+        port => port.parse().ok().filter(|port| *port != 0),
     }
 }
 
@@ -233,7 +243,24 @@ pub(super) fn for_log(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::for_log;
+    use super::{for_log, port_of};
+
+    #[test]
+    fn ports_are_never_replaced() {
+        for (url, expected) in [
+            ("https://k.example/keys", Some(443)),
+            ("http://k.example", Some(80)),
+            ("https://k.example:8443/keys", Some(8443)),
+            ("https://[fd00::1]:8443/keys", Some(8443)),
+            ("https://[fd00::1]/keys", Some(443)),
+            ("https://k.example:99999/keys", None),
+            ("https://k.example:0/keys", None),
+        ] {
+            // A parser that refuses the URL is as good.
+            let found = url.parse().ok().and_then(|uri| port_of(&uri));
+            assert_eq!(found, expected, "{url}");
+        }
+    }
 
     #[test]
     fn addresses_in_the_log_hold_no_secrets() {

@@ -42,7 +42,14 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         None => failure(error, context),
     };
     if let Some(provider) = context.provider().filter(|_| rejection.is_provider_failure()) {
-        provider.note(Some(&error_text(error)));
+        let text = error_text(error);
+        // What fails behind a forward proxy names the proxy's address as that of the server.
+        let tunnel = provider.tunnel().filter(|_| !is_local(error) && !text.contains("egress proxy"));
+        let text = match tunnel {
+            Some(tunnel) => format!("behind the egress proxy {}: {text}", tunnel.proxy()),
+            None => text,
+        };
+        provider.note(Some(&text));
     }
     context.outcome.rejection = Some(rejection.name());
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
@@ -97,6 +104,12 @@ fn is_disconnected(error: &Error) -> bool {
 /// Whether the provider reports that it has not processed the request: then any request may be retried.
 pub(super) fn was_refused(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream && client::was_refused(error.root_cause())
+}
+
+/// Whether there was no attempt to connect: no address, or no socket.
+fn is_local(error: &Error) -> bool {
+    use ErrorType::{BindError, ConnectNoRoute, InternalError, SocketError};
+    matches!(error.etype(), BindError | ConnectNoRoute | InternalError | SocketError)
 }
 
 /// The text of an error for the log: its kind, what failed, and its causes.

@@ -2,12 +2,15 @@
 
 use crate::config::FindingId::{self, OnlineConnect, OnlineDns, OnlineIssuer, OnlineKeys, OnlineProvider, OnlineStore};
 
-/// Kinds, a part of the message, and the hint.
+/// Kinds, parts of the message with ` … ` between them, and the hint.
 type Hint = (&'static [FindingId], &'static str, &'static str);
 
 const PROVIDER: &[FindingId] = &[OnlineConnect, OnlineProvider];
 const DOCUMENTS: &[FindingId] = &[OnlineIssuer, OnlineKeys];
 const PROXY: &[FindingId] = &[OnlineConnect, OnlineProvider, OnlineIssuer, OnlineKeys];
+
+/// In messages about failures that are none of the proxy itself.
+pub(super) const BEHIND: &str = "behind the egress proxy";
 
 /// The last row of each kind applies to all other messages.
 const HINTS: &[Hint] = &[
@@ -17,6 +20,20 @@ const HINTS: &[Hint] = &[
     (PROXY, "responded with 50", "the egress proxy cannot reach or resolve the host: check its log and `no_proxy`"),
     (PROXY, "respond to CONNECT in time", "the egress proxy cannot reach the host; otherwise raise `timeouts.connect`"),
     (PROXY, "TLS handshake with the egress proxy", "check `egress_proxy.ca_file`, and the host in `egress_proxy.url`"),
+    (PROXY, "responded with", "the egress proxy opens no tunnel: see its log, and check `egress_proxy.url`"),
+    (
+        PROVIDER,
+        "no TLS through the egress proxy",
+        "the tunnel is open, and the provider does not respond; otherwise raise `timeouts.connect`",
+    ),
+    (
+        DOCUMENTS,
+        "no TLS through the egress proxy",
+        "the tunnel is open, and the issuer does not respond; otherwise raise `auth.fetch_timeout`",
+    ),
+    (PROXY, "the egress proxy … unknown host", "check the host in `egress_proxy.url`, and `dns.servers`"),
+    (PROXY, "the egress proxy … not resolved", "check the host in `egress_proxy.url`, and `dns.servers`"),
+    (PROXY, "behind the egress proxy … corrupt message", "no TLS behind the egress proxy: check the port in `url`"),
     (PROXY, "the egress proxy", "check `egress_proxy.url`: no forward proxy responds there"),
     (&[OnlineDns], "", "check the host in `url`, and `dns.servers` or else the DNS configuration of this machine"),
     (PROVIDER, "onnection refused", "no server listens there: check the port in `url`, and whether the provider is up"),
@@ -88,6 +105,36 @@ const HINTS: &[Hint] = &[
 
 /// What to do about a failed check.
 pub(super) fn hint(id: FindingId, message: &str) -> &'static str {
-    let row = HINTS.iter().find(|(ids, part, _)| ids.contains(&id) && message.contains(part));
+    // A failure behind the proxy is none of the proxy itself.
+    let is_behind = message.contains(BEHIND);
+    let applies = |(ids, parts, _): &&Hint| {
+        let has_all = parts.split(" … ").all(|part| message.contains(part));
+        ids.contains(&id) && has_all && !(is_behind && *parts == "the egress proxy")
+    };
+    let row = HINTS.iter().find(applies);
     row.map_or("see docs/reference/check.md", |(_, _, hint)| hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_about_the_egress_proxy_differ_by_cause() {
+        for (id, message, expected) in [
+            (OnlineConnect, "no TLS through the egress proxy p:1 within 1000 ms", "timeouts.connect"),
+            (OnlineKeys, "u: no TLS through the egress proxy p:1 within 1000 ms", "auth.fetch_timeout"),
+            (OnlineConnect, "the egress proxy p:1 responded with 302 Found", "opens no tunnel"),
+            (OnlineConnect, "the egress proxy p:1 responded with 407 x", "`password`"),
+            (OnlineIssuer, "u: the egress proxy p:1: unknown host", "dns.servers"),
+            (OnlineIssuer, "u: the egress proxy p:1: the host name was not resolved in time", "dns.servers"),
+            (OnlineConnect, "cannot connect to the egress proxy p:1: Connection refused", "no forward proxy responds"),
+            (OnlineConnect, "behind the egress proxy p:1: received corrupt message of type x", "no TLS behind"),
+            (OnlineConnect, "behind the egress proxy p:1: invalid peer certificate: UnknownIssuer", "`tls.ca_file`"),
+            (OnlineConnect, "received corrupt message of type x", "`http://`"),
+        ] {
+            let found = hint(id, message);
+            assert!(found.contains(expected), "{message}: {found}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Providers, issuers and the store are checked at the same time. Each step has the timeout that the configuration
 //! gives it, and [`LIMIT`] at most.
 
-use super::hints::hint;
+use super::hints::{BEHIND, hint};
 use crate::cache::{Evicts, ServerTrial, try_servers};
 use crate::client::{Connected, ConnectionTrial, Files, Resolver};
 use crate::config::{Config, FindingId, Redis, Store};
@@ -107,6 +107,11 @@ async fn of_provider(Prepared { upstream, client }: Prepared) -> Vec<Check> {
         None => about("dns", FindingId::OnlineDns),
     };
     let through = if proxy.is_some() { " (egress proxy)" } else { "" };
+    // What fails behind a proxy says nothing of it.
+    let behind = |reason: String| match proxy {
+        Some(proxy) if !reason.contains("egress proxy") => format!("{BEHIND} {}: {reason}", proxy.authority()),
+        Some(_) | None => reason,
+    };
     let connect = about("connect", FindingId::OnlineConnect);
     let request = about("provider", FindingId::OnlineProvider);
     let (provider, trial) = match client {
@@ -130,14 +135,17 @@ async fn of_provider(Prepared { upstream, client }: Prepared) -> Vec<Check> {
     let (took, connected) = timed(trial.connect()).await;
     let Connected { address, tls } = match connected {
         Ok(connected) => connected,
-        Err(reason) => return vec![dns, connect.failed(took, &reason), request.skipped("no connection")],
+        Err(reason) => {
+            let reason = behind(reason);
+            return vec![dns, connect.failed(took, &reason), request.skipped("no connection")];
+        }
     };
     let connect = connect.passed(took, &format!("{address}{through}, {}", tls.unwrap_or("no TLS")));
     let sent = format!("GET {}", provider.trial_path());
     let (took, response) = timed(async { provider.try_request().await.map_err(|error| error.to_string()) }).await;
     let request = match response {
         Ok(status) => request.passed(took, &format!("{sent}: response {status}")),
-        Err(reason) => request.failed(took, &format!("{sent}: {reason}")),
+        Err(reason) => request.failed(took, &format!("{sent}: {}", behind(reason))),
     };
     vec![dns, connect, request]
 }

@@ -1,7 +1,7 @@
 //! The response of a forward proxy to CONNECT.
 //!
 //! After a 2xx the bytes of the tunnel follow the head, so the head is read byte by byte, and none of theirs is taken.
-//! `Content-Length` and `Transfer-Encoding` mean nothing there (RFC 9110, 9.3.6), and the body of another response is
+//! Interim responses (1xx) before it are skipped: together they have to fit into the same size. `Content-Length` and `Transfer-Encoding` mean nothing there (RFC 9110, 9.3.6), and the body of another response is
 //! not read: the connection is closed.
 
 use super::token::is_token;
@@ -64,6 +64,10 @@ impl ConnectResponse {
             return Ok(None);
         }
         if line.is_empty() {
+            // A response follows an interim one (RFC 9110, 15.2), but not a switch of protocols, which was not asked for.
+            let is_interim =
+                |status: &StatusCode| status.is_informational() && *status != StatusCode::SWITCHING_PROTOCOLS;
+            self.status = self.status.filter(|status| !is_interim(status));
             return Ok(self.status);
         }
         let name = line.split(|byte| *byte == b':').next().filter(|name| name.len() < line.len());
@@ -99,6 +103,8 @@ mod tests {
             ("HTTP/1.0 200 Connection established\r\nProxy-agent: tinyproxy/1.11.1\r\n\r\n", (200, 0)),
             ("HTTP/1.1 200\r\n\r\n", (200, 0)),
             ("HTTP/1.1 204 \r\nA:\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello", (204, 5)),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\nab", (200, 2)),
+            ("HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", (101, 19)),
             ("HTTP/1.1 407 Proxy Authentication Required\r\nX: \t\u{e9}\r\n\r\n\r\n", (407, 2)),
         ] {
             assert_eq!(read(text.as_bytes()), Some(Ok(expected)), "{text:?}");
@@ -127,6 +133,8 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", Name),
             ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", Name),
             (&format!("HTTP/1.1 200 OK\r\n{}", "A: b\r\n".repeat(2000)), Length),
+            (&"HTTP/1.1 100 Continue\r\n\r\n".repeat(400), Length),
+            ("HTTP/1.1 100 Continue\r\n\r\n\r\n", StatusLine),
             (&"x".repeat(9000), Length),
         ] {
             assert_eq!(read(text.as_bytes()), Some(Err(expected)), "{text:?}");

@@ -40,7 +40,8 @@ fn failures() -> Vec<(Behaviour, &'static str)> {
         ),
         (close("HTTP/1.0 403 Filtered\r\nContent-Length: 3\r\n\r\nno!"), "responded with 403 Forbidden"),
         (hang("HTTP/1.1 502 Bad Gateway\r\n\r\n"), "responded with 502 Bad Gateway"),
-        (hang("HTTP/1.1 100 Continue\r\n\r\n"), "responded with 100 Continue"),
+        (hang("HTTP/1.1 101 x\r\n\r\n"), "responded with 101 Switching Protocols"),
+        (hang("HTTP/1.1 100 Continue\r\n\r\n"), late),
         (close("HTTP/1.1 302 Found\r\nLocation: http://evil/\r\n\r\n"), "responded with 302 Found"),
         (close("HTTP/1.1 200 OK\n\n"), invalid),
         (close("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), invalid),
@@ -93,6 +94,7 @@ fn tunnels_open_with_any_2xx() {
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
         "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.1 200\r\n\r\n",
     ] {
         proxy.behave(Behaviour::Tunnel(head));
@@ -189,6 +191,8 @@ fn check_online_tries_the_proxy() {
         (close("HTTP/1.1 502 x\r\n\r\n"), "responded with 502 Bad Gateway", "cannot reach"),
         (hang(""), "did not respond to CONNECT in time", "timeouts.connect"),
         (close("SSH-2.0-x\r\n"), "sent an invalid response", "egress_proxy.url"),
+        (close("HTTP/1.1 302 x\r\n\r\n"), "responded with 302 Found", "opens no tunnel"),
+        (close("HTTP/1.1 429 x\r\n\r\n"), "responded with 429 Too Many Requests", "opens no tunnel"),
     ] {
         proxy.behave(behaviour);
         let [_, connect, request] = online(&proxy.url()).try_into().unwrap();

@@ -107,7 +107,7 @@ const HEAD: &str = "\
 # docs/reference/configuration.md has every option; `sessiongate schema` is for editors.
 
 # Probes and metrics are at 127.0.0.1:9090. A second gateway on this machine needs another address, or `off`:
-# admin: 127.0.0.1:9091
+# admin: 127.0.0.1:9190
 ";
 
 // In these texts each `@` stands for a value: see `filled`.

@@ -76,14 +76,7 @@ pub fn compile(
     random: [u8; 32],
 ) -> Result<Compiled, Vec<ConfigError>> {
     let (root, faults) = tree::parse(text);
-    let mut context = Context {
-        file: source_name,
-        environment,
-        elsewhere: options::elsewhere,
-        faults: Vec::new(),
-        warnings: Vec::new(),
-        uses_proxy_variables: false,
-    };
+    let mut context = Context::new(source_name, environment, options::elsewhere);
     faults.into_iter().for_each(|(location, problem)| context.reject(&location, problem));
     let config = root.and_then(|root| context.read_map(&Entry::root(&root), |section| process::read(section, &random)));
     let Context { mut faults, mut warnings, .. } = context;

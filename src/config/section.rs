@@ -20,6 +20,17 @@ pub(super) struct Context<'l> {
     pub uses_proxy_variables: bool,
 }
 
+impl<'l> Context<'l> {
+    /// Before anything is read.
+    pub fn new(
+        file: &'l str,
+        environment: &'l dyn Environment,
+        elsewhere: fn(&str, &str) -> Option<String>,
+    ) -> Context<'l> {
+        Context { file, environment, elsewhere, faults: Vec::new(), warnings: Vec::new(), uses_proxy_variables: false }
+    }
+}
+
 /// A value with its location.
 #[derive(Clone)]
 pub(super) struct Entry<'t> {

@@ -442,14 +442,7 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
     for example in [EXAMPLE, &shared(None), &several_listeners(), &operations()] {
         let mut root = tree::parse(example).0.unwrap();
         spoil(&mut root);
-        let mut context = Context {
-            file: "c",
-            environment: &Sample,
-            faults: Vec::new(),
-            warnings: Vec::new(),
-            uses_proxy_variables: false,
-            elsewhere: |_, _| None,
-        };
+        let mut context = Context::new("c", &Sample, |_, _| None);
         context.read_map(&Entry::root(&root), |section| process::read(section, &[7; 32]));
         let unknown = context.faults.iter().filter(|fault| fault.found == "unknown key");
         for (fault, key) in unknown.flat_map(|fault| {

@@ -118,14 +118,7 @@ fn scalar(place: error::Position, text: &str) -> Node {
 
 /// Compiles a tree: the configuration's debug text, and the errors.
 fn read(root: &Node) -> (String, Vec<ConfigError>) {
-    let mut context = Context {
-        file: "c",
-        environment: &Sample,
-        faults: Vec::new(),
-        warnings: Vec::new(),
-        uses_proxy_variables: false,
-        elsewhere: |_, _| None,
-    };
+    let mut context = Context::new("c", &Sample, |_, _| None);
     let config = context.read_map(&Entry::root(root), |section| process::read(section, &[7; 32]));
     (format!("{config:?}"), context.faults)
 }

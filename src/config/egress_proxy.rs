@@ -12,6 +12,7 @@ use super::{FindingId, secret, value};
 use crate::gateway::{EgressProxy, NoProxy, ProxyAuthorization};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use rustls_pki_types::ServerName;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
@@ -189,18 +190,7 @@ fn proxy_of(value: &str) -> Result<EgressProxy, Problem> {
 
 /// Decodes `%XX`; `None` if one is invalid, or the result is not UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        rest = behind;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, behind) = rest.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = behind;
-    }
-    String::from_utf8(bytes).ok()
+    let is_valid = |rest: &str| rest.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    text.split('%').skip(1).all(is_valid).then(|| decoded.into_owned())
 }

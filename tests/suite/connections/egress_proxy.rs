@@ -52,15 +52,17 @@ fn every_request_and_the_keys_go_through_the_tunnel() {
     assert_eq!(send(Request::new("GET", &tenant.session_path())), 200);
     let change = Request::new("PATCH", &tenant.session_path()).json(r#"{"session_metadata":{"team":"blue"}}"#);
     assert_eq!(send(change), 200);
-    for _ in 0..3 {
+    for _ in 0..10 {
         assert_eq!(send(Request::new("GET", "/x")), 404);
     }
     let (issuer, provider) = (format!("issuer.test:{port}"), format!("provider.test:{port}"));
     let seen = targets(&proxy);
     assert!(seen.iter().all(|target| *target == issuer || *target == provider), "{seen:?}");
     assert!(seen.contains(&issuer), "{seen:?}");
-    // One pool for governed requests, one for pass-through requests, and their connections are kept.
-    assert_eq!(seen.iter().filter(|target| **target == provider).count(), 2, "{seen:?}");
+    // One pool for governed requests, one for pass-through requests, and their connections are kept: a response may reach
+    // its client before its connection is back in the pool, but not each time.
+    let to_provider = seen.iter().filter(|target| **target == provider).count();
+    assert!((2..10).contains(&to_provider), "{seen:?}");
     assert_eq!(dns.names(), [""; 0], "the gateway resolves neither name");
     for head in proxy.heads() {
         let target = head.split(' ').nth(1).unwrap();

@@ -32,21 +32,28 @@ fn reloads_never_mix_ways() {
     std::fs::write(&secret, "first").unwrap();
     let text = |options: &str| format!("{BY_SIGNAL}{}", upstream(&url, options));
     let gateway = Gateway::start(&text(""));
-    let counts = || (one.count(), other.count());
-    assert_eq!((all(&gateway), counts()), ([200; 4], (0, 0)));
-    // Governed and pass-through requests have a pool each. A connection that was kept from before the reload is good if
-    // it is of the same way.
-    for (options, expected) in [
-        (with(&one, ""), (2, 0)),
-        (with(&other, ""), (2, 2)),
-        (with(&other, &credentials), (2, 4)),
-        ("egress_proxy: off".to_owned(), (2, 4)),
-        (with(&one, ", no_proxy: [10.0.0.0/8, \"127.0.0.1:1\"]"), (3, 4)),
-        (with(&one, ", no_proxy: [127.0.0.0/8]"), (3, 4)),
+    let counts = || [one.count(), other.count()];
+    assert_eq!((all(&gateway), counts()), ([200; 4], [0, 0]));
+    // Through which of the two the requests go, and how many tunnels are new at least: governed and pass-through
+    // requests have a pool each, and a connection that was kept from before the reload is good if it is of the same way.
+    // More may be new: a response reaches its client before its connection is back in the pool.
+    for (options, way, fewest) in [
+        (with(&one, ""), Some(0), 2),
+        (with(&other, ""), Some(1), 2),
+        (with(&other, &credentials), Some(1), 2),
+        ("egress_proxy: off".to_owned(), None, 0),
+        (with(&one, ", no_proxy: [10.0.0.0/8, \"127.0.0.1:1\"]"), Some(0), 1),
+        (with(&one, ", no_proxy: [127.0.0.0/8]"), None, 0),
     ] {
+        let before = counts();
         reload(&gateway, &text(&options));
         assert_eq!((all(&gateway), all(&gateway)), ([200; 4], [200; 4]), "{options}");
-        assert_eq!(counts(), expected, "{options}");
+        for (proxy, (before, after)) in before.into_iter().zip(counts()).enumerate() {
+            match way == Some(proxy) {
+                true => assert!((fewest..=8).contains(&(after - before)), "{options}: {before} and {after}"),
+                false => assert_eq!(before, after, "{options}: proxy {proxy}"),
+            }
+        }
     }
     reload(&gateway, &text(&with(&other, &credentials)));
     std::fs::write(&secret, "second\n").unwrap();
@@ -54,9 +61,10 @@ fn reloads_never_mix_ways() {
     reload(&gateway, &text(&with(&other, &credentials)));
     all(&gateway);
     // The base64 of `gate:first` and `gate:second`.
-    let last = |number: usize| other.heads().into_iter().rev().nth(number).unwrap();
-    assert!(last(0).contains("\r\nProxy-Authorization: Basic Z2F0ZTpzZWNvbmQ=\r\n"), "{}", last(0));
-    assert!(last(2).contains("\r\nProxy-Authorization: Basic Z2F0ZTpmaXJzdA==\r\n"), "{}", last(2));
+    let heads = other.heads();
+    let with = |secret: &str| heads.iter().rposition(|head| head.contains(&format!(": Basic {secret}\r\n"))).unwrap();
+    let (first, second) = (with("Z2F0ZTpmaXJzdA=="), with("Z2F0ZTpzZWNvbmQ="));
+    assert!(first < second && second == heads.len() - 1, "{heads:?}");
     let log = gateway.log().join("\n");
     for secret in ["first", "second", "Z2F0ZT"] {
         assert!(!log.contains(secret), "{secret}");
@@ -84,7 +92,7 @@ fn providers_behind_one_proxy_do_not_share_connections() {
             assert_eq!((response.status, recorder.count()), (200, turn), "{name}");
         }
     }
-    assert_eq!(proxy.count(), 2, "each has one");
+    assert!(proxy.count() >= 2, "each has one");
 }
 
 /// The variables alone change nothing.
@@ -101,13 +109,13 @@ fn environment_counts_only_where_it_is_declared() {
         (&[("HTTP_PROXY", &url), ("ALL_PROXY", &url)], options, 0),
         (&[("HTTPS_PROXY", &url), ("NO_PROXY", "a.example,10.0.0.0/8 ,127.0.0.1")], options, 0),
         (&[("HTTPS_PROXY", &url), ("no_proxy", "*")], options, 0),
-        (&[("HTTPS_PROXY", &url), ("NO_PROXY", "a.example, 10.0.0.0/8")], options, 2),
-        (&[("https_proxy", &url)], options, 2),
+        (&[("HTTPS_PROXY", &url), ("NO_PROXY", "a.example, 10.0.0.0/8")], options, 1),
+        (&[("https_proxy", &url)], options, 1),
     ] {
         let before = proxy.count();
         let gateway = Gateway::start_with(&upstream(&recorder.url(), declared), variables);
         assert_eq!(all(&gateway), [200; 4], "{variables:?}");
-        assert_eq!(proxy.count() - before, expected, "{variables:?} {declared}");
+        assert_eq!((proxy.count() - before).min(1), expected, "{variables:?} {declared}");
         let log = [gateway.log(), gateway.stderr()].concat().join("\n");
         assert!(!log.contains("s3cret"), "{log}");
         // A value of `no_proxy` alone makes no variable ignored.

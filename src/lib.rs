@@ -14,6 +14,7 @@
 //! | [`model`] | the nouns: operation, session ID, caller, patch, edit, violation, policy rule, rejection |
 //! | [`wire`] | encodings and what is valid in them: JSON, protocol buffers, gRPC, Connect, strict HTTP, HPACK, PROXY |
 //! | [`policy`] | what a write may do: evaluates a patch, gives a permit or violations |
+//! | [`grant`] | which callers may do what, and what they see of a session |
 //! | [`dialect`] | what a provider's API looks like, and its form of a rejection: one table each |
 //! | [`token`] | from the text of a JWT to a verified caller |
 //! | [`coherence`] | the cache protocol's decisions, as a pure state machine |
@@ -139,6 +140,7 @@ pub mod telemetry;
 pub mod model;
 pub mod wire;
 pub mod policy;
+pub mod grant;
 pub mod dialect;
 pub mod token;
 pub mod coherence;

@@ -8,6 +8,7 @@ mod edit;
 mod field_path;
 mod operation;
 mod patch;
+mod peer_identity;
 mod quota;
 mod reason_row;
 mod rejection;
@@ -25,6 +26,7 @@ pub use patch::{
     Challenge, ChallengeKind, Check, CheckKind, Field, Lifetime, MetadataChange, SessionPatch, SessionTokenPresence,
     SignedDuration, Value,
 };
+pub use peer_identity::{CertificateNames, PeerIdentity};
 pub use quota::Quota;
 pub use reason_row::{Cause, GrpcCode, Row};
 pub use rejection::{Reason, Rejection};

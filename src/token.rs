@@ -215,8 +215,8 @@ fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, Ve
     if seconds(claims.begins) > now.saturating_add(expected.leeway) {
         return Err(Rejection::TokenNotYetValid.into());
     }
-    let Claims { client_id, subject, scopes, .. } = claims;
-    Ok(Caller { client_id, subject, scopes, expires_at })
+    let Claims { issuer, client_id, subject, scopes, .. } = claims;
+    Ok(Caller { issuer, client_id, subject, scopes, expires_at, ..Caller::default() })
 }
 
 /// Whole seconds. A float-to-integer cast saturates, so this cannot overflow.

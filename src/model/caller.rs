@@ -1,15 +1,26 @@
 //! Callers.
 
 /// Who sends a request, from a verified token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Caller {
-    /// The client that the token was issued to; `None` if the token names none. It only identifies the caller: nothing
-    /// is allowed because of it.
+    /// The issuer of the token.
+    pub issuer: String,
+    /// The client that the token was issued to; `None` if the token names none.
     pub client_id: Option<String>,
     /// The token's `sub`; empty if absent.
     pub subject: String,
     /// The token's scopes.
     pub scopes: Vec<String>,
+    /// The roles, from the declared claim.
+    pub roles: Vec<String>,
+    /// The groups, from the declared claim.
+    pub groups: Vec<String>,
+    /// The organization, from the declared claim.
+    pub organization: Option<String>,
+    /// The caller's own session, from the declared claim.
+    pub session: Option<String>,
+    /// The values of the other claims that grants match, by name.
+    pub claims: Vec<(String, Vec<String>)>,
     /// When the token expires, in seconds since the epoch.
     pub expires_at: u64,
 }
@@ -18,5 +29,10 @@ impl Caller {
     /// Whether the token has this scope.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| own == scope)
+    }
+
+    /// The values of a claim that grants match by name.
+    pub fn claim(&self, name: &str) -> &[String] {
+        self.claims.iter().find(|(own, _)| own == name).map_or(&[], |(_, values)| values)
     }
 }

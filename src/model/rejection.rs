@@ -167,6 +167,9 @@ reasons! {
     /// The token lacks the scope of the operation.
     Scope(scope: &'static str) = client(403, PermissionDenied, "the token lacks the scope {scope}");
 
+    /// No grant of the upstream allows this to the caller: see [Grants](../guides/several-applications.md).
+    Grant(what: String) = client(403, PermissionDenied, "not granted: {what:.500}");
+
     /// The issuer's keys were never fetched, or are older than `max_stale`.
     KeysUnavailable = failure(Issuer, 503, Unavailable, "the issuer's signing keys are not available yet")
         .retry_after(1).alert("yes: all requests with tokens fail");

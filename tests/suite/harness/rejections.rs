@@ -36,6 +36,7 @@ pub fn rejections() -> Vec<Rejection> {
         Rejection::TokenTooLong,
         Rejection::TokenMalformed("its claim `exp` is missing"),
         Rejection::Scope("read:sessions"),
+        Rejection::Grant("operation `update_session`".into()),
         Rejection::KeysUnavailable,
         Rejection::KeyPending(Duration::from_millis(7500)),
         Rejection::UnexpectedBody,

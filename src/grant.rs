@@ -1,0 +1,15 @@
+//! Grants: which callers may do what, and what they see of a session.
+//!
+//! Grants are evaluated in the order of the configuration. The first one that matches the caller decides alone.
+
+mod callers;
+mod grants;
+mod keys;
+mod masks;
+mod operations;
+
+pub use callers::CallerMatcher;
+pub use grants::{Grant, GrantMatch, Grants, SessionScope};
+pub use keys::KeyGrant;
+pub use masks::{FieldPath, Masks};
+pub use operations::OperationSet;

@@ -1,0 +1,64 @@
+//! Which callers a grant is for.
+
+use crate::model::{Caller, PeerIdentity};
+use crate::policy::KeyPatterns;
+
+/// Which callers a grant is for. What is `None` or empty matches every caller; the others must all match.
+#[derive(Debug, Clone, Default)]
+pub struct CallerMatcher {
+    /// The client that the token was issued to.
+    pub client_id: Option<KeyPatterns>,
+    /// The subject of the token.
+    pub subject: Option<KeyPatterns>,
+    /// The issuer of the token.
+    pub issuer: Option<KeyPatterns>,
+    /// The organization.
+    pub organization: Option<KeyPatterns>,
+    /// One of the scopes.
+    pub scopes: Option<KeyPatterns>,
+    /// One of the roles.
+    pub roles: Option<KeyPatterns>,
+    /// One of the groups.
+    pub groups: Option<KeyPatterns>,
+    /// One of the values of each of these claims.
+    pub claims: Vec<(String, KeyPatterns)>,
+    /// One of the alternative names of the client certificate.
+    pub certificate_name: Option<KeyPatterns>,
+    /// The subject of the client certificate.
+    pub certificate_subject: Option<KeyPatterns>,
+    /// The user ID of the process at the other end of a Unix socket: one of these.
+    pub unix_uid: Option<Vec<u32>>,
+}
+
+impl CallerMatcher {
+    /// Whether the caller, on this connection, is one of them.
+    pub fn matches(&self, caller: &Caller, peer: &PeerIdentity) -> bool {
+        let certificate = peer.certificate.as_ref();
+        one(&self.client_id, caller.client_id.as_deref())
+            && one(&self.subject, Some(caller.subject.as_str()))
+            && one(&self.issuer, Some(caller.issuer.as_str()))
+            && one(&self.organization, caller.organization.as_deref())
+            && any(&self.scopes, &caller.scopes)
+            && any(&self.roles, &caller.roles)
+            && any(&self.groups, &caller.groups)
+            && self.claims.iter().all(|(name, patterns)| has_match(patterns, caller.claim(name)))
+            && any(&self.certificate_name, certificate.map_or(&[], |names| names.alternative.as_slice()))
+            && one(&self.certificate_subject, certificate.map(|names| names.subject.as_str()))
+            && self.unix_uid.as_ref().is_none_or(|uids| peer.uid.is_some_and(|uid| uids.contains(&uid)))
+    }
+}
+
+/// Whether the text matches. An absent or empty one matches no pattern, not even `*`.
+fn one(patterns: &Option<KeyPatterns>, text: Option<&str>) -> bool {
+    let matches = |patterns: &KeyPatterns| text.is_some_and(|text| !text.is_empty() && patterns.matches(text));
+    patterns.as_ref().is_none_or(matches)
+}
+
+/// Whether one of the texts matches.
+fn any(patterns: &Option<KeyPatterns>, texts: &[String]) -> bool {
+    patterns.as_ref().is_none_or(|patterns| has_match(patterns, texts))
+}
+
+fn has_match(patterns: &KeyPatterns, texts: &[String]) -> bool {
+    texts.iter().any(|text| !text.is_empty() && patterns.matches(text))
+}

@@ -1,0 +1,101 @@
+//! Grants, and which of them is a caller's.
+
+use super::callers::CallerMatcher;
+use super::keys::KeyGrant;
+use super::masks::Masks;
+use super::operations::OperationSet;
+use crate::model::{Caller, Operation, PeerIdentity};
+use crate::policy::Policy;
+use std::sync::Arc;
+
+/// The grants of an upstream, in the order of the configuration. Without any, every authorized caller may do
+/// everything.
+#[derive(Debug, Clone, Default)]
+pub struct Grants(Vec<Arc<Grant>>);
+
+/// What some callers may do.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The name in the configuration, in the log and in metrics.
+    pub name: Arc<str>,
+    /// The callers.
+    pub callers: CallerMatcher,
+    /// What they may do.
+    pub operations: OperationSet,
+    /// With which sessions.
+    pub sessions: SessionScope,
+    /// The policy for their writes, instead of the upstream's.
+    pub policy: Option<Policy>,
+    /// The metadata keys that they may set and clear.
+    pub keys: KeyGrant,
+    /// What they do not see; `None` if they see everything.
+    pub masks: Option<Masks>,
+}
+
+/// The sessions of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionScope {
+    /// All sessions.
+    #[default]
+    Any,
+    /// The session that a claim of the caller's token names.
+    Own,
+    /// The sessions of the user who is the subject of the caller's token.
+    User,
+}
+
+/// Which grant is a caller's.
+#[derive(Debug, Clone)]
+pub enum GrantMatch {
+    /// The upstream has no grants.
+    Unrestricted,
+    /// This one.
+    Granted(Arc<Grant>),
+    /// None.
+    None,
+}
+
+impl Grants {
+    /// Grants in this order.
+    pub fn new(grants: impl IntoIterator<Item = Grant>) -> Grants {
+        Grants(grants.into_iter().map(Arc::new).collect())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The grants, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.0.iter()
+    }
+
+    /// The grant of a caller: the first that matches. `None` is a caller whose token the gateway has not verified.
+    pub fn of(&self, caller: Option<&Caller>, peer: &PeerIdentity) -> GrantMatch {
+        if self.0.is_empty() {
+            return GrantMatch::Unrestricted;
+        }
+        let found = caller.and_then(|caller| self.0.iter().find(|grant| grant.callers.matches(caller, peer)));
+        found.map_or(GrantMatch::None, |grant| GrantMatch::Granted(grant.clone()))
+    }
+}
+
+impl GrantMatch {
+    /// The grant.
+    pub fn grant(&self) -> Option<&Arc<Grant>> {
+        match self {
+            GrantMatch::Granted(grant) => Some(grant),
+            GrantMatch::Unrestricted | GrantMatch::None => None,
+        }
+    }
+
+    /// Whether the caller may do this.
+    pub fn allows(&self, operation: Operation) -> bool {
+        match self {
+            GrantMatch::Unrestricted => true,
+            GrantMatch::Granted(grant) => grant.operations.contains(operation),
+            GrantMatch::None => false,
+        }
+    }
+}

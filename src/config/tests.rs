@@ -7,7 +7,7 @@ use crate::gateway::{
     BodyLimits, CaCertificates, CallerCheck, Credential, Freshness, OnUnreachable, Protocol, RequestHead,
     RequestMatcher, Routed, Target, Timeouts, Unmatched,
 };
-use crate::model::{CheckKind, SignedDuration};
+use crate::model::{CheckKind, PeerIdentity, SignedDuration};
 use crate::policy::{
     ChallengeRule, KeyCase, KeyPatterns, LifetimeRule, Limits, Mode, Normalize, OutsideBounds, Policy, ReturnCode,
     SessionTokenRule, TemplateRule, Wipe,
@@ -1027,7 +1027,8 @@ fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
         trusted: false,
     };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else { panic!("not governed") };
-    let admitted = governed.authorize(Credential::Anonymous).unwrap();
+    let caller = governed.upstream().matched(Credential::Anonymous, &PeerIdentity::default()).unwrap();
+    let admitted = governed.authorize(caller).unwrap();
     admitted.read_body(&gateway, bytes::Bytes::new()).unwrap().session_hash().unwrap()
 }
 

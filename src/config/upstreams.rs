@@ -18,6 +18,7 @@ use crate::dialect::{DIALECTS, Dialect};
 use crate::gateway::{
     BodyLimits, EgressProxy, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Upstream,
 };
+use crate::grant::Grants;
 use crate::policy::Policy;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -143,6 +144,7 @@ fn upstream(
         matcher,
         unmatched,
         check,
+        grants: Grants::default(),
         policy: Policy { limits: dialect.limits, ..Policy::default() },
         refresh_token_policy: Policy { limits: dialect.limits, ..Policy::default() },
         cache: cache.as_ref().map(|cache| cache.value),

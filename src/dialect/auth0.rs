@@ -107,6 +107,21 @@ pub static AUTH0: Dialect = Dialect {
     routes: ROUTES,
     invalidating: invalidating::RULES,
     logouts: &[Logout { path: "/oidc/logout", token: "id_token_hint" }],
+    // Its Authentication API (its pages "Authentication API" and "OpenID Connect Discovery") and Universal Login.
+    public_paths: &[
+        "/.well-known",
+        "/authorize",
+        "/bc-authorize",
+        "/login",
+        "/mfa",
+        "/oauth/device/code",
+        "/oauth/par",
+        "/oauth/revoke",
+        "/oauth/token",
+        "/oidc/logout",
+        "/u",
+        "/v2/logout",
+    ],
     credentials: &[BEARER],
     token_type: None,
     // `azp` in Auth0's own token profile, `client_id` in that of RFC 9068 (its page "Access token profiles").

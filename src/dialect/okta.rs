@@ -110,6 +110,20 @@ pub static OKTA: Dialect = Dialect {
     invalidating: RULES,
     // `/oauth2/v1/logout` has an ID token, which does not name a session of this API.
     logouts: &[],
+    // Its endpoints of the org authorization server, and sign-in (its pages "OpenID Connect & OAuth 2.0" and
+    // "Authentication").
+    public_paths: &[
+        "/.well-known",
+        "/api/v1/authn",
+        "/login",
+        "/oauth2/v1/authorize",
+        "/oauth2/v1/introspect",
+        "/oauth2/v1/keys",
+        "/oauth2/v1/logout",
+        "/oauth2/v1/revoke",
+        "/oauth2/v1/token",
+        "/signin",
+    ],
     credentials: &[BEARER],
     token_type: Some("application/okta-internal-at+jwt"),
     client_id: &["cid"],

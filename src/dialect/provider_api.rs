@@ -34,6 +34,9 @@ pub struct Dialect {
     pub invalidating: &'static [InvalidationRule],
     /// Where users log out without a credential.
     pub logouts: &'static [Logout],
+    /// Path prefixes (see [`path`]) of requests that carry no credential by design: discovery, keys, logins, logouts, and
+    /// endpoints with credentials of their own, such as the token endpoint. They need no grant.
+    pub public_paths: &'static [&'static str],
     /// Where requests show their credential. The first place that has one applies.
     pub credentials: &'static [CredentialPlace],
     /// The `typ` of access tokens, if it is neither `JWT` nor one of RFC 9068's.
@@ -211,6 +214,11 @@ impl Dialect {
     pub fn check_credentials(&self, headers: &HeaderMap) -> Result<(), Rejection> {
         let several = |place: &CredentialPlace| credential::check_single(*place, place.values(headers).skip(1));
         self.credentials.iter().try_for_each(several)
+    }
+
+    /// Whether requests with this path, in canonical form, carry no credential by design.
+    pub fn is_public(&self, path: &str) -> bool {
+        path::is_below_any(path, self.public_paths)
     }
 
     /// Whether this header contains a credential.

@@ -80,6 +80,24 @@ pub static ZITADEL: Dialect = Dialect {
     },
     invalidating: invalidating::RULES,
     logouts: &[Logout { path: "/oidc/v1/end_session", token: "id_token_hint" }],
+    // Its endpoints of OpenID Connect and SAML (`internal/api/oidc`, `internal/api/saml`), its login pages and console, and
+    // its probes.
+    public_paths: &[
+        "/.well-known",
+        "/debug/healthz",
+        "/debug/ready",
+        "/device",
+        "/idps/callback",
+        "/oauth/v2/authorize",
+        "/oauth/v2/device_authorization",
+        "/oauth/v2/introspect",
+        "/oauth/v2/keys",
+        "/oauth/v2/revoke",
+        "/oauth/v2/token",
+        "/oidc/v1/end_session",
+        "/saml/v2",
+        "/ui",
+    ],
     credentials: &[BEARER],
     // Tokens have no scopes that limit writes. Roles do, but they are not in the token.
     token_type: None,

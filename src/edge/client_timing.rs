@@ -334,6 +334,7 @@ mod tests {
             listener: "main".into(),
             addresses: Addresses::direct(None),
             tls: false,
+            identity: None,
             unix_socket: false,
             head_limits: HeadLimits::default(),
             requests: Arc::default(),

@@ -178,6 +178,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             listener: name,
             addresses,
             tls: tls || addresses.tls,
+            identity: None,
             unix_socket: socket.is_unix(),
             head_limits: options.limits.head,
             requests: Arc::default(),

@@ -5,6 +5,7 @@ use super::memory_share::MemoryShare;
 use super::proxy_header::Addresses;
 use super::uploads::Uploads;
 use crate::metrics::Metrics;
+use crate::model::PeerIdentity;
 use crate::wire::http1::HeadLimits;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -19,6 +20,8 @@ pub(crate) struct ConnectionContext {
     pub addresses: Addresses,
     /// Whether the client uses TLS, up to the gateway or up to the proxy that sent a PROXY header.
     pub tls: bool,
+    /// What it proves of who opened it; `None` for nothing.
+    pub identity: Option<Arc<PeerIdentity>>,
     /// Whether it is a Unix socket. Clients may then send its path in place of a host.
     pub unix_socket: bool,
     /// The limits of request heads. They stay the same for the life of the connection.

@@ -1,9 +1,11 @@
 //! A request whose caller is authorized, before its body is read.
 
-use super::credential::{Credential, check_credential};
+use super::credential::Credential;
 use super::governed::Governed;
 use super::head::BodySize;
+use super::matched_credential::MatchedCredential;
 use super::upstream::Upstream;
+use crate::grant::Grant;
 use crate::model::{Operation, Rejection};
 use crate::wire::carrier::Carrier;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 pub struct AuthorizedRequest {
     pub(super) governed: Governed,
     pub(super) credential: Credential,
+    /// The grant of its caller; `None` if the upstream has no grants.
+    pub(super) grant: Option<Arc<Grant>>,
 }
 
 /// The key of a cached response. It can be made only from an authorized read, and contains no ID in clear.
@@ -27,16 +31,17 @@ pub struct CacheKey {
 }
 
 impl Governed {
-    /// Authorizes the caller: the credential must be of the kind that the upstream requires, and a verified token must
-    /// have the operation's scopes.
-    pub fn authorize(self, credential: Credential) -> Result<AuthorizedRequest, Rejection> {
-        check_credential(&self.upstream.check, &credential)?;
+    /// Authorizes the caller: its grant must allow the operation, and a verified token must have the operation's scopes.
+    pub fn authorize(self, caller: MatchedCredential) -> Result<AuthorizedRequest, Rejection> {
+        caller.check(self.route.operation)?;
+        let grant = caller.grant().cloned();
+        let MatchedCredential { credential, .. } = caller;
         if let Credential::Verified(verified) = &credential
             && let Some(missing) = self.route.scopes.iter().find(|scope| !verified.caller().has_scope(scope))
         {
             return Err(Rejection::Scope(missing));
         }
-        Ok(AuthorizedRequest { governed: self, credential })
+        Ok(AuthorizedRequest { governed: self, credential, grant })
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) fn responses(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
         matcher: _,
         unmatched: _,
         check,
+        // Grants decide who is shown which part of a response, not what the provider responds.
+        grants: _,
         policy: _,
         refresh_token_policy: _,
         cache,

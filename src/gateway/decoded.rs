@@ -104,9 +104,12 @@ impl DecodedRequest {
         self.session.as_ref().map(|(hash, _)| *hash)
     }
 
-    /// The policy for this operation.
+    /// The policy for this operation: the grant's, or else the upstream's.
     pub(super) fn policy(&self) -> &Policy {
         let upstream = self.upstream();
+        if let Some(policy) = self.authorized.grant.as_ref().and_then(|grant| grant.policy.as_ref()) {
+            return policy;
+        }
         if self.governed().route.names_refresh_token() { &upstream.refresh_token_policy } else { &upstream.policy }
     }
 
@@ -150,7 +153,7 @@ impl DecodedRequest {
         };
         let shared = shared && matches!(self.authorized.credential, Credential::Verified(_));
         let (upstream, route, carrier, tenant) = (upstream.clone(), *route, *carrier, *tenant);
-        let body = if route.is_rpc() { Some(self.body) } else { None };
+        let body = if route.takes_body() { Some(self.body) } else { None };
         let (session, id) = self.session.unzip();
         let cached = variant.filter(|_| upstream.cache.is_some() && route.effect == Effect::ReadsSession);
         let key = cached.zip(session);

@@ -1,6 +1,6 @@
 //! A request that may change any session, or a call that lists sessions, before its caller is authorized.
 
-use super::credential::{Credential, check_credential};
+use super::matched_credential::MatchedCredential;
 use super::upstream::Upstream;
 use crate::dialect::Route;
 use crate::model::{Operation, Rejection};
@@ -44,7 +44,7 @@ impl InvalidatingRequest {
 
     /// Authorizes the caller. Scopes are left to the provider: these operations are many, and the request keeps the
     /// caller's own credential.
-    pub fn authorize(self, credential: &Credential) -> Result<Arc<Upstream>, Rejection> {
-        check_credential(&self.upstream.check, credential).map(|()| self.upstream)
+    pub fn authorize(self, caller: &MatchedCredential) -> Result<Arc<Upstream>, Rejection> {
+        caller.check(self.operation()).map(|()| self.upstream)
     }
 }

@@ -28,6 +28,8 @@ pub struct Outcome {
     pub route: Option<&'static Route>,
     /// The caller, as soon as the token is verified.
     pub caller: Option<Arc<Verified>>,
+    /// The name of the caller's grant.
+    pub grant: Option<Arc<str>>,
     /// The keyed hash of the session ID.
     pub session: Option<[u8; 16]>,
     /// The last request that was sent to the provider for this one; `None` if there was none, as for a cache hit or a
@@ -92,6 +94,7 @@ impl Default for Outcome {
             rejection: None,
             findings: None,
             caller: None,
+            grant: None,
             route: None,
             session: None,
             exchange: None,

@@ -83,8 +83,8 @@ impl Gateway {
         (session, tenant_name, path): (Option<SessionId>, Option<String>, String),
     ) -> Result<Routed, Rejection> {
         let CheckedHead { carrier, size, query, token } = head::check(upstream.dialect, route, head)?;
-        // Calls that list sessions are passed through, with the canonical path.
-        if route.effect == Effect::ListsSessions && route.call.is_some() {
+        // Calls that list sessions are passed through, with the canonical path, unless grants decide what they list.
+        if route.effect == Effect::ListsSessions && route.call.is_some() && upstream.grants.is_empty() {
             let inner = upstream.matcher.upstream_path(head.path);
             let before = head.path.strip_suffix(inner).unwrap_or_default();
             let path = (path != inner).then(|| [before, &path].concat());
@@ -161,6 +161,7 @@ mod tests {
     use super::*;
     use crate::config::{EmptyEnvironment, compile};
     use crate::dialect::tests::REALMS;
+    use crate::model::PeerIdentity;
     use bytes::Bytes;
     use http::HeaderMap;
 
@@ -199,7 +200,9 @@ mod tests {
             let Ok(Routed::Governed(governed)) = gateway.route(head(&Method::GET, path, &headers)) else { panic!() };
             let shown = governed.upstream().dialect.shown_credentials(&headers).next().map(|(_, value)| value.to_vec());
             let credential = shown.map_or(Credential::Anonymous, |value| Credential::Forwarded(Bytes::from(value)));
-            let decoded = governed.authorize(credential).and_then(|request| request.read_body(&gateway, Bytes::new()));
+            let caller = governed.upstream().matched(credential, &PeerIdentity::default());
+            let authorized = caller.and_then(|caller| governed.authorize(caller));
+            let decoded = authorized.and_then(|request| request.read_body(&gateway, Bytes::new()));
             decoded.and_then(|decoded| decoded.read(&gateway).result).map(|read| read.key().copied())
         };
         let key = |cookie| key_at(cookie, "/realms/a/sessions/s1");

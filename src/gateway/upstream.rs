@@ -3,6 +3,7 @@
 use super::certificates::{CaCertificates, ClientIdentity};
 use super::egress_proxy::{EgressProxy, authority_of};
 use crate::dialect::Dialect;
+use crate::grant::Grants;
 use crate::policy::Policy;
 use crate::token::Expectations;
 use http::uri::Authority;
@@ -33,6 +34,8 @@ pub struct Upstream {
     pub unmatched: Unmatched,
     /// How callers are verified.
     pub check: CallerCheck,
+    /// Who may do what.
+    pub grants: Grants,
     /// The policy for writes of sessions.
     pub policy: Policy,
     /// The policy for writes of refresh tokens.

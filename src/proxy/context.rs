@@ -9,10 +9,10 @@ use crate::dialect::Route;
 use crate::edge::{
     self, BodyBytes, ClientTiming, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes,
 };
-use crate::gateway::{Outcome, Upstream};
+use crate::gateway::{Credential, MatchedCredential, Outcome, Upstream};
 use crate::memory::Level;
 use crate::metrics::Counted;
-use crate::model::Operation;
+use crate::model::{Operation, PeerIdentity, Rejection};
 use crate::provider::{ExchangeRecord, Origin, Provider, Slot};
 use crate::runtime::Runtime;
 use crate::serve::ObservedExchange;
@@ -146,6 +146,16 @@ impl Context {
     pub fn matches(&mut self, route: Option<&'static Route>) {
         self.outcome.route = route;
         self.outcome.operation = route.map_or(Operation::Other, |route| route.operation);
+    }
+
+    /// Finds the grant of the caller with this credential. The access log names both.
+    pub fn matched(&mut self, upstream: &Upstream, credential: Credential) -> Result<MatchedCredential, Rejection> {
+        self.outcome.caller = credential.verified().cloned();
+        let none = PeerIdentity::default();
+        let peer = self.timing.as_ref().and_then(|timing| timing.connection.identity.as_deref()).unwrap_or(&none);
+        let matched = upstream.matched(credential, peer)?;
+        self.outcome.grant = matched.grant().map(|grant| grant.name.clone());
+        Ok(matched)
     }
 
     /// Whether the gateway has verified the caller.

@@ -19,8 +19,8 @@ use std::time::Instant;
 pub(super) async fn respond(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), NotServed> {
     let runtime = context.runtime.clone();
     let credential = credential(context, governed.upstream(), session).await?;
-    context.outcome.caller = credential.verified().cloned();
-    let authorized = governed.authorize(credential)?;
+    let caller = context.matched(governed.upstream(), credential)?;
+    let authorized = governed.authorize(caller)?;
     let dialect = authorized.upstream().dialect;
     authorized.check_size()?;
     let (most, too_large) = authorized.body_limit();

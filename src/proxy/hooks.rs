@@ -17,7 +17,7 @@ use crate::cache::MarkFailurePolicy;
 use crate::client;
 use crate::edge::{self, NO_KEEPALIVE_TIMEOUT, OutOfMemory};
 use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, RequestHead, Routed, Upstream};
-use crate::model::Rejection;
+use crate::model::{Operation, Rejection};
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::Shed;
 use async_trait::async_trait;
@@ -76,7 +76,9 @@ impl Hooks {
             }
             Ok(Routed::PassThrough(upstream, operation)) => {
                 context.upstream = Some(upstream.clone());
-                context.outcome.caller = recognized(&runtime, &upstream, &session.req_header().headers);
+                if let Err(rejection) = Self::authorize_passed(session, context, &upstream, operation).await {
+                    return reject(session, context, &rejection).await;
+                }
                 context.is_plain_read = context.samples() && logout::is_plain_read(session, &upstream);
                 let passed = match logout::logout(session, context, &upstream) {
                     Some(logout) => logout::forward(session, context, upstream, logout).await,
@@ -86,7 +88,10 @@ impl Hooks {
             }
             Ok(Routed::InvalidatingIfAccepted(upstream)) => {
                 context.upstream = Some(upstream.clone());
-                context.outcome.caller = recognized(&runtime, &upstream, &session.req_header().headers);
+                let operation = Operation::ChangeRelated;
+                if let Err(rejection) = Self::authorize_passed(session, context, &upstream, operation).await {
+                    return reject(session, context, &rejection).await;
+                }
                 let passed = invalidating::forward_if_accepted(session, context, upstream).await;
                 Self::finish(session, context, passed).await
             }
@@ -124,6 +129,26 @@ impl Hooks {
         }
     }
 
+    /// Authorizes a request that the gateway only forwards. Without grants, and for requests that carry no credential by
+    /// design, it only recognizes the caller.
+    async fn authorize_passed(
+        session: &Session,
+        context: &mut Context,
+        upstream: &Upstream,
+        operation: Operation,
+    ) -> Result<(), Rejection> {
+        let needs_grant = || !upstream.is_public(&head(session.req_header(), "", false));
+        if upstream.grants.is_empty() || !needs_grant() {
+            context.outcome.caller = recognized(&context.runtime, upstream, &session.req_header().headers);
+            return Ok(());
+        }
+        context.outcome.operation = operation;
+        upstream.dialect.check_credentials(&session.req_header().headers)?;
+        // Boxed, so that the future of a request without grants stays small.
+        let credential = Box::pin(credential(context, upstream, session)).await?;
+        context.matched(upstream, credential)?.check(operation)
+    }
+
     /// Authorizes and forwards a call that lists sessions, or a request that may change any session. The latter sets a
     /// mark if sessions are cached.
     async fn invalidating(
@@ -140,9 +165,9 @@ impl Hooks {
         }
         let credential = credential(context, request.upstream(), session).await?;
         let changes = request.changes();
-        context.outcome.caller = credential.verified().cloned();
-        let upstream = request.authorize(&credential)?;
-        let changes = changes && may_change(&upstream, &credential);
+        let caller = context.matched(request.upstream(), credential)?;
+        let upstream = request.authorize(&caller)?;
+        let changes = changes && may_change(&upstream, caller.credential());
         match MarkFailurePolicy::of(&upstream).filter(|_| changes) {
             Some(policy) => invalidating::forward(session, context, upstream, policy).await.map(|()| true),
             None => pass(session, context, upstream, operation).await,

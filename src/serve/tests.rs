@@ -3,7 +3,7 @@ use crate::cache::{CacheCounters, MemoryStore, Sessions};
 use crate::config::{EmptyEnvironment, compile};
 use crate::gateway::{Credential, DecodedRequest, Gateway, Outcome, ProviderResponse, RequestHead, Routed};
 use crate::metrics::{Meters, Metrics};
-use crate::model::Rejection;
+use crate::model::{PeerIdentity, Rejection};
 use crate::provider::{ExchangeRecord, Failure, Fetch, Origin, RequestHeaders, Slots};
 use crate::wire::trace::Trace;
 use bytes::Bytes;
@@ -155,8 +155,9 @@ impl World {
         };
         let Ok(Routed::Governed(governed)) = self.service.gateway.route(head) else { panic!("{path} is not governed") };
         let credential = Credential::Forwarded(Bytes::from_static(b"Bearer token"));
+        let caller = governed.upstream().matched(credential, &PeerIdentity::default()).unwrap();
         governed
-            .authorize(credential)
+            .authorize(caller)
             .unwrap()
             .read_body(&self.service.gateway, Bytes::from_static(body.as_bytes()))
             .unwrap()

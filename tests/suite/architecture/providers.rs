@@ -93,7 +93,14 @@ fn words(dialect: &Dialect) -> BTreeSet<String> {
         ReadOnlyScopes::Unknown => {}
     }
     all.extend(dialect.logouts.iter().flat_map(|logout| [logout.path, logout.token]));
-    all.extend(dialect.roots.iter().chain(dialect.protected_paths).chain(dialect.unprotected_paths));
+    all.extend(
+        dialect
+            .roots
+            .iter()
+            .chain(dialect.protected_paths)
+            .chain(dialect.unprotected_paths)
+            .chain(dialect.public_paths),
+    );
     for route in dialect.routes {
         of_route(route, &mut all);
     }

@@ -11,7 +11,7 @@ use sessiongate::config::options::{Fallback, Options, ROOT, Row, Shape};
 use sessiongate::config::{self, Compiled};
 use sessiongate::dialect::{BodyKind, DIALECTS, Dialect, Effect, MemberType, Route};
 use sessiongate::gateway::{Changes, Credential, Gateway, RequestHead, Routed, WriteDecision};
-use sessiongate::model::Operation;
+use sessiongate::model::{Operation, PeerIdentity};
 
 /// A configuration with one upstream of a dialect, which caches and has this policy.
 fn compiled(dialect: &Dialect, policy: &str) -> Compiled {
@@ -77,7 +77,8 @@ fn decided(gateway: &Gateway, dialect: &Dialect, route: &Route) -> Result<String
         found => return Err(format!("{found:?}")),
     };
     let credential = Credential::Forwarded(Bytes::from_static(b"t"));
-    let authorized = governed.authorize(credential).map_err(|why| format!("{why:?}"))?;
+    let caller = governed.upstream().matched(credential, &PeerIdentity::default()).map_err(|why| format!("{why:?}"))?;
+    let authorized = governed.authorize(caller).map_err(|why| format!("{why:?}"))?;
     let request = authorized.read_body(gateway, Bytes::from(body)).map_err(|why| format!("{why:?}"))?;
     if request.reads() {
         let read = request.read(gateway).result.map_err(|why| format!("{why:?}"))?;

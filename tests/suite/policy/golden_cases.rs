@@ -30,7 +30,7 @@ use sessiongate::gateway::{
     BodySize, CallerCheck, Changes, Credential, Evaluated, Gateway, RequestHead, Routed, Unmatched, Upstream,
     WriteDecision,
 };
-use sessiongate::model::{Field, Operation, Rejection};
+use sessiongate::model::{Field, Operation, PeerIdentity, Rejection};
 use sessiongate::policy::Need;
 use sessiongate::sandbox::auth0::{Options, Tenant};
 use sessiongate::sandbox::okta::Org;
@@ -233,7 +233,9 @@ impl Case {
             Ok(Routed::Invalidating(related)) => {
                 let path = related.path().map(str::to_owned);
                 let (upstream, operation) = (related.upstream().clone(), related.operation());
-                let authorized = credential(&upstream, &request.headers, keys).and_then(|who| related.authorize(&who));
+                let caller = credential(&upstream, &request.headers, keys)
+                    .and_then(|who| upstream.matched(who, &PeerIdentity::default()));
+                let authorized = caller.and_then(|caller| related.authorize(&caller));
                 match authorized {
                     Ok(upstream) => passed(&upstream, operation, &request, path.as_deref(), several),
                     Err(why) => rejection(Some(&upstream), &why, carrier),
@@ -242,7 +244,8 @@ impl Case {
             Ok(Routed::Governed(governed)) => {
                 let upstream = governed.upstream().clone();
                 let decided = credential(&upstream, &request.headers, keys)
-                    .and_then(|who| governed.authorize(who))
+                    .and_then(|who| upstream.matched(who, &PeerIdentity::default()))
+                    .and_then(|caller| governed.authorize(caller))
                     .and_then(|authorized| checked(authorized, gateway, &request, several));
                 decided.unwrap_or_else(|why| rejection(Some(&upstream), &why, carrier))
             }

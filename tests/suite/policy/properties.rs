@@ -9,7 +9,7 @@ use serde_json::Value;
 use sessiongate::config;
 use sessiongate::dialect::{AUTH0, DIALECTS, RouteMatch};
 use sessiongate::gateway::{Credential, Gateway, RequestHead, Routed, Upstream, WriteDecision};
-use sessiongate::model::Rejection;
+use sessiongate::model::{PeerIdentity, Rejection};
 use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
 use sessiongate::wire::http1::{self, HeadLimits, RequestError};
 use std::sync::LazyLock;
@@ -45,7 +45,8 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
     let Ok(Routed::Governed(governed)) = gateway.route(head) else {
         panic!("a session is governed");
     };
-    let authorized = governed.authorize(Credential::Anonymous)?;
+    let caller = governed.upstream().matched(Credential::Anonymous, &PeerIdentity::default())?;
+    let authorized = governed.authorize(caller)?;
     match authorized.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None).result? {
         WriteDecision::Forward(write) => Ok(write.request().2.unwrap()),
         WriteDecision::Need(_) => panic!("nothing is protected here"),

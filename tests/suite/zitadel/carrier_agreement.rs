@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sessiongate::config;
 use sessiongate::dialect::ZITADEL;
 use sessiongate::gateway::{Credential, Gateway, RequestHead, Routed, WriteDecision};
-use sessiongate::model::{Operation, Rejection};
+use sessiongate::model::{Operation, PeerIdentity, Rejection};
 use sessiongate::wire::carrier::Carrier;
 use sessiongate::wire::message::Codec;
 use std::collections::BTreeMap;
@@ -203,7 +203,9 @@ impl Asked {
                 }
                 Err(rejected) => return Err(rejected.rejection),
             };
-            let authorized = governed.authorize(Credential::Forwarded(Bytes::from_static(b"Bearer pat")))?;
+            let credential = Credential::Forwarded(Bytes::from_static(b"Bearer pat"));
+            let caller = governed.upstream().matched(credential, &PeerIdentity::default())?;
+            let authorized = governed.authorize(caller)?;
             let asked = authorized.read_body(gateway, Bytes::from(body.clone()))?;
             let operation = if self.creates { Operation::CreateSession } else { Operation::UpdateSession };
             assert_eq!((asked.operation(), asked.carrier()), (operation, carrier));

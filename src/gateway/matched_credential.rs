@@ -1,0 +1,53 @@
+//! A credential of the kind that its upstream requires, with the grant of its caller.
+
+use super::credential::{Credential, check_credential};
+use super::upstream::Upstream;
+use crate::grant::{Grant, GrantMatch};
+use crate::model::{Operation, PeerIdentity, Rejection};
+use crate::telemetry::Label;
+use std::sync::Arc;
+
+/// A credential of the kind that its upstream requires, with the grant of its caller. Only [`Upstream::matched`] makes
+/// it.
+#[derive(Debug)]
+pub struct MatchedCredential {
+    pub(super) credential: Credential,
+    pub(super) grant: GrantMatch,
+}
+
+impl Upstream {
+    /// Finds the grant of a credential's caller, on a connection of this identity.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a credential of another kind than the upstream requires.
+    pub fn matched(&self, credential: Credential, peer: &PeerIdentity) -> Result<MatchedCredential, Rejection> {
+        check_credential(&self.check, &credential)?;
+        let grant = self.grants.of(credential.verified().map(|verified| verified.caller()), peer);
+        Ok(MatchedCredential { credential, grant })
+    }
+}
+
+impl MatchedCredential {
+    /// The credential.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The grant, if the upstream has grants and one matches.
+    pub fn grant(&self) -> Option<&Arc<Grant>> {
+        self.grant.grant()
+    }
+
+    /// Rejects an operation that the caller may not do.
+    pub fn check(&self, operation: Operation) -> Result<(), Rejection> {
+        if self.grant.allows(operation) {
+            return Ok(());
+        }
+        Err(Rejection::Grant(match operation {
+            Operation::Other => "requests that are no operation of the gateway".into(),
+            Operation::ChangeRelated => "requests that may change any session".into(),
+            operation => format!("operation `{}`", operation.name()),
+        }))
+    }
+}

@@ -22,6 +22,7 @@ mod policy_findings;
 mod provider_response;
 mod public_request;
 mod read_body;
+mod released;
 mod routing;
 mod upstream;
 mod write_outcome;

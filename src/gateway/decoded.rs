@@ -3,6 +3,7 @@
 use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
 use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
 use crate::dialect::{DecodedBody, Effect, Query, Route};
+use crate::grant::Grant;
 use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch};
 use crate::policy::{Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
@@ -39,6 +40,8 @@ pub struct Read {
     caller: CallerDigest,
     shared: bool,
     pub(super) tenant: TenantId,
+    /// The grant of its caller; `None` if the upstream has no grants.
+    pub(super) grant: Option<Arc<Grant>>,
 }
 
 /// A write that may be forwarded, with exactly these bytes.
@@ -52,6 +55,8 @@ pub struct Write {
     body: Option<Bytes>,
     scope_checked: bool,
     pub(super) tenant: TenantId,
+    /// The grant of its caller; `None` if the upstream has no grants.
+    pub(super) grant: Option<Arc<Grant>>,
 }
 
 /// Which cached sessions a write changes.
@@ -158,7 +163,8 @@ impl DecodedRequest {
         let cached = variant.filter(|_| upstream.cache.is_some() && route.effect == Effect::ReadsSession);
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
-        Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant }
+        let grant = self.authorized.grant;
+        Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant, grant }
     }
 
     /// The path that reads the current metadata, for the evaluation of a write.
@@ -218,6 +224,7 @@ impl DecodedRequest {
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
             scope_checked: self.authorized.credential.is_verified() && upstream.dialect.scopes.decide,
             tenant: *tenant,
+            grant: self.authorized.grant.clone(),
         }
     }
 }
@@ -301,9 +308,12 @@ impl Write {
         self.scope_checked
     }
 
-    /// The response for the caller: without one-time codes, if the policy strips them.
+    /// The response as the caller may see it: without one-time codes, if the policy strips them.
     pub fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
         let DecodedResponse { mut response, call } = decoded;
+        if self.grant.as_ref().is_some_and(|grant| grant.masks.is_some()) {
+            return self.with_empty_message(response);
+        }
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
         let coded = coding::remaining(&response.headers).is_some();
         if !strips || !(call.status.is_success() || coded && response.status.is_success()) {

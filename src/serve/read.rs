@@ -74,7 +74,8 @@ impl<P: ProviderClient> Service<P> {
         let read = Arc::new(read);
         let Some(key) = read.key().copied() else {
             let response = self.fetch_alone(client, &read).await?.response?;
-            return Ok(Served { response: self.listed(&read, response).await?, source: ServedFrom::Uncached });
+            let response = read.released(self.listed(&read, response).await?)?;
+            return Ok(Served { response, source: ServedFrom::Uncached });
         };
         let own = read.caller();
         let mut options = read_options(&read, client.headers());
@@ -114,7 +115,7 @@ impl<P: ProviderClient> Service<P> {
                 }
                 ReadResult::Coalesced(fetched) => (Arc::new(fetched.response?.cacheable_copy()), ServedFrom::Coalesced),
             };
-            return Ok(Served { response, source });
+            return Ok(Served { response: read.released(response)?, source });
         }
     }
 

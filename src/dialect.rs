@@ -22,7 +22,7 @@ mod zitadel;
 pub use auth0::AUTH0;
 pub use call::DecodedBody;
 pub use credential::{BEARER, CredentialPlace, ReadOnlyScopes, Scopes};
-pub use names::{Challenges, Checks, Names, PolicySubject, Version};
+pub use names::{Challenges, Checks, Filters, Names, PolicySubject, Version};
 pub use okta::OKTA;
 pub use pattern::{InvalidationRule, PathPart, RuleEffect};
 pub use provider_api::{Dialect, Logout, NotFoundMeaning, Sharing};

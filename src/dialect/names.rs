@@ -17,8 +17,20 @@ pub struct Names {
     pub version: Option<Version>,
     /// In a response to a write: the field that contains the version. `None` if the whole response is the session.
     pub write_details: Option<&'static str>,
+    /// In a session, and in a refresh token: the path to the ID of its user.
+    pub user: &'static [&'static str],
+    /// In a refresh token: the ID of its session.
+    pub token_session: Option<&'static str>,
     /// In a response: the list of sessions.
     pub sessions: Option<&'static str>,
+    /// In a response with the list: the paths of its totals, which count more than the list has.
+    pub totals: &'static [&'static [&'static str]],
+    /// In a response with the list: the cursors of the next page.
+    pub cursors: &'static [&'static str],
+    /// In a query: the ID of the user whose sessions or refresh tokens are listed.
+    pub user_parameter: Option<&'static str>,
+    /// In a request for the list: the filters.
+    pub filters: Option<Filters>,
     /// In a request: the session's ID.
     pub session_id: Option<&'static str>,
     /// In a request: the session's token.
@@ -70,11 +82,26 @@ pub enum Version {
     Number(&'static str),
 }
 
+/// The filters of a list: each session in it fulfils all of them.
+#[derive(Debug)]
+pub struct Filters {
+    /// The field of a request that contains them.
+    pub field: &'static str,
+    /// The filter by user.
+    pub user: &'static str,
+    /// There: the ID of the user.
+    pub user_id: &'static str,
+}
+
 /// The checks of a write.
 #[derive(Debug)]
 pub struct Checks {
     /// The field of a request that contains them.
     pub field: &'static str,
+    /// The check of the user.
+    pub user: &'static str,
+    /// There: the ID of the user, if the check names the user by it.
+    pub user_id: &'static str,
     /// The field of each kind.
     pub kinds: &'static [(&'static str, CheckKind)],
 }

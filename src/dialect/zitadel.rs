@@ -10,9 +10,9 @@ mod rejections;
 
 use super::PathPart::{Session, Word};
 use super::{
-    BEARER, BodyKind, Call, Challenges, Checks, Cors, Dialect, Effect, Logout, Names, NotFoundMeaning, PathPart,
-    ProviderHeaders, Query, ReadOnlyScopes, RejectionFormat, Route, Scopes, Sharing, TrustedHeader, TrustedValue,
-    Version,
+    BEARER, BodyKind, Call, Challenges, Checks, Cors, Dialect, Effect, Filters, Logout, Names, NotFoundMeaning,
+    PathPart, ProviderHeaders, Query, ReadOnlyScopes, RejectionFormat, Route, Scopes, Sharing, TrustedHeader,
+    TrustedValue, Version,
 };
 use crate::model::{CheckKind, IdForm, Operation, claim};
 use crate::policy::Limits;
@@ -67,8 +67,8 @@ pub static ZITADEL: Dialect = Dialect {
     ],
     unprotected_paths: &[],
     routes: operations! {
-        "POST" SEARCH, "ListSessions" in SERVICE => ListSessions, ListsSessions, LIST -> LIST, false;
-        "POST" SEARCH_BETA, "ListSessions" in SERVICE_BETA => ListSessions, ListsSessions, LIST -> LIST, false;
+        "POST" SEARCH, "ListSessions" in SERVICE => ListSessions, ListsSessions, LIST -> LIST_RESPONSE, false;
+        "POST" SEARCH_BETA, "ListSessions" in SERVICE_BETA => ListSessions, ListsSessions, LIST -> LIST_RESPONSE, false;
         "GET" SESSION, "GetSession" in SERVICE => ReadSession, ReadsSession, GET -> SESSION, false;
         "GET" SESSION_BETA, "GetSession" in SERVICE_BETA => ReadSession, ReadsSession, GET_BETA -> SESSION, false;
         "PATCH" SESSION, "SetSession" in SERVICE => UpdateSession, ChangesSession, SET -> SET_RESPONSE, false;
@@ -124,7 +124,13 @@ pub static ZITADEL: Dialect = Dialect {
         expiries: &["expiration_date"],
         version: Some(Version::Number("sequence")),
         write_details: Some("details"),
+        user: &["factors", "user", "id"],
+        token_session: None,
         sessions: Some("sessions"),
+        totals: &[&["details", "total_result"]],
+        cursors: &[],
+        user_parameter: None,
+        filters: Some(FILTERS),
         session_id: Some("session_id"),
         session_token: Some("session_token"),
         lifetime: Some("lifetime"),
@@ -180,8 +186,12 @@ const TRUSTED_PEER: &[TrustedHeader] = &[
     TrustedHeader { name: "x-forwarded-for", value: TrustedValue::Address },
 ];
 
+const FILTERS: Filters = Filters { field: "queries", user: "user_id_query", user_id: "id" };
+
 const CHECKS: Checks = Checks {
     field: "checks",
+    user: "user",
+    user_id: "user_id",
     kinds: &[
         ("user", CheckKind::User),
         ("password", CheckKind::Password),

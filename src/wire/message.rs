@@ -6,13 +6,15 @@
 mod edit;
 mod from_json;
 mod from_proto;
+mod list;
 mod object;
 mod rules;
 mod structs;
 
-pub use object::{Codec, Entry, Item, MAX_UNKNOWN, MessageError, Object, SecondsNanos, Value};
+pub use object::{Codec, Element, Entry, Item, MAX_UNKNOWN, MessageError, Object, SecondsNanos, Value};
 pub use rules::ConstraintViolation;
 
+use super::json::MAX_TOKENS;
 use super::schema::Message;
 use bytes::Bytes;
 use std::fmt;
@@ -50,9 +52,19 @@ impl fmt::Debug for Parsed {
 impl Parsed {
     /// Parses a message.
     pub fn read(schema: &'static Message, codec: Codec, source: Bytes) -> Result<Parsed, MessageError> {
+        Parsed::read_up_to(MAX_TOKENS, schema, codec, source)
+    }
+
+    /// Parses a message that has at most `tokens` values and keys in JSON.
+    pub fn read_up_to(
+        tokens: usize,
+        schema: &'static Message,
+        codec: Codec,
+        source: Bytes,
+    ) -> Result<Parsed, MessageError> {
         let root = match codec {
             Codec::Proto => from_proto::object(schema, &source, 0..source.len(), "")?,
-            Codec::Json => from_json::root(schema, &source)?,
+            Codec::Json => from_json::root(schema, &source, tokens)?,
         };
         Ok(Parsed { codec, source, root })
     }

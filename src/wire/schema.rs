@@ -54,6 +54,8 @@ pub enum FieldType {
     Timestamp,
     /// A nested message.
     Message(&'static Message),
+    /// A list of nested messages.
+    Messages(&'static Message),
     /// `map<string, bytes>`.
     Metadata,
     /// `google.protobuf.Struct`: a JSON object.

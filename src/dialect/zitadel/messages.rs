@@ -88,12 +88,13 @@ pub static GET_BETA: Message = message(
     ],
 );
 
-/// `ListSessionsRequest` of both versions. It only reads, so no policy applies.
+/// `ListSessionsRequest` of both versions. It only reads, so no policy applies, nor does any rule: its filters only
+/// tell whose sessions it is about.
 pub static LIST: Message = message(
     "ListSessionsRequest",
     &[
         field(1, "query", "query", Opaque, Constraint::None),
-        field(2, "queries", "queries", Opaque, Constraint::None),
+        field(2, "queries", "queries", FieldType::Messages(&SEARCH_QUERY), Constraint::None),
         field(
             3,
             "sorting_column",
@@ -103,6 +104,33 @@ pub static LIST: Message = message(
         ),
     ],
 );
+
+static SEARCH_QUERY: Message = Message {
+    name: "SearchQuery",
+    fields: &[
+        field(1, "ids_query", "idsQuery", Opaque, Constraint::None),
+        field(2, "user_id_query", "userIdQuery", FieldType::Message(&USER_ID_QUERY), Constraint::None),
+        field(3, "creation_date_query", "creationDateQuery", Opaque, Constraint::None),
+        field(4, "creator_query", "creatorQuery", Opaque, Constraint::None),
+        field(5, "user_agent_query", "userAgentQuery", Opaque, Constraint::None),
+        field(6, "expiration_date_query", "expirationDateQuery", Opaque, Constraint::None),
+    ],
+    oneofs: &[OneOf { name: "Query", members: &[1, 2, 3, 4, 5, 6], required: false }],
+};
+
+static USER_ID_QUERY: Message = message("UserIDQuery", &[field(1, "id", "id", Text, Constraint::None)]);
+
+/// `ListSessionsResponse`.
+pub static LIST_RESPONSE: Message = message(
+    "ListSessionsResponse",
+    &[
+        field(1, "details", "details", FieldType::Message(&LIST_DETAILS), Constraint::None),
+        field(2, "sessions", "sessions", FieldType::Messages(&SESSION_MESSAGE), Constraint::None),
+    ],
+);
+
+static LIST_DETAILS: Message =
+    message("ListDetails", &[field(1, "total_result", "totalResult", Unsigned, Constraint::None)]);
 
 /// `GetSessionResponse`.
 pub static SESSION: Message = message(
@@ -115,10 +143,17 @@ static SESSION_MESSAGE: Message = message(
     &[
         field(1, "id", "id", Text, Constraint::None),
         field(4, "sequence", "sequence", Unsigned, Constraint::None),
+        field(5, "factors", "factors", FieldType::Message(&FACTORS), Constraint::None),
         field(6, "metadata", "metadata", Metadata, Constraint::None),
         field(8, "expiration_date", "expirationDate", Timestamp, Constraint::None),
     ],
 );
+
+/// Who was checked, and when.
+static FACTORS: Message =
+    message("Factors", &[field(1, "user", "user", FieldType::Message(&USER_FACTOR), Constraint::None)]);
+
+static USER_FACTOR: Message = message("UserFactor", &[field(2, "id", "id", Text, Constraint::None)]);
 
 /// `SetSessionResponse`.
 pub static SET_RESPONSE: Message = message(

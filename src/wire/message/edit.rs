@@ -62,7 +62,7 @@ impl Parsed {
         whole.into()
     }
 
-    fn spliced(&self, mut splices: Vec<Splice>) -> Vec<u8> {
+    pub(super) fn spliced(&self, mut splices: Vec<Splice>) -> Vec<u8> {
         splices.sort_by_key(|(span, _)| span.start);
         let mut whole = Vec::with_capacity(self.source.len() + 64);
         let mut at = 0;

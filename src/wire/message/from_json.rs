@@ -1,6 +1,6 @@
 //! Parses the JSON encoding of protocol buffers.
 
-use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
+use super::object::{Element, Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use crate::wire::is_ambiguous_spelling;
 use crate::wire::json::{Document, Kind as Json, Member, Node};
 use crate::wire::schema::{Field, FieldType, Message};
@@ -15,9 +15,9 @@ const ANY_PADDING: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
-/// Parses a body.
-pub(super) fn root(schema: &'static Message, source: &Bytes) -> Result<Object, MessageError> {
-    let document = Document::parse(source.clone()).map_err(|error| MessageError(error.to_string()))?;
+/// Parses a body of at most `tokens` values and keys.
+pub(super) fn root(schema: &'static Message, source: &Bytes, tokens: usize) -> Result<Object, MessageError> {
+    let document = Document::parse_up_to(tokens, source.clone()).map_err(|error| MessageError(error.to_string()))?;
     object(schema, &document, document.root(), "")
 }
 
@@ -89,6 +89,7 @@ fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<
             Value::Timestamp(time(text).ok_or_else(|| MessageError(format!("`{path}` is not an RFC 3339 time")))?)
         }
         FieldType::Message(schema) => Value::Message(object(schema, document, node, path)?),
+        FieldType::Messages(schema) => Value::Messages(elements(schema, document, node, path)?),
         FieldType::Metadata => Value::Entries(entries(node, path)?),
         FieldType::Struct => match node.kind {
             Json::Object(_) => Value::Opaque,
@@ -96,6 +97,22 @@ fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<
         },
         FieldType::Opaque => Value::Opaque,
     })
+}
+
+fn elements(
+    schema: &'static Message,
+    document: &Document,
+    node: &Node,
+    path: &str,
+) -> Result<Vec<Element>, MessageError> {
+    let Json::Array(items) = &node.kind else {
+        return Err(MessageError(format!("expected an array as `{path}`, found {}", node.kind.name())));
+    };
+    let element = |(at, item): (usize, &Node)| {
+        let object = object(schema, document, item, &format!("{path}[{at}]"))?;
+        Ok(Element { object, span: item.span.clone() })
+    };
+    items.iter().enumerate().map(element).collect()
 }
 
 fn entries(node: &Node, path: &str) -> Result<Vec<Entry>, MessageError> {

@@ -1,13 +1,13 @@
 //! Parses protocol buffers.
 
-use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
+use super::object::{Element, Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use super::structs;
 use crate::wire::proto::{RawField, RawValue, fields};
 use crate::wire::schema::{Field, FieldType, Message};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The maximum number of entries in a map, which limits the memory they use.
+/// The maximum number of entries in a map, and of elements in a list, which limits the memory they use.
 const MAX_ENTRIES: usize = 5_000;
 /// The range of timestamps: the years 1 to 9999 (`google/protobuf/timestamp.proto`).
 const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
@@ -53,6 +53,16 @@ fn add(
             return Err(MessageError(format!("`{path}` has more than {MAX_ENTRIES} entries")));
         }
         entries.push(metadata_entry(source, raw, path)?);
+        return Ok(());
+    }
+    if let (FieldType::Messages(schema), Some(list)) = (field.kind, old) {
+        let Some(Item { value: Value::Messages(elements), .. }) = object.items.get_mut(list) else {
+            return Ok(());
+        };
+        if elements.len() >= MAX_ENTRIES {
+            return Err(MessageError(format!("`{path}` has more than {MAX_ENTRIES} elements")));
+        }
+        elements.push(element(schema, source, raw, path)?);
         return Ok(());
     }
     if old.is_some() {
@@ -110,6 +120,7 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         FieldType::Duration => Value::Duration(span(source, bytes()?, path, -MAX_DURATION..=MAX_DURATION, true)?),
         FieldType::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMESTAMPS, false)?),
         FieldType::Message(schema) => Value::Message(object(schema, source, bytes()?, path)?),
+        FieldType::Messages(schema) => Value::Messages(vec![element(schema, source, raw, path)?]),
         FieldType::Metadata => Value::Entries(vec![metadata_entry(source, raw, path)?]),
         FieldType::Struct => {
             structs::check(source, bytes()?, path)?;
@@ -117,6 +128,13 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         }
         FieldType::Opaque => Value::Opaque,
     })
+}
+
+fn element(schema: &'static Message, source: &[u8], raw: &RawField, path: &str) -> Result<Element, MessageError> {
+    let RawValue::Bytes(content) = &raw.value else {
+        return Err(MessageError(format!("`{path}` has the wrong wire type at byte {}", raw.span.start)));
+    };
+    Ok(Element { object: object(schema, source, content.clone(), path)?, span: raw.span.clone() })
 }
 
 fn text(source: &[u8], content: Range<usize>, path: &str) -> Result<String, MessageError> {

@@ -98,10 +98,21 @@ pub enum Value {
     Timestamp(SecondsNanos),
     /// A nested message.
     Message(Object),
+    /// The elements of a list of messages.
+    Messages(Vec<Element>),
     /// The entries of a map.
     Entries(Vec<Entry>),
     /// Content that is not parsed.
     Opaque,
+}
+
+/// An element of a list of messages.
+#[derive(Debug, Clone)]
+pub struct Element {
+    /// The message.
+    pub object: Object,
+    /// The range of its bytes: in protocol buffers the whole field, in JSON the value.
+    pub(super) span: Range<usize>,
 }
 
 /// An entry of a map.
@@ -159,6 +170,23 @@ impl Object {
         match &self.item(name)?.value {
             Value::Message(object) => Some(object),
             _ => None,
+        }
+    }
+
+    /// The string at the end of this path of nested messages, if set.
+    pub fn text_at(&self, path: &[&str]) -> Option<&str> {
+        match path {
+            [] => None,
+            [name] => self.text(name),
+            [name, rest @ ..] => self.message(name)?.text_at(rest),
+        }
+    }
+
+    /// The elements of a list of messages; none if the field is not set.
+    pub fn elements(&self, name: &str) -> &[Element] {
+        match self.item(name).map(|item| &item.value) {
+            Some(Value::Messages(elements)) => elements,
+            _ => &[],
         }
     }
 

@@ -126,7 +126,7 @@ fn of_message(message: &'static Message, all: &mut Vec<&'static str>) {
     all.push(message.name);
     for field in message.fields {
         all.extend([field.name, field.json]);
-        if let FieldType::Message(inner) = field.kind {
+        if let FieldType::Message(inner) | FieldType::Messages(inner) = field.kind {
             of_message(inner, all);
         }
     }

@@ -7,6 +7,7 @@
 mod messages;
 mod invalidating;
 mod rejections;
+mod sessions;
 
 use super::PathPart::{Session, Word};
 use super::{

@@ -3,19 +3,13 @@
 //! Source: ZITADEL's proto files `zitadel/session/{v2,v2beta}/{session_service,session,challenge}.proto` and
 //! `zitadel/object/v2/object.proto`: numbers, names, and the rules of `validate.rules`.
 
-use crate::wire::schema::FieldType::{Bool, Duration, Enum, Metadata, Opaque, Struct, Text, Timestamp, Unsigned};
+use super::sessions::{DETAILS, field, message};
+pub use super::sessions::{LIST, LIST_RESPONSE, SESSION};
+use crate::wire::schema::FieldType::{Bool, Duration, Enum, Metadata, Opaque, Struct, Text};
 use crate::wire::schema::{Constraint, Field, FieldType, Message, OneOf};
 
 const ID: Constraint = Constraint::Runes { min: 1, max: 200 };
 const TOKEN: Constraint = Constraint::OptionalRunes { min: 1, max: 500 };
-
-const fn field(number: u32, name: &'static str, json: &'static str, kind: FieldType, constraint: Constraint) -> Field {
-    Field { number, name, json, kind, constraint }
-}
-
-const fn message(name: &'static str, fields: &'static [Field]) -> Message {
-    Message { name, fields, oneofs: &[] }
-}
 
 /// `CreateSessionRequest` of v2.
 pub static CREATE: Message = message(
@@ -88,73 +82,6 @@ pub static GET_BETA: Message = message(
     ],
 );
 
-/// `ListSessionsRequest` of both versions. It only reads, so no policy applies, nor does any rule: its filters only
-/// tell whose sessions it is about.
-pub static LIST: Message = message(
-    "ListSessionsRequest",
-    &[
-        field(1, "query", "query", Opaque, Constraint::None),
-        field(2, "queries", "queries", FieldType::Messages(&SEARCH_QUERY), Constraint::None),
-        field(
-            3,
-            "sorting_column",
-            "sortingColumn",
-            Enum(&[(0, "SESSION_FIELD_NAME_UNSPECIFIED"), (1, "SESSION_FIELD_NAME_CREATION_DATE")]),
-            Constraint::None,
-        ),
-    ],
-);
-
-static SEARCH_QUERY: Message = Message {
-    name: "SearchQuery",
-    fields: &[
-        field(1, "ids_query", "idsQuery", Opaque, Constraint::None),
-        field(2, "user_id_query", "userIdQuery", FieldType::Message(&USER_ID_QUERY), Constraint::None),
-        field(3, "creation_date_query", "creationDateQuery", Opaque, Constraint::None),
-        field(4, "creator_query", "creatorQuery", Opaque, Constraint::None),
-        field(5, "user_agent_query", "userAgentQuery", Opaque, Constraint::None),
-        field(6, "expiration_date_query", "expirationDateQuery", Opaque, Constraint::None),
-    ],
-    oneofs: &[OneOf { name: "Query", members: &[1, 2, 3, 4, 5, 6], required: false }],
-};
-
-static USER_ID_QUERY: Message = message("UserIDQuery", &[field(1, "id", "id", Text, Constraint::None)]);
-
-/// `ListSessionsResponse`.
-pub static LIST_RESPONSE: Message = message(
-    "ListSessionsResponse",
-    &[
-        field(1, "details", "details", FieldType::Message(&LIST_DETAILS), Constraint::None),
-        field(2, "sessions", "sessions", FieldType::Messages(&SESSION_MESSAGE), Constraint::None),
-    ],
-);
-
-static LIST_DETAILS: Message =
-    message("ListDetails", &[field(1, "total_result", "totalResult", Unsigned, Constraint::None)]);
-
-/// `GetSessionResponse`.
-pub static SESSION: Message = message(
-    "GetSessionResponse",
-    &[field(1, "session", "session", FieldType::Message(&SESSION_MESSAGE), Constraint::None)],
-);
-
-static SESSION_MESSAGE: Message = message(
-    "Session",
-    &[
-        field(1, "id", "id", Text, Constraint::None),
-        field(4, "sequence", "sequence", Unsigned, Constraint::None),
-        field(5, "factors", "factors", FieldType::Message(&FACTORS), Constraint::None),
-        field(6, "metadata", "metadata", Metadata, Constraint::None),
-        field(8, "expiration_date", "expirationDate", Timestamp, Constraint::None),
-    ],
-);
-
-/// Who was checked, and when.
-static FACTORS: Message =
-    message("Factors", &[field(1, "user", "user", FieldType::Message(&USER_FACTOR), Constraint::None)]);
-
-static USER_FACTOR: Message = message("UserFactor", &[field(2, "id", "id", Text, Constraint::None)]);
-
 /// `SetSessionResponse`.
 pub static SET_RESPONSE: Message = message(
     "SetSessionResponse",
@@ -179,8 +106,6 @@ pub static CREATE_RESPONSE: Message = message(
 /// `DeleteSessionResponse`.
 pub static DELETE_RESPONSE: Message =
     message("DeleteSessionResponse", &[field(1, "details", "details", FieldType::Message(&DETAILS), Constraint::None)]);
-
-static DETAILS: Message = message("Details", &[field(1, "sequence", "sequence", Unsigned, Constraint::None)]);
 
 /// The one-time codes of a response's challenges.
 static CODES: Message = message(

@@ -67,15 +67,15 @@ fn token(
             warn_of_form(section.context, provider, &issuers, &audiences);
         }
         let algorithms = section.list(&rows::ALGORITHMS, algorithm);
-        let algorithms = algorithms.map_or_else(|| vec![rows::ALGORITHMS.kind.default], values);
+        let algorithms = algorithms.map_or_else(|| vec![rows::ALGORITHMS.kind.default], Spanned::values);
         let leeway = section.get(&rows::LEEWAY);
-        let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
+        let issuers: Vec<String> = Spanned::values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
         let mut keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
         keys.proxy = egress_proxy::read(section, &rows::EGRESS_PROXY).unwrap_or(proxy);
         let expected = Expectations {
             issuers,
-            audiences: values(audiences),
+            audiences: Spanned::values(audiences),
             algorithms,
             leeway,
             scope: SCOPE,
@@ -187,8 +187,4 @@ fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
         let problem = problem.expected(format!("allowed: {}", listed(words())));
         if why == " is not a valid value" { problem.like(text.as_str(), words()) } else { problem }
     })
-}
-
-fn values<T>(spanned: Vec<Spanned<T>>) -> Vec<T> {
-    spanned.into_iter().map(|spanned| spanned.value).collect()
 }

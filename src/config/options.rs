@@ -8,6 +8,7 @@ pub(super) mod clients;
 pub(super) mod declare;
 pub(super) mod egress_proxy;
 mod elsewhere;
+pub(super) mod grants;
 pub(super) mod kind;
 pub(super) mod listeners;
 pub(super) mod operations;

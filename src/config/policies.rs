@@ -4,8 +4,8 @@
 use super::FindingId;
 use super::consistency;
 use super::declared::{DeclaredPolicy, LimitKind};
-use super::error::{Location, Problem};
-use super::options::declare::Opt;
+use super::error::{Location, Problem, listed};
+use super::options::declare::{Opt, Plain};
 use super::options::kind::CountIn;
 use super::options::policies as rows;
 use super::options::process;
@@ -13,7 +13,6 @@ use super::options::table::Declared;
 use super::section::{Context, Entry, Section, Spanned};
 use super::session_rules;
 use super::value;
-use super::variables::Text;
 use crate::dialect::PolicySubject;
 use crate::gateway::Upstream;
 use crate::policy::{FieldRule, KeyPattern, KeyPatterns, Limits, Normalize, Policy};
@@ -48,6 +47,21 @@ pub(super) fn read(section: &mut Section) -> Policies {
         policies.insert(name.to_owned(), declared(section.context, &entry));
     }
     policies
+}
+
+/// Reads the name of a policy.
+pub(super) fn named(section: &mut Section, option: &Plain, policies: &Policies) -> Option<String> {
+    section.parse(option, |text| {
+        if policies.contains_key(text.as_str()) {
+            return Ok(text.as_str().to_owned());
+        }
+        let problem = Problem::new(format!("{} is not a declared policy", text.shown())).id(FindingId::UndeclaredName);
+        let names = || policies.keys().map(String::as_str);
+        Err(match policies.is_empty() {
+            true => problem.expected("no `policies` are declared"),
+            false => problem.expected(format!("allowed: {}", listed(names()))).like(text.as_str(), names()),
+        })
+    })
 }
 
 /// Binds a policy to an upstream: the provider's limits apply where the policy's are not tighter. `None` if the policy
@@ -140,19 +154,15 @@ fn policy(section: &mut Section) -> DeclaredPolicy {
 }
 
 fn keys(section: &mut Section, declared: &mut DeclaredPolicy) {
-    let allowed = section.list(&rows::ALLOWED, pattern);
-    let required = section.list(&rows::REQUIRED, pattern).unwrap_or_default();
-    let protected = section.list(&rows::PROTECTED, pattern).unwrap_or_default();
+    let allowed = section.list(&rows::ALLOWED, value::pattern);
+    let required = section.list(&rows::REQUIRED, value::pattern).unwrap_or_default();
+    let protected = section.list(&rows::PROTECTED, value::pattern).unwrap_or_default();
     declared.keys.extend(allowed.iter().flatten().chain(&required).filter_map(exact));
     declared.protected.extend(protected.iter().filter_map(exact));
     let patterns = |spanned: Vec<Spanned<KeyPattern>>| spanned.into_iter().map(|spanned| spanned.value).collect();
     declared.policy.allowed = allowed.map(|allowed| KeyPatterns(patterns(allowed)));
     declared.policy.required = patterns(required);
     declared.policy.protected = KeyPatterns(patterns(protected));
-}
-
-fn pattern(text: &Text) -> Result<KeyPattern, Problem> {
-    KeyPattern::parse(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())))
 }
 
 fn exact(spanned: &Spanned<KeyPattern>) -> Option<Spanned<String>> {

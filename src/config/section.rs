@@ -45,6 +45,13 @@ pub(super) struct Spanned<T> {
     pub value: T,
 }
 
+impl<T> Spanned<T> {
+    /// Values without their locations.
+    pub fn values(spanned: Vec<Spanned<T>>) -> Vec<T> {
+        spanned.into_iter().map(|spanned| spanned.value).collect()
+    }
+}
+
 /// A map of options. An option is known once it was read.
 pub(super) struct Section<'t, 'c, 'l> {
     pub location: Location,
@@ -149,6 +156,19 @@ impl<'t> Entry<'t> {
             .collect()
     }
 
+    /// The parsed value, or the parsed items of a list.
+    pub fn one_or_several<T>(
+        &self,
+        context: &mut Context,
+        parse: impl Fn(&Text) -> Result<T, Problem>,
+    ) -> Vec<Spanned<T>> {
+        if self.is_single() {
+            let value = self.read(context, parse);
+            return value.map(|value| Spanned { location: self.location.clone(), value }).into_iter().collect();
+        }
+        self.read_items(context, parse)
+    }
+
     fn members(&self, context: &mut Context) -> Option<&'t [Member]> {
         if let NodeKind::Map(members) = &self.node.kind {
             return Some(members);
@@ -180,6 +200,11 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     /// Whether an option is set.
     pub fn has(&self, option: &dyn Declared) -> bool {
         self.members.iter().any(|member| member.key == option.key())
+    }
+
+    /// Whether no option is set.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// The location of an option, or of the map that lacks it.
@@ -236,14 +261,8 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         allowed: &str,
         parse: impl Fn(&Text) -> Result<T, Problem>,
     ) -> Vec<Spanned<T>> {
-        let Some(entry) = self.required(option, allowed) else {
-            return Vec::new();
-        };
-        if entry.is_single() {
-            let value = entry.read(self.context, parse);
-            return value.map(|value| Spanned { location: entry.location, value }).into_iter().collect();
-        }
-        entry.read_items(self.context, parse)
+        let entry = self.required(option, allowed);
+        entry.map_or_else(Vec::new, |entry| entry.one_or_several(self.context, parse))
     }
 
     /// Reads a nested map of options. If it is not set, all its options have their defaults.

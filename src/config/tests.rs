@@ -1,4 +1,5 @@
 mod findings;
+mod grants;
 mod schema;
 
 use super::*;
@@ -376,11 +377,13 @@ fn shared(way: Option<&str>) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// The example with the listeners that stand in comments.
+/// The example with the listeners that stand in comments, and with a grant for client certificates.
 fn several_listeners() -> String {
     let (before, after) = EXAMPLE.split_once("listen: 127.0.0.1:8080\n").unwrap();
     let (comment, after) = after.split_once("# listeners:").unwrap();
     let (listeners, after) = after.split_once("\n# Listen address of probes").unwrap();
+    let after = after.replace("\n          # certificate:", "\n          certificate:");
+    let after = after.replace("\n          #   subject:", "\n            subject:");
     format!("{before}{comment}listeners:{}\n# Listen address of probes{after}", listeners.replace("\n# ", "\n"))
 }
 

@@ -4,7 +4,7 @@ use super::callers;
 use super::certificates;
 use super::egress_proxy;
 use super::error::{Location, Problem, listed};
-use super::options::declare::Plain;
+use super::grants::{self, DeclaredGrant};
 use super::options::process;
 use super::options::upstreams::{self as rows, dialects};
 use super::policies::{self, Policies};
@@ -18,9 +18,9 @@ use crate::dialect::{DIALECTS, Dialect};
 use crate::gateway::{
     BodyLimits, EgressProxy, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Upstream,
 };
-use crate::grant::Grants;
+use crate::grant::{Grant, Grants};
 use crate::policy::Policy;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,7 +123,8 @@ fn upstream(
     let slots = section.subsection(&rows::LIMITS, slots);
     let preserve_host = section.get(&rows::PRESERVE_HOST);
     let allow_http = section.get(&rows::ALLOW_HTTP);
-    let named = [&rows::POLICY, &rows::REFRESH_TOKEN_POLICY].map(|option| policy(section, option, policies));
+    let named = [&rows::POLICY, &rows::REFRESH_TOKEN_POLICY].map(|option| policies::named(section, option, policies));
+    let grants = grants::read(section, dialect, policies);
     if preserve_host && section.has(&rows::HOST) {
         let location = section.location_of(&rows::HOST);
         let problem = Problem::new("cannot be combined with `preserve_host`").id(FindingId::Conflict);
@@ -153,7 +154,7 @@ fn upstream(
         preserve_host,
         target,
     };
-    bind(section, named, policies, &mut upstream);
+    bind(section, named, grants, policies, &mut upstream);
     Some(CompiledUpstream {
         upstream,
         match_location: section.location_of(&rows::MATCH),
@@ -161,17 +162,31 @@ fn upstream(
     })
 }
 
-/// Binds the policies for sessions and for refresh tokens. The latter defaults to the former.
-fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Policies, upstream: &mut Upstream) {
-    let [sessions, refresh_tokens] = named;
-    let refresh_tokens = refresh_tokens.filter(|name| Some(name) != sessions.as_ref());
-    let mut bound = |name: Option<String>| policies::bind(policies, &name?, upstream, section.context);
-    let of_sessions = bound(sessions);
-    let of_refresh_tokens = bound(refresh_tokens).or_else(|| of_sessions.clone());
-    if let Some(policy) = of_sessions {
+/// Binds the policies for sessions and for refresh tokens, and those of the grants. The policy for refresh tokens
+/// defaults to that for sessions.
+fn bind(
+    section: &mut Section,
+    named: [Option<String>; 2],
+    grants: Vec<DeclaredGrant>,
+    policies: &mut Policies,
+    upstream: &mut Upstream,
+) {
+    // Each is bound once: its errors and warnings are those of the upstream.
+    let mut all: BTreeMap<String, Option<Policy>> = BTreeMap::new();
+    let mut bound = |name: Option<String>| {
+        let name = name?;
+        let bind = || policies::bind(policies, &name, upstream, section.context);
+        all.entry(name.clone()).or_insert_with(bind).clone()
+    };
+    let [sessions, refresh_tokens] = named.map(&mut bound);
+    let grants: Vec<Grant> =
+        grants.into_iter().map(|declared| Grant { policy: bound(declared.policy), ..declared.grant }).collect();
+    upstream.grants = Grants::new(grants);
+    let refresh_tokens = refresh_tokens.or_else(|| sessions.clone());
+    if let Some(policy) = sessions {
         upstream.policy = policy;
     }
-    if let Some(policy) = of_refresh_tokens {
+    if let Some(policy) = refresh_tokens {
         upstream.refresh_token_policy = policy;
     }
     let location = section.location_of(&rows::REFRESH_TOKEN_POLICY);
@@ -186,20 +201,6 @@ fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
     found.copied().ok_or_else(|| {
         let problem = Problem::new(format!("{} is not a valid value", text.shown()));
         problem.expected(format!("allowed: {}", listed(dialects()))).like(text.as_str(), dialects())
-    })
-}
-
-fn policy(section: &mut Section, option: &Plain, policies: &Policies) -> Option<String> {
-    section.parse(option, |text| {
-        if policies.contains_key(text.as_str()) {
-            return Ok(text.as_str().to_owned());
-        }
-        let problem = Problem::new(format!("{} is not a declared policy", text.shown())).id(FindingId::UndeclaredName);
-        let names = || policies.keys().map(String::as_str);
-        Err(match policies.is_empty() {
-            true => problem.expected("no `policies` are declared"),
-            false => problem.expected(format!("allowed: {}", listed(names()))).like(text.as_str(), names()),
-        })
     })
 }
 

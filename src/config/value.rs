@@ -6,6 +6,7 @@ use super::options::table::MAX_NAME;
 use super::ratio::Ratio;
 use super::variables::Text;
 use crate::gateway::canonical_network;
+use crate::policy::KeyPattern;
 use crate::telemetry::Label;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +45,11 @@ pub(super) fn text(text: &Text) -> Result<String, Problem> {
 /// Any text, also an empty one.
 pub(super) fn any_text(text: &Text) -> Result<String, Problem> {
     Ok(text.as_str().to_owned())
+}
+
+/// An exact text, or a pattern.
+pub(super) fn pattern(value: &Text) -> Result<KeyPattern, Problem> {
+    KeyPattern::parse(value.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", value.shown())))
 }
 
 /// The path of a file.
@@ -153,14 +159,23 @@ pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
     Ok(canonical_network(found))
 }
 
-/// Validates the name of an upstream or a policy.
+/// Validates the name of an upstream or a policy, which is a key.
 pub(super) fn check_name(name: &str) -> Result<(), Problem> {
+    valid_name(name, &format!("`{}`", name.escape_debug()))
+}
+
+/// The name of a grant.
+pub(super) fn name(text: &Text) -> Result<String, Problem> {
+    valid_name(text.as_str(), text.shown()).map(|()| text.as_str().to_owned())
+}
+
+fn valid_name(name: &str, shown: &str) -> Result<(), Problem> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
     if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain) {
         return Ok(());
     }
     let allowed = format!("expected 1 to {MAX_NAME} characters from `a-z`, `0-9`, `_`, `-`");
-    Err(Problem::new(format!("`{}` is not a valid name", name.escape_debug())).expected(allowed))
+    Err(Problem::new(format!("{shown} is not a valid name")).expected(allowed))
 }
 
 /// A duration for messages.

@@ -14,7 +14,7 @@ impl KeyPattern {
     /// Compiles a key or a pattern. A regular expression must match the whole key.
     pub fn parse(source: &str) -> Result<KeyPattern, String> {
         if source.is_empty() {
-            return Err("is empty; expected a key, a pattern with `*`, or a regular expression as `/…/`".into());
+            return Err("is empty; expected an exact text, a pattern with `*`, or a regular expression as `/…/`".into());
         }
         let expression = match source.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
             Some(expression) => Some(compile_anchored(expression)?),

@@ -60,6 +60,7 @@ fn below(shape: &Shape, path: &mut Vec<&'static str>, key: &str, found: &mut Vec
         | Shape::Ratio
         | Shape::Words(_)
         | Shape::Text(_)
+        | Shape::ByName(_)
         | Shape::Secret(_) => {}
     }
 }

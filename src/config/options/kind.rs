@@ -342,6 +342,8 @@ impl Kind for TextOr {
 pub enum Structure {
     Text(Format),
     Words(fn() -> Vec<&'static str>),
+    /// A whole number from the first to the second.
+    Count(usize, usize),
     List(&'static Structure),
     OneOrSeveral(&'static Structure),
     WordsOr(&'static [&'static str], &'static Structure),
@@ -351,6 +353,8 @@ pub enum Structure {
     /// A listen address, or a map that has it.
     AddressOr(&'static Options),
     Named(NamedMaps),
+    /// Values by user-defined names.
+    ByName(&'static Structure),
 }
 
 /// Any text.
@@ -365,6 +369,7 @@ impl Kind for Structure {
         match *self {
             Structure::Text(format) => Shape::Text(format),
             Structure::Words(words) => Shape::Words(words()),
+            Structure::Count(min, max) => Shape::Count(min, max),
             Structure::List(item) => Shape::List(Box::new(item.shape()), None),
             Structure::OneOrSeveral(item) => Shape::OneOrSeveral(Box::new(item.shape())),
             Structure::WordsOr(words, other) => Shape::WordsOr(words, Box::new(other.shape())),
@@ -372,6 +377,7 @@ impl Kind for Structure {
             Structure::Map(options) => Shape::Map(options),
             Structure::AddressOr(options) => Shape::AddressOr(options),
             Structure::Named(named) => Shape::Named(named),
+            Structure::ByName(value) => Shape::ByName(Box::new(value.shape())),
         }
     }
 

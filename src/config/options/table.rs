@@ -114,6 +114,8 @@ pub enum Shape {
     AddressOr(&'static Options),
     /// Maps of options by name.
     Named(NamedMaps),
+    /// Values by user-defined names.
+    ByName(Box<Shape>),
 }
 
 /// The maximum length of the names of listeners, upstreams and policies.

@@ -4,6 +4,7 @@ use super::super::value::{millis, minutes, seconds};
 use super::auth;
 use super::declare::{Chosen, Counted, Measured, Opt, Plain, Switch, Timed};
 use super::egress_proxy::PROXY;
+use super::grants;
 use super::kind::{Structure, TEXT, Words, boolean, choice, count, duration, size};
 use super::table::{Format, NamedMaps, Options, Rule, Sample};
 use crate::dialect::DIALECTS;
@@ -158,6 +159,16 @@ pub static ALLOW_HTTP: Switch = Opt::new(
 )
 .comment("No warning about http:// to another machine, since the network is encrypted, as by a service mesh.");
 
+pub static GRANTS: Plain = Opt::new(
+    "grants",
+    Structure::List(&Structure::Map(&grants::OPTIONS)),
+    "Who may do what with which sessions: a list, in which the first grant that matches a caller decides alone. What \
+        no grant allows is rejected with 403. See [grants](#grants).",
+)
+.default("every caller may do everything")
+.allowed("list of [grants](#grants); needs verified callers")
+.comment("Who may do what: the first grant that matches a caller decides alone, other callers are rejected.");
+
 pub static POLICY: Plain = Opt::new("policy", TEXT, "Policy for writes.")
     .default("the provider's own limits only")
     .allowed("name of a policy")
@@ -188,6 +199,7 @@ pub static OPTIONS: Options = Options {
         &EGRESS_PROXY,
         &TIMEOUTS,
         &AUTH,
+        &GRANTS,
         &CACHE,
         &BODY,
         &LIMITS,

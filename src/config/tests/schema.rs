@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::options::{Options, ROOT, SECRET, Shape};
+use crate::grant::SessionScope;
 use crate::telemetry::Label;
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -217,10 +218,11 @@ fn every_row_is_read_and_every_option_that_is_read_has_a_row() {
 /// Types have defaults too, for upstreams without a policy. They are those of the rows.
 #[test]
 fn defaults_of_types_are_those_of_the_rows() {
-    use crate::config::options::{policies, session_rules, upstreams};
+    use crate::config::options::{grants, policies, session_rules, upstreams};
     assert_eq!(upstreams::UNMATCHED.kind.default, Unmatched::default());
     assert_eq!(upstreams::PROTOCOL.kind.default, Protocol::default());
     assert_eq!(upstreams::ON_UNREACHABLE.kind.default, OnUnreachable::default());
+    assert_eq!(grants::SESSIONS.kind.default, SessionScope::default());
     assert_eq!(policies::MODE.kind.default, Mode::default());
     assert_eq!(policies::WIPE.kind.default, Wipe::default());
     assert_eq!(policies::KEY_CASE.kind.default, KeyCase::default());

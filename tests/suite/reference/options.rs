@@ -44,9 +44,12 @@ fn allowed_by(shape: &Shape) -> String {
             _ => String::new(),
         },
         Shape::Map(_) => "map".to_owned(),
-        Shape::Text(_) | Shape::Secret(_) | Shape::OneOrSeveral(_) | Shape::Named(_) | Shape::AddressOr(_) => {
-            String::new()
-        }
+        Shape::Text(_)
+        | Shape::Secret(_)
+        | Shape::OneOrSeveral(_)
+        | Shape::Named(_)
+        | Shape::ByName(_)
+        | Shape::AddressOr(_) => String::new(),
     }
 }
 

@@ -130,14 +130,19 @@ fn of_shape(shape: &Shape) -> Vec<(String, Json)> {
             any_of(vec![Json::Object(of_shape(item)), list])
         }
         Shape::WordsOr(all, other) => {
-            // A map has no place for a variable.
-            let variable = matches!(**other, Shape::Map(_)).then(|| referred("variable"));
+            // A map or a list has no place for a variable.
+            let variable = matches!(**other, Shape::Map(_) | Shape::List(..)).then(|| referred("variable"));
             let parts = [Some(words(all)), variable, Some(Json::Object(of_shape(other)))];
             any_of(parts.into_iter().flatten().collect())
         }
         Shape::Map(options) => of_map(options),
         Shape::AddressOr(options) => any_of(vec![referred("listen"), Json::Object(of_map(options))]),
         Shape::Named(named) => of_named(named),
+        Shape::ByName(value) => vec![
+            member("type", text("object")),
+            member("minProperties", number(1)),
+            member("additionalProperties", Json::Object(of_shape(value))),
+        ],
     }
 }
 

@@ -1,0 +1,81 @@
+//! The option `callers` of a grant.
+
+use super::FindingId;
+use super::error::Problem;
+use super::options::declare::Plain;
+use super::options::grants as rows;
+use super::section::{Section, Spanned};
+use super::value;
+use crate::grant::CallerMatcher;
+use crate::policy::KeyPatterns;
+
+/// Reads the callers. Without any, every caller matches.
+pub(super) fn read(section: &mut Section) -> CallerMatcher {
+    section
+        .optional_subsection(&rows::CALLERS, |section| {
+            let callers = callers(section);
+            require_any(section, "name the callers, or remove the key for every caller");
+            callers
+        })
+        .unwrap_or_default()
+}
+
+fn callers(section: &mut Section) -> CallerMatcher {
+    let certificate = |section: &mut Section| {
+        let names = (texts(section, &rows::SAN), texts(section, &rows::CERTIFICATE_SUBJECT));
+        require_any(section, "expected `san`, `subject` or both");
+        names
+    };
+    let (certificate_name, certificate_subject) =
+        section.optional_subsection(&rows::CERTIFICATE, certificate).unwrap_or_default();
+    CallerMatcher {
+        client_id: texts(section, &rows::CLIENT_ID),
+        subject: texts(section, &rows::SUBJECT),
+        issuer: texts(section, &rows::ISSUER),
+        organization: texts(section, &rows::ORGANIZATION),
+        scopes: texts(section, &rows::SCOPES),
+        roles: texts(section, &rows::ROLES),
+        groups: texts(section, &rows::GROUPS),
+        claims: claims(section),
+        certificate_name,
+        certificate_subject,
+        unix_uid: uids(section),
+    }
+}
+
+/// Rejects a map without options: it would match every caller.
+fn require_any(section: &mut Section, allowed: &str) {
+    if section.is_empty() {
+        let location = section.location.clone();
+        let problem = Problem::new("is an empty map").id(FindingId::MissingOption).expected(allowed);
+        section.context.reject(&location, problem);
+    }
+}
+
+/// Reads a pattern, or a list of patterns.
+fn texts(section: &mut Section, option: &Plain) -> Option<KeyPatterns> {
+    let entry = section.entry(option)?;
+    Some(KeyPatterns(Spanned::values(entry.one_or_several(section.context, value::pattern))))
+}
+
+fn claims(section: &mut Section) -> Vec<(String, KeyPatterns)> {
+    let Some(entry) = section.entry(&rows::CLAIMS) else {
+        return Vec::new();
+    };
+    let named = entry.named(section.context).unwrap_or_default();
+    if named.is_empty() {
+        let problem = Problem::new("names no claim").id(FindingId::MissingOption);
+        section.context.reject(&entry.location, problem.expected("name a claim, or remove the key"));
+    }
+    let values = named.into_iter().map(|(name, entry)| {
+        (name.to_owned(), KeyPatterns(Spanned::values(entry.one_or_several(section.context, value::pattern))))
+    });
+    values.collect()
+}
+
+fn uids(section: &mut Section) -> Option<Vec<u32>> {
+    let entry = section.entry(&rows::UNIX_UID)?;
+    let uid = value::count(0..=u32::MAX as usize);
+    let found = entry.one_or_several(section.context, uid);
+    Some(Spanned::values(found).into_iter().filter_map(|uid| u32::try_from(uid).ok()).collect())
+}

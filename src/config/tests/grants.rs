@@ -1,0 +1,134 @@
+//! Grants, as they are compiled.
+
+use super::*;
+use crate::grant::{Grant, SessionScope};
+use crate::model::{Caller, CertificateNames, Operation};
+use crate::telemetry::Label;
+use std::sync::Arc;
+use strum::VariantArray;
+
+/// The grants of an upstream of this dialect.
+fn grants(dialect: &str, grants: &str) -> Vec<Arc<Grant>> {
+    let policies =
+        if grants.contains("policy: strict") { "policies: {strict: {keys: {allowed: [team]}}}\n" } else { "" };
+    let text = format!(
+        "{policies}upstreams:\n  a:\n    dialect: {dialect}\n    url: https://a.example\n    \
+         auth: {{issuer: 'https://a.example/', audience: 'https://a.example/api/v2/'}}\n    grants:\n{grants}\n"
+    );
+    compiled(&text).gateway.upstreams()[0].grants.iter().cloned().collect()
+}
+
+fn operations(grant: &Grant) -> Vec<&'static str> {
+    Operation::VARIANTS.iter().filter(|one| grant.operations.contains(**one)).map(|one| one.name()).collect()
+}
+
+fn of_client(client_id: &str) -> Caller {
+    Caller { client_id: Some(client_id.into()), ..Caller::default() }
+}
+
+/// Shop sets `cart_*`, CRM `team_*`, support reads without addresses, the job only lists, everybody else nothing.
+#[test]
+fn four_applications_need_at_most_twelve_lines() {
+    let text = "    \
+    - { name: shop, callers: { client_id: shop }, operations: [read_session, update_session], keys: { set: [\"cart_*\"] } }
+    - { name: crm, callers: { client_id: crm }, operations: [read_session, update_session], keys: { set: [\"team_*\"] } }
+    - { name: support, callers: { roles: [support] }, operations: [read_session, list_sessions], dropped: [device.initial_ip, device.last_ip] }
+    - { name: job, callers: { client_id: job }, operations: [list_sessions] }";
+    let found = grants("auth0", text);
+    assert!(text.lines().count() <= 12);
+    let allowed: Vec<(&str, Vec<&str>)> = found.iter().map(|grant| (&*grant.name, operations(grant))).collect();
+    let expected = [
+        ("shop", vec!["read_session", "update_session"]),
+        ("crm", vec!["read_session", "update_session"]),
+        ("support", vec!["read_session", "list_sessions"]),
+        ("job", vec!["list_sessions"]),
+    ];
+    assert_eq!(allowed, expected);
+    let set = |grant: &Grant, key: &str| grant.keys.set.as_ref().is_none_or(|keys| keys.matches(key));
+    assert!(set(&found[0], "cart_id") && !set(&found[0], "team_id") && set(&found[1], "team_id"));
+    // Without `clear` a caller may clear what it may set.
+    assert!(found[0].keys.clear.as_ref().is_some_and(|keys| keys.matches("cart_id") && !keys.matches("team_id")));
+    assert!(found[2].keys.clear.is_none());
+    let dropped: Vec<String> = found[2].masks.as_ref().unwrap().dropped().iter().map(|path| path.join(".")).collect();
+    assert_eq!(dropped, ["device.initial_ip", "device.last_ip"]);
+    assert!(found[0].masks.is_none());
+    let nobody = PeerIdentity::default();
+    let matching = |caller: &Caller| found.iter().find(|grant| grant.callers.matches(caller, &nobody));
+    assert_eq!(matching(&of_client("crm")).map(|grant| &*grant.name), Some("crm"));
+    let support = Caller { roles: vec!["billing".into(), "support".into()], ..of_client("helpdesk") };
+    assert_eq!(matching(&support).map(|grant| &*grant.name), Some("support"));
+    assert!(matching(&of_client("other")).is_none());
+}
+
+/// What may do more than an operation needs its own word.
+#[test]
+fn patterns_stand_for_operations_of_the_dialect_alone() {
+    let all = &grants("zitadel", "    - {name: all, operations: ['*']}")[0];
+    let own = ["read_session", "update_session", "delete_session", "create_session", "list_sessions"];
+    assert_eq!(operations(all), own);
+    let every = &grants("zitadel", "    - {name: all, operations: ['/.*/', pass_through, invalidating]}")[0];
+    assert_eq!(operations(every), [&own[..], &["change_related", "other"]].concat());
+    let tokens = &grants("auth0", "    - {name: t, operations: ['*_refresh_token']}")[0];
+    assert_eq!(operations(tokens), ["read_refresh_token", "update_refresh_token", "delete_refresh_token"]);
+}
+
+#[test]
+fn every_matcher_must_match() {
+    let text = "    - name: a\n      operations: ['*']\n      callers: {client_id: [x, 'app-*'], subject: '/u[0-9]+/', \
+        issuer: i, organization: o, scopes: s, roles: r, groups: g, claims: {c: [1, true], d: '*'}, \
+        certificate: {san: 'spiffe://*', subject: CN=a}, unix_uid: 1000}";
+    let grant = &grants("auth0", text)[0];
+    let one = |text: &str| vec![text.to_owned()];
+    let caller = Caller {
+        issuer: "i".into(),
+        client_id: Some("app-1".into()),
+        subject: "u7".into(),
+        scopes: vec!["z".into(), "s".into()],
+        roles: one("r"),
+        groups: one("g"),
+        organization: Some("o".into()),
+        claims: vec![("c".into(), one("true")), ("d".into(), one("x"))],
+        ..Caller::default()
+    };
+    let certificate = CertificateNames { subject: "CN=a".into(), alternative: one("spiffe://a") };
+    let peer = PeerIdentity { certificate: Some(certificate), uid: Some(1000) };
+    let matches = |caller: &Caller, peer: &PeerIdentity| grant.callers.matches(caller, peer);
+    assert!(matches(&caller, &peer));
+    let without: [fn(&mut Caller); 9] = [
+        |caller| caller.client_id = None,
+        |caller| caller.subject = "u".into(),
+        |caller| caller.issuer.clear(),
+        |caller| caller.organization = None,
+        |caller| caller.scopes.clear(),
+        |caller| caller.roles.clear(),
+        |caller| caller.groups = vec!["r".into()],
+        |caller| caller.claims.truncate(1),
+        |caller| caller.claims[1].1 = vec![String::new()],
+    ];
+    for (index, change) in without.iter().enumerate() {
+        let mut other = caller.clone();
+        change(&mut other);
+        assert!(!matches(&other, &peer), "{index}");
+    }
+    assert!(!matches(&caller, &PeerIdentity { uid: None, ..peer.clone() }));
+    assert!(!matches(&caller, &PeerIdentity { uid: Some(0), ..peer.clone() }));
+    assert!(!matches(&caller, &PeerIdentity { certificate: None, ..peer.clone() }));
+    let other = CertificateNames { subject: "CN=b".into(), alternative: one("spiffe://a") };
+    assert!(!matches(&caller, &PeerIdentity { certificate: Some(other), ..peer }));
+}
+
+#[test]
+fn a_grant_has_its_own_policy_and_session_scope() {
+    let found = grants(
+        "auth0",
+        "    - {name: a, operations: ['*'], policy: strict, sessions: own, keys: {see: none}}\n    \
+         - {name: b, operations: ['*'], keys: {clear: none}, masked: [device]}",
+    );
+    let policy = found[0].policy.as_ref().unwrap();
+    assert_eq!((policy.name.as_deref(), policy.limits), (Some("strict"), crate::dialect::AUTH0.limits));
+    assert_eq!((found[0].sessions, found[1].sessions), (SessionScope::Own, SessionScope::Any));
+    assert!(found[1].policy.is_none());
+    assert!(!found[0].masks.as_ref().unwrap().shows_key("team") && found[1].masks.as_ref().unwrap().shows_key("team"));
+    assert!(found[0].keys.set.is_none() && found[0].keys.clear.is_none() && found[1].keys.set.is_none());
+    assert!(found[1].keys.clear.as_ref().is_some_and(KeyPatterns::is_empty));
+}

@@ -10,6 +10,6 @@ mod operations;
 
 pub use callers::CallerMatcher;
 pub use grants::{Grant, GrantMatch, Grants, SessionScope};
-pub use keys::KeyGrant;
+pub use keys::{KeyDecision, KeyGrant};
 pub use masks::{FieldPath, Masks};
 pub use operations::OperationSet;

@@ -1,6 +1,10 @@
 //! The metadata keys that a caller may set and clear.
 
+use crate::model::{Field, MetadataChange, SessionPatch, Value, field_path};
 use crate::policy::KeyPatterns;
+
+/// How many keys a rejection lists.
+const MAX_LISTED: usize = 20;
 
 /// The metadata keys that a caller may set and clear. `None` is any key.
 #[derive(Debug, Clone, Default)]
@@ -10,3 +14,147 @@ pub struct KeyGrant {
     /// The keys that it may remove.
     pub clear: Option<KeyPatterns>,
 }
+
+/// Whether a caller may change the keys of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyDecision {
+    /// It may.
+    Granted,
+    /// That depends on the current metadata.
+    NeedsCurrent,
+    /// It may not: what it may not do. Names only keys that it has sent or sees.
+    Rejected(String),
+}
+
+/// The keys that a caller may not change.
+#[derive(Default)]
+struct Ungranted {
+    set: Vec<String>,
+    cleared: Vec<String>,
+    /// Whether keys would be removed that the caller does not see.
+    removes_hidden: bool,
+    needs_current: bool,
+}
+
+impl KeyGrant {
+    /// Whether it allows everything.
+    pub fn is_unrestricted(&self) -> bool {
+        self.set.is_none() && self.clear.is_none()
+    }
+
+    /// Decides on the metadata of a write as it is forwarded. `inserted` keys are the policy's own. `sees` tells whether
+    /// the caller sees the value of a key: it may send back only such a value unchanged, or its guesses would be
+    /// answered.
+    pub fn decide(
+        &self,
+        patch: &SessionPatch,
+        inserted: impl Fn(&str) -> bool,
+        sees: impl Fn(&str) -> bool,
+        current: Option<&[Field]>,
+    ) -> KeyDecision {
+        let fields = match &patch.metadata {
+            MetadataChange::Replace(fields) => fields.as_slice(),
+            MetadataChange::Wipe if patch.empty_map_clears && !patch.creates => &[],
+            MetadataChange::Absent | MetadataChange::Wipe => return KeyDecision::Granted,
+            MetadataChange::Malformed(_) => return KeyDecision::Rejected(format!("setting `{}`", patch.name)),
+        };
+        let mut ungranted = Ungranted::default();
+        for field in fields.iter().filter(|field| !inserted(&field.key)) {
+            self.check_sent(patch, field, &sees, current, &mut ungranted);
+        }
+        let kept = |key: &str| fields.iter().any(|field| field.key == key && !clears(patch, field));
+        let replaces = patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field));
+        if replaces && !patch.creates && self.clear.is_some() {
+            match current {
+                None => ungranted.needs_current = true,
+                Some(current) => {
+                    let sent = |key: &str| fields.iter().any(|field| field.key == key);
+                    let lost = current.iter().map(|field| field.key.as_str()).filter(|key| !kept(key) && !sent(key));
+                    for key in lost.filter(|key| !allows(&self.clear, key)) {
+                        match sees(key) {
+                            true => ungranted.cleared.push(field_path(patch.name, key)),
+                            false => ungranted.removes_hidden = true,
+                        }
+                    }
+                }
+            }
+        }
+        ungranted.decision(patch.name)
+    }
+
+    /// Checks a key that the caller has sent.
+    fn check_sent(
+        &self,
+        patch: &SessionPatch,
+        field: &Field,
+        sees: &impl Fn(&str) -> bool,
+        current: Option<&[Field]>,
+        ungranted: &mut Ungranted,
+    ) {
+        let path = || field_path(patch.name, &field.key);
+        if clears(patch, field) && !patch.creates {
+            if !allows(&self.clear, &field.key) {
+                ungranted.cleared.push(path());
+            }
+            return;
+        }
+        if allows(&self.set, &field.key) {
+            return;
+        }
+        match current {
+            _ if patch.creates || !sees(&field.key) => ungranted.set.push(path()),
+            None => ungranted.needs_current = true,
+            Some(current) => {
+                let same = |own: &&Field| own.key == field.key && own.value.is_same(&field.value);
+                if !current.iter().any(|own| same(&own)) {
+                    ungranted.set.push(path());
+                }
+            }
+        }
+    }
+}
+
+impl Ungranted {
+    fn decision(self, name: &str) -> KeyDecision {
+        let mut parts = Vec::new();
+        for (what, keys) in [("setting", &self.set), ("clearing", &self.cleared)] {
+            if !keys.is_empty() {
+                parts.push(format!("{what} {}", listed(keys)));
+            }
+        }
+        if self.removes_hidden && self.cleared.is_empty() {
+            parts.push(format!("clearing other keys of `{name}`, which the write would remove"));
+        }
+        match parts.is_empty() {
+            false => KeyDecision::Rejected(parts.join("; ")),
+            true if self.needs_current => KeyDecision::NeedsCurrent,
+            true => KeyDecision::Granted,
+        }
+    }
+}
+
+/// Whether the provider removes the key of this entry, or does not keep the entry.
+fn clears(patch: &SessionPatch, field: &Field) -> bool {
+    match &field.value {
+        Value::Null => true,
+        Value::Text(text) => text.is_empty() && !patch.empty_map_clears,
+        Value::Bytes(bytes) => bytes.is_empty() && !patch.empty_map_clears,
+        Value::Number(_) | Value::Bool(_) | Value::Composite(_) => false,
+    }
+}
+
+fn allows(keys: &Option<KeyPatterns>, key: &str) -> bool {
+    keys.as_ref().is_none_or(|keys| keys.matches(key))
+}
+
+fn listed(keys: &[String]) -> String {
+    let shown: Vec<String> = keys.iter().take(MAX_LISTED).map(|key| format!("`{key}`")).collect();
+    let more = match keys.len().saturating_sub(MAX_LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
+}
+
+#[cfg(test)]
+mod tests;

@@ -299,7 +299,7 @@ fn response(exchange: Exchange) -> ProviderResponse {
     headers.remove(TRANSFER_ENCODING);
     headers.remove(http::header::CONTENT_LENGTH);
     let body = coding::decode(&mut headers, exchange.body, MAX_RESPONSE);
-    ProviderResponse { status: exchange.status, headers, body, trailers: exchange.trailers }
+    ProviderResponse::new(exchange.status, headers, body, exchange.trailers)
 }
 
 #[cfg(test)]

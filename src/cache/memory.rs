@@ -19,6 +19,8 @@ const SHARDS: usize = 16;
 const SESSION_OVERHEAD: usize = 400;
 /// Bytes per variant without its response.
 const VARIANT_OVERHEAD: usize = 128;
+/// The estimated overhead of a stored response, in bytes, with the ID of its user.
+const RESPONSE_OVERHEAD: usize = 320;
 
 /// Sessions that one step examines for eviction, in each of two passes.
 const EVICTION_SCAN: usize = 16;
@@ -103,7 +105,7 @@ impl CachedSession {
                 let response = &entry.response;
                 let headers: usize =
                     response.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-                response.body.len() + headers + 256
+                response.body.len() + headers + RESPONSE_OVERHEAD
             });
             VARIANT_OVERHEAD + variant.denied.capacity() * size_of::<Denied>() + response
         });

@@ -82,7 +82,11 @@ static ACCESS: RevocationBody = RevocationBody {
 /// The body of `POST /refresh-tokens/revoke`.
 static BULK: RevocationBody = RevocationBody {
     members: &[
-        RevocationMember { name: "ids", member_type: MemberType::TextList { most: 100, length: 30 }, requires: &[] },
+        RevocationMember {
+            name: "ids",
+            member_type: MemberType::RefreshTokens { most: 100, length: 30 },
+            requires: &[],
+        },
         RevocationMember { name: "user_id", member_type: MemberType::User, requires: &[] },
         RevocationMember { name: "client_id", member_type: MemberType::Text(64), requires: &["user_id"] },
         RevocationMember { name: "audience", member_type: MemberType::Text(600), requires: &["user_id", "client_id"] },
@@ -153,6 +157,7 @@ pub static AUTH0: Dialect = Dialect {
         user: &["user_id"],
         token_session: Some("session_id"),
         sessions: Some("sessions"),
+        refresh_tokens: &["refresh_tokens", "tokens"],
         totals: &[&["total"], &["length"]],
         cursors: &["next"],
         user_parameter: Some("user_id"),

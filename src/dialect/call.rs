@@ -36,8 +36,16 @@ impl DecodedBody {
     /// Whether the body names a user, and so all sessions of that user.
     pub fn names_user(&self) -> bool {
         match self {
-            DecodedBody::Revocation(revocation) => revocation.names_user,
+            DecodedBody::Revocation(revocation) => revocation.user.is_some(),
             DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Message(_) => false,
+        }
+    }
+
+    /// The revocation.
+    pub fn revocation(&self) -> Option<&Revocation> {
+        match self {
+            DecodedBody::Revocation(revocation) => Some(revocation),
+            DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Message(_) => None,
         }
     }
 }
@@ -174,7 +182,7 @@ impl Dialect {
     }
 
     /// The session in a response to a read.
-    fn session_message<'m>(&self, response: &'m Object) -> Option<&'m Object> {
+    pub(super) fn session_message<'m>(&self, response: &'m Object) -> Option<&'m Object> {
         self.names.session.map_or(Some(response), |name| response.message(name))
     }
 

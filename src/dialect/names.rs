@@ -23,6 +23,8 @@ pub struct Names {
     pub token_session: Option<&'static str>,
     /// In a response: the list of sessions.
     pub sessions: Option<&'static str>,
+    /// In a response: the list of refresh tokens, in one of these.
+    pub refresh_tokens: &'static [&'static str],
     /// In a response with the list: the paths of its totals, which count more than the list has.
     pub totals: &'static [&'static [&'static str]],
     /// In a response with the list: the cursors of the next page.

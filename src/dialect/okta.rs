@@ -158,6 +158,7 @@ pub static OKTA: Dialect = Dialect {
         user: &["userId"],
         token_session: None,
         sessions: None,
+        refresh_tokens: &[],
         totals: &[],
         cursors: &[],
         user_parameter: None,

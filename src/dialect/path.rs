@@ -161,6 +161,11 @@ pub fn decoded_part(part: &str) -> Option<String> {
     Some(text).filter(|text| !dots && text.trim() == text && !text.contains(odd))
 }
 
+/// The decoded value of a canonical query value. `None` if it contains control characters or is not UTF-8.
+pub fn decoded_value(value: &str) -> Option<String> {
+    decoded_text(value)
+}
+
 /// The decoded value of a canonical text. `None` if it contains control characters or is not UTF-8.
 fn decoded_text(text: &str) -> Option<String> {
     let text = String::from_utf8(decoded(text.as_bytes())).ok()?;

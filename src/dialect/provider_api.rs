@@ -6,7 +6,7 @@ use super::path;
 use super::pattern::{InvalidationRule, PathPart, RuleEffect, matches};
 use super::provider_headers::ProviderHeaders;
 use super::rejections::RejectionFormat;
-use super::route::{Effect, Route, RouteMatch};
+use super::route::{Route, RouteMatch};
 use super::token_form::TokenForm;
 use crate::model::{Caller, IdForm, Rejection, SessionId};
 use crate::policy::Limits;
@@ -296,11 +296,7 @@ impl Dialect {
 
     /// The REST operation that reads what this operation changes.
     pub fn read_route(&self, of: &Route) -> Option<&'static Route> {
-        let reads = |route: &&Route| match of.names_refresh_token() {
-            true => route.effect.reads() && route.names_refresh_token(),
-            false => route.effect == Effect::ReadsSession && !route.is_rpc(),
-        };
-        self.routes.iter().find(reads)
+        self.reading(of.names_refresh_token())
     }
 
     /// Whether it has operations on refresh tokens.

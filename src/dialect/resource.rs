@@ -68,7 +68,7 @@ impl Dialect {
     }
 
     /// The members of the session in a response to a read, or of what tells the version in one to a write.
-    fn session_members<'m>(&self, members: &'m [Member], read: bool) -> Option<&'m [Member]> {
+    pub(super) fn session_members<'m>(&self, members: &'m [Member], read: bool) -> Option<&'m [Member]> {
         let Some(name) = (if read { self.names.session } else { self.names.write_details }) else {
             return Some(members);
         };

@@ -14,8 +14,10 @@ use bytes::Bytes;
 pub struct Revocation {
     /// The session, if named.
     pub session: Option<SessionId>,
-    /// Whether it names a user.
-    pub names_user: bool,
+    /// The user, if named.
+    pub user: Option<String>,
+    /// The refresh tokens that it names.
+    pub refresh_tokens: Vec<String>,
 }
 
 impl Dialect {
@@ -47,11 +49,14 @@ impl Dialect {
             let term = expected.members.iter().find(|term| wanted(&term.member_type))?;
             member(members, term.name)
         };
-        let session = match named(|member_type| matches!(member_type, MemberType::Session)).map(|node| &node.kind) {
-            Some(Kind::Text(id)) => Some(self.session_id(id)?),
-            Some(_) | None => None,
+        let session = named(|member_type| matches!(member_type, MemberType::Session)).and_then(text);
+        let user = named(|member_type| matches!(member_type, MemberType::User)).and_then(text).map(str::to_owned);
+        let listed = named(|member_type| matches!(member_type, MemberType::RefreshTokens { .. }));
+        let refresh_tokens = match listed.map(|node| &node.kind) {
+            Some(Kind::Array(items)) => items.iter().filter_map(text).map(str::to_owned).collect(),
+            Some(_) | None => Vec::new(),
         };
-        Ok(Revocation { session, names_user: named(|member_type| matches!(member_type, MemberType::User)).is_some() })
+        Ok(Revocation { session: session.map(|id| self.session_id(id)).transpose()?, user, refresh_tokens })
     }
 
     fn check_term(&self, term: &RevocationMember, found: &Node, members: &[Member], violations: &mut Violations) {
@@ -77,14 +82,21 @@ impl Dialect {
             (MemberType::User, Kind::Text(id)) => length_fault(id, self.user_id_length),
             (MemberType::Text(most), Kind::Text(text)) => length_fault(text, most),
             (MemberType::Session | MemberType::User | MemberType::Text(_), _) => expected("a string"),
-            (MemberType::TextList { most, length }, Kind::Array(items)) => {
+            (MemberType::RefreshTokens { most, length }, Kind::Array(items)) => {
                 if items.is_empty() || items.len() > most {
                     return Some(format!("has {} items, expected 1 to {most}", items.len()));
                 }
                 items.iter().find_map(|item| self.type_error(MemberType::Text(length), &item.kind))
             }
-            (MemberType::TextList { .. }, _) => expected("an array of strings"),
+            (MemberType::RefreshTokens { .. }, _) => expected("an array of strings"),
         }
+    }
+}
+
+fn text(node: &Node) -> Option<&str> {
+    match &node.kind {
+        Kind::Text(text) => Some(text),
+        Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_) => None,
     }
 }
 

@@ -31,11 +31,11 @@ pub enum MemberType {
     Boolean,
     /// A string of at most this many characters.
     Text(usize),
-    /// An array of strings.
-    TextList {
-        /// The maximum number of items.
+    /// An array of refresh token IDs.
+    RefreshTokens {
+        /// The maximum number of IDs.
         most: usize,
-        /// The maximum length of an item, in characters.
+        /// The maximum length of an ID, in characters.
         length: usize,
     },
 }

@@ -58,6 +58,7 @@ pub(crate) static REALMS: Dialect = Dialect {
         user: &["owner"],
         token_session: None,
         sessions: None,
+        refresh_tokens: &[],
         totals: &[],
         cursors: &[],
         user_parameter: None,

@@ -128,6 +128,7 @@ pub static ZITADEL: Dialect = Dialect {
         user: &["factors", "user", "id"],
         token_session: None,
         sessions: Some("sessions"),
+        refresh_tokens: &[],
         totals: &[&["details", "total_result"]],
         cursors: &[],
         user_parameter: None,

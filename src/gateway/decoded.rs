@@ -1,11 +1,15 @@
 //! A decoded request of an authorized caller, and what comes of it: a read, or a write that was evaluated.
 
-use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
+use super::granted::Granted;
+use super::session_proof::{Owner, Proven, SessionProof};
+use super::{
+    AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Released, Upstream,
+};
 use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
 use crate::dialect::{DecodedBody, Effect, Query, Route};
 use crate::grant::Grant;
-use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch};
-use crate::policy::{Mode, Need, Policy};
+use crate::model::{Operation, Rejection, SessionId, SessionPatch};
+use crate::policy::Policy;
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
 use crate::wire::message::Codec;
@@ -24,6 +28,8 @@ pub struct DecodedRequest {
     pub(super) session: Option<([u8; 16], SessionId)>,
     /// The session's token, if the request carries it.
     pub(super) token: Option<String>,
+    /// Whose sessions it is about.
+    pub(super) proof: SessionProof,
 }
 
 /// A read that may be served.
@@ -42,6 +48,8 @@ pub struct Read {
     pub(super) tenant: TenantId,
     /// The grant of its caller; `None` if the upstream has no grants.
     pub(super) grant: Option<Arc<Grant>>,
+    /// Whom the sessions or refresh tokens in its response must belong to.
+    pub(super) owner: Option<Owner>,
 }
 
 /// A write that may be forwarded, with exactly these bytes.
@@ -75,8 +83,8 @@ pub enum Changes {
 pub enum WriteDecision {
     /// Forward it.
     Forward(Write),
-    /// Get what the evaluation needs, then decide again.
-    Need(Need),
+    /// Read the current state ([`DecodedRequest::current_paths`]), then decide again.
+    NeedsCurrent,
 }
 
 impl DecodedRequest {
@@ -163,32 +171,8 @@ impl DecodedRequest {
         let cached = variant.filter(|_| upstream.cache.is_some() && route.effect == Effect::ReadsSession);
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
-        let grant = self.authorized.grant;
-        Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant, grant }
-    }
-
-    /// The path that reads the current metadata, for the evaluation of a write.
-    pub fn current_metadata_path(&self) -> String {
-        let Governed { upstream, route, path, tenant_name, .. } = self.governed();
-        let id = self.session.as_ref().map(|(_, id)| id);
-        match upstream.dialect.read_route(route) {
-            Some(reading) if reading.path == route.path => path.clone(),
-            Some(reading) => {
-                upstream.target.base_path.clone() + &upstream.dialect.path(reading, id, tenant_name.as_deref())
-            }
-            None => String::new(),
-        }
-    }
-
-    /// Whether the policy is in audit mode. The write is then forwarded even if the current metadata is unavailable.
-    pub fn is_audit(&self) -> bool {
-        self.policy().mode == Mode::Audit
-    }
-
-    /// The metadata in a response to [`DecodedRequest::current_metadata_path`].
-    pub fn current_metadata(&self, response: &ProviderResponse) -> Option<Vec<Field>> {
-        let plain = coding::remaining(&response.headers).is_none();
-        plain.then(|| self.upstream().dialect.metadata_in_response(self.governed().route, &response.body)).flatten()
+        let (grant, owner) = (self.authorized.grant, self.proof.into_owner());
+        Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant, grant, owner }
     }
 
     pub(super) fn patch(&self) -> Result<Option<SessionPatch>, Rejection> {
@@ -213,7 +197,9 @@ impl DecodedRequest {
         }
     }
 
-    pub(super) fn write(&self, body: Bytes) -> Write {
+    /// The write of a body that the caller may send, of sessions that it may change.
+    pub(super) fn write(&self, granted: Granted, _: Proven) -> Write {
+        let body = granted.into_body();
         let Governed { upstream, route, carrier, path, tenant, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
@@ -309,7 +295,11 @@ impl Write {
     }
 
     /// The response as the caller may see it: without one-time codes, if the policy strips them.
-    pub fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
+    pub fn released(&self, decoded: DecodedResponse) -> Released {
+        Released::new(Arc::new(self.response_for_caller(decoded)))
+    }
+
+    fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
         let DecodedResponse { mut response, call } = decoded;
         if self.grant.as_ref().is_some_and(|grant| grant.masks.is_some()) {
             return self.with_empty_message(response);

@@ -1,10 +1,12 @@
 //! The evaluation of a decoded request by its policy.
 
 use super::Gateway;
+use super::current_state::CurrentState;
 use super::decoded::{DecodedRequest, Read, Write, WriteDecision};
 use super::policy_findings::PolicyFindings;
-use crate::model::{Edit, Field, Rejection, SessionPatch};
-use crate::policy::{Evaluation, Mode, Policy};
+use super::session_proof::Proven;
+use crate::model::{Edit, Rejection, SessionPatch};
+use crate::policy::{Evaluation, Mode, Need, Policy};
 use bytes::Bytes;
 
 /// What comes of a request, and what its policy found.
@@ -41,42 +43,73 @@ impl DecodedRequest {
         Evaluated { findings: Some(findings), result }
     }
 
-    /// Evaluates a write. `current` is the current metadata that an earlier call asked for.
-    pub fn decide(&self, current: Option<&[Field]>) -> Evaluated<WriteDecision> {
+    /// Evaluates a write. `current` is the current state that an earlier call asked for.
+    ///
+    /// # Errors
+    ///
+    /// Rejects violations of the policy, a write of what is not the caller's, and keys that it may not change.
+    pub fn decide(&self, current: Option<&[CurrentState]>) -> Evaluated<WriteDecision> {
+        // Before the policy, whose verdict may depend on the current state.
+        let proven = match self.proof.proven(current) {
+            Ok(proven) => proven,
+            Err(rejection) => return Evaluated { findings: None, result: Err(rejection) },
+        };
         match self.patch() {
-            Ok(Some(patch)) => self.evaluate(&patch, current),
-            Ok(None) => Evaluated { findings: None, result: Ok(WriteDecision::Forward(self.write(self.body.clone()))) },
+            Ok(Some(patch)) => self.evaluate(&patch, proven, current),
+            Ok(None) => Evaluated { findings: None, result: self.forward(proven, self.body.clone(), &[], current) },
             Err(rejection) => Evaluated { findings: None, result: Err(rejection) },
         }
     }
 
-    fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Evaluated<WriteDecision> {
+    fn evaluate(
+        &self,
+        patch: &SessionPatch,
+        proven: Option<Proven>,
+        current: Option<&[CurrentState]>,
+    ) -> Evaluated<WriteDecision> {
         let policy = self.policy();
         let mut findings = Box::new(PolicyFindings::none(policy));
+        let metadata = current.and_then(|current| current.first()?.metadata.as_deref());
         // The policy has no rules for deletions, but the provider's constraints apply.
         let evaluation = if self.governed().route.effect.ends_session() {
-            Policy::default().evaluate(patch, current)
+            Policy::default().evaluate(patch, metadata)
         } else {
-            policy.evaluate(patch, current)
+            policy.evaluate(patch, metadata)
         };
         let result = match (evaluation, policy.mode) {
-            (Evaluation::Need(need), _) => {
+            (Evaluation::Need(Need::CurrentMetadata), _) if current.is_some() => Err(Rejection::UpstreamFailed),
+            (Evaluation::Need(Need::CurrentMetadata), _) => {
                 findings.unevaluated = true;
-                Ok(WriteDecision::Need(need))
+                Ok(WriteDecision::NeedsCurrent)
             }
             (Evaluation::Reject(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
             (Evaluation::Reject(violations), Mode::Audit) => {
                 findings.violations = violations;
-                Ok(WriteDecision::Forward(self.write(self.body.clone())))
+                self.forward(proven, self.body.clone(), &[], current)
             }
             (Evaluation::Permit(permit), mode) => {
                 findings.edits = permit.records(patch);
                 policy.add_stripped_codes(patch, &mut findings.edits);
                 let edits = if mode == Mode::Audit { &[] } else { permit.edits() };
-                Ok(WriteDecision::Forward(self.write(self.edited(edits))))
+                self.forward(proven, self.edited(edits), edits, current)
             }
         };
         Evaluated { findings: Some(findings), result }
+    }
+
+    /// Forwards a body with these edits, or asks for the current state, which the proof or the keys need.
+    fn forward(
+        &self,
+        proven: Option<Proven>,
+        body: Bytes,
+        edits: &[Edit],
+        current: Option<&[CurrentState]>,
+    ) -> Result<WriteDecision, Rejection> {
+        let granted = self.granted(body, edits, current)?;
+        Ok(match granted.zip(proven) {
+            Some((granted, proven)) => WriteDecision::Forward(self.write(granted, proven)),
+            None => WriteDecision::NeedsCurrent,
+        })
     }
 
     /// The body with these edits. Without edits the original bytes are forwarded, including their framing.
@@ -85,8 +118,14 @@ impl DecodedRequest {
         edited.map_or_else(|| self.body.clone(), |message| self.governed().carrier.request_body(message))
     }
 
-    /// The original write, for audit mode when the evaluation was not possible.
-    pub fn unevaluated(&self) -> Result<Write, Rejection> {
-        if self.is_audit() { Ok(self.write(self.body.clone())) } else { Err(Rejection::UpstreamFailed) }
+    /// The original write, for audit mode when only the policy needs the current state, and there is none.
+    pub fn unevaluated(&self) -> Option<Write> {
+        if self.policy().mode != Mode::Audit {
+            return None;
+        }
+        match self.forward(self.proof.proven(None).ok()?, self.body.clone(), &[], None) {
+            Ok(WriteDecision::Forward(write)) => Some(write),
+            Ok(WriteDecision::NeedsCurrent) | Err(_) => None,
+        }
     }
 }

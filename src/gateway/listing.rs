@@ -3,12 +3,14 @@
 use super::{Gateway, ProviderResponse, Read};
 use crate::dialect::{Effect, SessionList};
 use crate::model::Rejection;
+use crate::wire::carrier::Carrier;
 use crate::wire::coding;
 
 /// The sessions of a response that lists sessions.
 #[derive(Debug)]
 pub struct Listing {
     listed: SessionList,
+    carrier: Carrier,
     /// The index in the list and the keyed hash of each session that may have been deleted through the gateway.
     sessions: Vec<(usize, [u8; 16])>,
 }
@@ -21,19 +23,21 @@ impl Read {
     /// If the list cannot be parsed: it may contain deleted sessions.
     pub fn listing(&self, gateway: &Gateway, response: &ProviderResponse) -> Result<Option<Listing>, Rejection> {
         let lists = self.route.effect == Effect::ListsSessions && self.upstream.cache.is_some();
-        if !lists || !response.status.is_success() {
+        if !lists || !response.call_status(self.carrier).is_success() {
             return Ok(None);
         }
-        let read = coding::remaining(&response.headers)
-            .is_none()
-            .then(|| self.upstream.dialect.session_list(&response.body))
-            .flatten();
-        let listed = read.ok_or(Rejection::UpstreamFailed)?;
+        let listed = self.session_list(response).ok_or(Rejection::UpstreamFailed)?;
         // An ID that is not valid here was never deleted here.
         let known =
             listed.ids().enumerate().filter_map(|(at, id)| Some((at, self.upstream.dialect.session_id(id).ok()?)));
         let sessions = known.map(|(at, id)| (at, gateway.session_hash(&self.upstream, &id))).collect();
-        Ok(Some(Listing { listed, sessions }))
+        Ok(Some(Listing { listed, carrier: self.carrier, sessions }))
+    }
+
+    /// The sessions, or the refresh tokens, that a successful response lists.
+    pub(super) fn session_list(&self, response: &ProviderResponse) -> Option<SessionList> {
+        let message = response.call(self.carrier).message.filter(|_| coding::remaining(&response.headers).is_none())?;
+        self.upstream.dialect.session_list(self.route, self.carrier, message)
     }
 }
 
@@ -48,7 +52,8 @@ impl Listing {
         let gone = self.sessions.iter().zip(deleted).filter(|(_, deleted)| **deleted);
         let gone: Vec<usize> = gone.map(|((at, _), _)| *at).collect();
         if !gone.is_empty() {
-            response.body = self.listed.without(&gone);
+            let message = self.listed.without(&gone);
+            response.body = self.carrier.replace_message(&response.body, message);
         }
         response
     }

@@ -5,6 +5,7 @@ use crate::wire::carrier::{Carrier, DecodedCall};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
+use std::sync::OnceLock;
 
 /// A provider's whole response.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct ProviderResponse {
     pub body: Bytes,
     /// The trailers.
     pub trailers: Option<HeaderMap>,
+    /// The user of the session that it shows, once somebody has asked: a hit costs no parsing.
+    user: OnceLock<Option<Box<str>>>,
 }
 
 /// A provider's response, decoded once.
@@ -51,6 +54,17 @@ const STORED_HEADERS: [HeaderName; 7] = [
 ];
 
 impl ProviderResponse {
+    /// A whole response.
+    pub fn new(status: StatusCode, headers: HeaderMap, body: Bytes, trailers: Option<HeaderMap>) -> ProviderResponse {
+        ProviderResponse { status, headers, body, trailers, user: OnceLock::new() }
+    }
+
+    /// The user of the session that it shows. The first call finds it in the body.
+    pub(super) fn user(&self, find: impl FnOnce() -> Option<String>) -> Option<&str> {
+        let found = self.user.get_or_init(|| find().map(String::into_boxed_str));
+        found.as_deref()
+    }
+
     /// Decodes the call in the response.
     pub fn decoded(self, carrier: Carrier) -> DecodedResponse {
         let call = self.call(carrier);
@@ -93,6 +107,7 @@ impl ProviderResponse {
             headers: copied(kept),
             body: Bytes::copy_from_slice(&self.body),
             trailers: self.trailers.as_ref().map(|trailers| copied(trailers.iter())),
+            user: self.user.clone(),
         }
     }
 }

@@ -37,7 +37,8 @@ impl AuthorizedRequest {
             return Err(Rejection::SessionId(dialect.session_ids));
         }
         let token = token.clone().or_else(|| dialect.session_token_in(&read).map(str::to_owned));
+        let proof = self.prove(&read, session.as_ref())?;
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
-        Ok(DecodedRequest { authorized: self, body, read, session, token })
+        Ok(DecodedRequest { authorized: self, body, read, session, token, proof })
     }
 }

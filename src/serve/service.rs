@@ -4,7 +4,7 @@ use super::lockouts::Lockouts;
 use crate::cache::Sessions;
 use crate::coherence::Millis;
 use crate::coherence::reading::ForwardReason;
-use crate::gateway::{Gateway, Outcome, ProviderResponse, Upstream};
+use crate::gateway::{Gateway, Outcome, ProviderResponse, Released, Upstream};
 use crate::metrics::Meters;
 use crate::model::Rejection;
 use crate::provider::{ExchangeRecord, Failure, Fetch, Origin, Provider, RequestHeaders, Slots};
@@ -84,8 +84,8 @@ impl<G> From<Rejection> for NotServed<G> {
 /// A response, and where it comes from.
 #[derive(Debug)]
 pub struct Served {
-    /// The response.
-    pub response: Arc<ProviderResponse>,
+    /// The response, as the client may see it.
+    pub response: Released,
     /// Where it comes from.
     pub source: ServedFrom,
 }

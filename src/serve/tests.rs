@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
+mod grants;
+
 const CONFIG: &str = "
 upstreams:
   a: { url: https://a.example, dialect: auth0, match: { host: a }, auth: forward, cache: { ttl: 10s } }
@@ -51,7 +53,7 @@ impl ProviderClient for FakeProvider {
         let body = self.session.lock().replace('{', r#"{"id":"s","updated_at":"2030-01-01T00:00:00Z","#);
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
-        Ok(ProviderResponse { status: StatusCode::OK, headers, body: body.into(), trailers: None })
+        Ok(ProviderResponse::new(StatusCode::OK, headers, body.into(), None))
     }
 }
 

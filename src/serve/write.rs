@@ -4,19 +4,19 @@ use super::observed_exchange::ObservedExchange;
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{Mark, MarkFailurePolicy, Scope};
 use crate::gateway::{
-    Changes, DecodedRequest, Evaluated, ProviderResponse, Upstream, Write, WriteDecision, WriteOutcome,
+    Changes, CurrentResponse, CurrentState, DecodedRequest, Evaluated, Released, Upstream, Write, WriteDecision,
+    WriteOutcome,
 };
-use crate::model::{Field, Rejection};
-use crate::policy::Need;
+use crate::model::Rejection;
 use crate::provider::{ExchangeRecord, Failure, Fetch, Slot};
 use crate::wire::carrier::Carrier;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The metadata of a session before it is changed; or the provider's response, if it shows none.
-type Current = Result<Vec<Field>, Arc<ProviderResponse>>;
+/// The current state of what a request changes; or a response that does not show it.
+type Current = Result<Vec<CurrentState>, Released>;
 
 impl<P: ProviderClient> Service<P> {
     /// Evaluates a write and carries it out.
@@ -30,12 +30,10 @@ impl<P: ProviderClient> Service<P> {
         let write = match result? {
             WriteDecision::Forward(write) => write,
             // Boxed, so that the future of any other write stays small.
-            WriteDecision::Need(Need::CurrentMetadata) => {
-                match Box::pin(self.decide_with_current(client, &request)).await? {
-                    Ok(write) => write,
-                    Err(response) => return Ok(Served { response, source: ServedFrom::Write }),
-                }
-            }
+            WriteDecision::NeedsCurrent => match Box::pin(self.decide_with_current(client, &request)).await? {
+                Ok(write) => write,
+                Err(response) => return Ok(Served { response, source: ServedFrom::Write }),
+            },
         };
         let backend = self.backend(write.upstream())?;
         let headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
@@ -50,38 +48,43 @@ impl<P: ProviderClient> Service<P> {
             response
         });
         // Without a response the task has panicked.
-        let response = task.await.unwrap_or(Err(Rejection::InternalError)).map(Arc::new)?;
+        let response = task.await.unwrap_or(Err(Rejection::InternalError))?;
         Ok(Served { response, source: ServedFrom::Write })
     }
 
-    /// Evaluates a write again with the current metadata. Gives the provider's response if there is none.
+    /// Evaluates a write again with the current state. Gives the provider's response if there is none.
     async fn decide_with_current<C: ClientRequest>(
         &self,
         client: &mut C,
         request: &DecodedRequest,
-    ) -> Result<Result<Write, Arc<ProviderResponse>>, NotServed<C::Gone>> {
+    ) -> Result<Result<Write, Released>, NotServed<C::Gone>> {
         let headers =
             self.backend(request.upstream())?.headers.governed(client.headers(), &client.origin(), Carrier::Rest);
         let (client_ip, record) = (client.client_ip(), client.new_record());
         let current =
             client.attend(self.current(request, headers, client_ip, record)).await.map_err(NotServed::Gone)?;
-        let Evaluated { findings, result } = match current {
-            Ok(Ok(fields)) => request.decide(Some(&fields)),
-            // The findings of the first evaluation say that it lacked the metadata.
-            Ok(Err(_)) | Err(_) if request.is_audit() => return Ok(Ok(request.unevaluated()?)),
-            // The response is to the gateway's own read. Only REST callers can parse it.
-            Ok(Err(response)) if request.carrier() == Carrier::Rest => return Ok(Err(response)),
-            Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),
-            Err(rejection) => return Err(rejection.into()),
+        let current = match current {
+            Ok(Ok(current)) => current,
+            failed => {
+                // The findings of the first evaluation say that it lacked the metadata.
+                return match (request.unevaluated(), failed) {
+                    (Some(write), _) => Ok(Ok(write)),
+                    // The response is to the gateway's own read. Only REST callers can parse it.
+                    (None, Ok(Err(response))) if request.carrier() == Carrier::Rest => Ok(Err(response)),
+                    (None, Ok(_)) => Err(Rejection::UpstreamFailed.into()),
+                    (None, Err(rejection)) => Err(rejection.into()),
+                };
+            }
         };
+        let Evaluated { findings, result } = request.decide(Some(&current));
         client.outcome().findings = findings;
         match result? {
             WriteDecision::Forward(write) => Ok(Ok(write)),
-            WriteDecision::Need(_) => Err(Rejection::UpstreamFailed.into()),
+            WriteDecision::NeedsCurrent => Err(Rejection::UpstreamFailed.into()),
         }
     }
 
-    /// Fetches the current metadata of what a request changes.
+    /// Reads the current state of what a request changes, one after the other.
     async fn current(
         &self,
         request: &DecodedRequest,
@@ -90,17 +93,23 @@ impl<P: ProviderClient> Service<P> {
         record: ExchangeRecord,
     ) -> Result<Current, Rejection> {
         let (upstream, backend) = (request.upstream(), self.backend(request.upstream())?);
-        // Given back before the write takes its own: no request waits for a slot while it holds one.
-        let _slot = backend.slots.take(client_ip).await?;
         headers.remove(CONTENT_TYPE);
-        let path = request.current_metadata_path();
-        let _observed = ObservedExchange::fetch(&self.metrics, upstream, request.operation(), &record);
-        let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true, record };
-        let response = backend.provider.fetch(fetch).await.map_err(|failure| failure.rejection)?;
-        if response.status != StatusCode::OK {
-            return Ok(Err(Arc::new(response)));
+        let mut all = Vec::new();
+        for path in request.current_paths()? {
+            // Given back before the next read, and before the write takes its own: no request waits for a slot while it
+            // holds one.
+            let _slot = backend.slots.take(client_ip).await?;
+            record.restart();
+            let _observed = ObservedExchange::fetch(&self.metrics, upstream, request.operation(), &record);
+            let (headers, record) = (headers.clone(), record.clone());
+            let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true, record };
+            let response = backend.provider.fetch(fetch).await.map_err(|failure| failure.rejection)?;
+            match request.current_state(response)? {
+                CurrentResponse::State(state) => all.push(state),
+                CurrentResponse::None(response) => return Ok(Err(response)),
+            }
         }
-        request.current_metadata(&response).map(Ok).ok_or(Rejection::UpstreamFailed)
+        Ok(Ok(all))
     }
 
     /// Sets the mark, sends the write, and settles it.
@@ -110,7 +119,7 @@ impl<P: ProviderClient> Service<P> {
         headers: HeaderMap,
         slot: Slot,
         record: ExchangeRecord,
-    ) -> Result<ProviderResponse, Rejection> {
+    ) -> Result<Released, Rejection> {
         let mark = self.mark(&write).await?;
         let (upstream, backend) = (write.upstream(), self.backend(write.upstream())?);
         let (method, path, body) = write.request();
@@ -134,7 +143,7 @@ impl<P: ProviderClient> Service<P> {
         if response.as_ref().is_ok_and(|response| write.is_lockout(response)) {
             self.invalidate_all(upstream).await;
         }
-        response.map(|response| write.response_for_caller(response)).map_err(|failure| failure.rejection)
+        response.map(|response| write.released(response)).map_err(|failure| failure.rejection)
     }
 
     /// Marks what a write changes. `None` if nothing that it changes can be cached.

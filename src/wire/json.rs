@@ -23,6 +23,8 @@ pub enum Change {
     Key(usize, String),
     /// Replace the member's value with a string.
     Text(usize, String),
+    /// Replace the member's value with a number.
+    Count(usize, usize),
     /// Remove the member.
     Remove(usize),
     /// Add a member with a string as its value.
@@ -154,7 +156,10 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
                 Change::Empty(at) if *at == index => {
                     splices.push(Splice { at: member.value.span.clone(), text: "{}".to_owned() });
                 }
-                Change::Key(..) | Change::Text(..) | Change::Remove(_) | Change::Empty(_) => {}
+                Change::Count(at, count) if *at == index => {
+                    splices.push(Splice { at: member.value.span.clone(), text: count.to_string() });
+                }
+                Change::Key(..) | Change::Text(..) | Change::Count(..) | Change::Remove(_) | Change::Empty(_) => {}
                 Change::Add(..) | Change::AddEmpty(_) => {}
             }
         }
@@ -181,7 +186,7 @@ fn addition(object: &Node, members: &[Member], changes: &[Change]) -> Option<Spl
         .filter_map(|change| match change {
             Change::Add(key, text) => Some(format!("{}:{}", quoted(key), quoted(text))),
             Change::AddEmpty(key) => Some(format!("{}:{{}}", quoted(key))),
-            Change::Key(..) | Change::Text(..) | Change::Remove(_) | Change::Empty(_) => None,
+            Change::Key(..) | Change::Text(..) | Change::Count(..) | Change::Remove(_) | Change::Empty(_) => None,
         })
         .collect();
     if added.is_empty() {

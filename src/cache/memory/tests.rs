@@ -35,8 +35,7 @@ async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
         panic!("somebody else reads");
     };
     let body = Bytes::from(vec![b'x'; bytes]);
-    let response =
-        Arc::new(ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None });
+    let response = Arc::new(ProviderResponse::new(StatusCode::OK, HeaderMap::new(), body, None));
     let (fresh_until, stale_until) = (began / 1_000 + ttl, began / 1_000 + ttl);
     let entry = Entry {
         stamp,
@@ -162,7 +161,7 @@ async fn slow(store: &MemoryStore, key: &CacheKey, version: u64) -> (Token, Entr
         panic!("somebody else reads");
     };
     let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"old"));
-    let response = Arc::new(ProviderResponse { status: StatusCode::OK, headers, body, trailers: None });
+    let response = Arc::new(ProviderResponse::new(StatusCode::OK, headers, body, None));
     let until = began / 1_000 + 60_000;
     let (fresh_until, stale_until, version) = (until, until, Some(version));
     (reader, Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest: 0, response })
@@ -254,8 +253,7 @@ async fn denials_survive_the_eviction_of_their_slot() {
             panic!("others are not denied");
         };
         let until = began / 1_000 + 60_000;
-        let response =
-            ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), trailers: None };
+        let response = ProviderResponse::new(StatusCode::OK, HeaderMap::new(), Bytes::new(), None);
         let (fresh_until, stale_until, response) = (until, until, Arc::new(response));
         let entry = Entry {
             stamp,
@@ -276,7 +274,7 @@ async fn denials_survive_the_eviction_of_their_slot() {
 #[test]
 fn stored_responses_share_no_memory_with_their_connection() {
     let body = Bytes::from(vec![b'x'; 8192]).slice(10..20);
-    let response = ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
+    let response = ProviderResponse::new(StatusCode::OK, HeaderMap::new(), body, None);
     assert_ne!(response.cacheable_copy().body.as_ptr(), response.body.as_ptr());
 }
 

@@ -170,7 +170,7 @@ fn decode(text: &[u8]) -> Option<ProviderResponse> {
     let (headers, rest) = take_headers(rest)?;
     let (trailers, body) = take_headers(rest)?;
     let status = StatusCode::from_u16(status).ok()?;
-    Some(ProviderResponse { status, headers: headers?, trailers, body: Bytes::copy_from_slice(body) })
+    Some(ProviderResponse::new(status, headers?, Bytes::copy_from_slice(body), trailers))
 }
 
 fn take_number(text: &[u8]) -> Option<(u16, &[u8])> {
@@ -209,12 +209,9 @@ mod tests {
         let headers = [("content-type", "application/json"), ("vary", "a"), ("vary", "b")];
         let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let trailers = [(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))];
-        ProviderResponse {
-            status: StatusCode::OK,
-            headers: headers.into_iter().collect(),
-            body: Bytes::from_static(b"the body"),
-            trailers: Some(trailers.into_iter().collect()),
-        }
+        let trailers = Some(trailers.into_iter().collect());
+        let body = Bytes::from_static(b"the body");
+        ProviderResponse::new(StatusCode::OK, headers.into_iter().collect(), body, trailers)
     }
 
     fn sealed(seal: &Seal, variant: &str) -> Vec<u8> {

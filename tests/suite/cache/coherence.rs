@@ -180,12 +180,7 @@ fn tenant(session: usize) -> TenantId {
 }
 
 fn fetched(version: u64, too_old: bool) -> FetchedResponse {
-    let response = ProviderResponse {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-        body: Bytes::from(version.to_string()),
-        trailers: None,
-    };
+    let response = ProviderResponse::new(StatusCode::OK, HeaderMap::new(), Bytes::from(version.to_string()), None);
     FetchedResponse {
         response: Ok(Arc::new(response)),
         status: None,

@@ -261,7 +261,7 @@ async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Rand
 
 fn fetched(version: u64, too_old: bool) -> FetchedResponse {
     let (headers, body) = (HeaderMap::new(), Bytes::from(version.to_string()));
-    let response = ProviderResponse { status: StatusCode::OK, headers, body, trailers: None };
+    let response = ProviderResponse::new(StatusCode::OK, headers, body, None);
     let storable = if too_old {
         Cacheability::TooOld { version }
     } else {

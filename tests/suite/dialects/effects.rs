@@ -36,7 +36,7 @@ fn body_of(dialect: &Dialect, route: &Route) -> Option<Value> {
                 MemberType::Session => json!(id_of(dialect.session_ids)),
                 MemberType::User | MemberType::Text(_) => json!("v1"),
                 MemberType::Boolean => json!(true),
-                MemberType::TextList { .. } => json!(["v1"]),
+                MemberType::RefreshTokens { .. } => json!(["v1"]),
             };
             members.insert((*first).into(), value);
         }

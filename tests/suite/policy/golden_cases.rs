@@ -8,7 +8,8 @@
 //! * `=== title` begins a case; lines with `#` before the request are comments.
 //! * `> scopes …` sets the scopes of the token (by default all of sessions and refresh tokens); `> token expired`, `>
 //!   token other-audience`, … use another token; `> token none` sends none.
-//! * `> current {…}` is the session's metadata that the provider would return.
+//! * `> current {…}` is the session's metadata that the provider would return; `> user ID` and `> session ID` say whose
+//!   session or refresh token it is, `> status 404` its status.
 //! * `> rejected …` rejects the request, once it is routed, for a reason that does not depend on it.
 //! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL). `Host:
 //!   gateway.test`, a matching `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type:
@@ -21,17 +22,16 @@ use crate::harness::EmptyEnvironment;
 use crate::harness::recorder::key_set;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use sessiongate::config;
-use sessiongate::dialect::{AUTH0, DIALECTS, Dialect, ZITADEL};
+use sessiongate::dialect::{AUTH0, DIALECTS};
 use sessiongate::gateway::{
-    BodySize, CallerCheck, Changes, Credential, Evaluated, Gateway, RequestHead, Routed, Unmatched, Upstream,
-    WriteDecision,
+    BodySize, CallerCheck, Changes, Credential, CurrentResponse, Evaluated, Gateway, ProviderResponse, RequestHead,
+    Routed, Unmatched, Upstream, WriteDecision,
 };
-use sessiongate::model::{Field, Operation, PeerIdentity, Rejection};
-use sessiongate::policy::Need;
+use sessiongate::model::{Operation, PeerIdentity, Rejection};
 use sessiongate::sandbox::auth0::{Options, Tenant};
 use sessiongate::sandbox::okta::Org;
 use sessiongate::telemetry::Label;
@@ -195,7 +195,7 @@ struct Parsed {
     uri: Uri,
     headers: HeaderMap,
     body: Vec<u8>,
-    current: Option<Vec<Field>>,
+    current: Option<ProviderResponse>,
 }
 
 impl Case {
@@ -282,27 +282,39 @@ impl Case {
         let token = bearer_of(order("token"), order("scopes"), signer);
         let takes_json = method == Method::PATCH || (matches!(signer, Signer::Opaque) && method == Method::POST);
         let headers = headers(takes_json, &rest[1..end], token, body.len());
-        let current = order("current").map(|text| match signer {
-            Signer::Auth0(_) if target.contains("/refresh-tokens/") => {
-                let shown = format!("{{\"refresh_token_metadata\":{text}}}");
-                shown_metadata(&AUTH0, Operation::UpdateRefreshToken, shown)
-            }
-            Signer::Auth0(_) => {
-                shown_metadata(&AUTH0, Operation::UpdateSession, format!("{{\"session_metadata\":{text}}}"))
-            }
-            Signer::Okta(_) => panic!("sessions have no metadata"),
-            Signer::Opaque => {
-                let shown = format!("{{\"session\":{{\"metadata\":{text}}}}}");
-                shown_metadata(&ZITADEL, Operation::UpdateSession, shown)
-            }
-        });
+        let shown = Shown { metadata: order("current"), user: order("user"), session: order("session") };
+        let current = shown.response(order("status"), target.contains("/refresh-tokens"), signer);
         Parsed { method, uri: uri.unwrap_or_else(|error| panic!("{}: {error}", self.name)), headers, body, current }
     }
 }
 
-fn shown_metadata(dialect: &Dialect, operation: Operation, response: String) -> Vec<Field> {
-    let route = dialect.routes.iter().find(|route| route.operation == operation).unwrap();
-    dialect.metadata_in_response(route, &Bytes::from(response)).unwrap()
+/// What the provider shows of a session or a refresh token.
+struct Shown<'a> {
+    metadata: Option<&'a str>,
+    user: Option<&'a str>,
+    /// The session of a refresh token.
+    session: Option<&'a str>,
+}
+
+impl Shown<'_> {
+    /// The provider's response to a read. `None` if the case does not say what it shows.
+    fn response(&self, status: Option<&str>, refresh_token: bool, signer: Signer) -> Option<ProviderResponse> {
+        let (metadata, user) = (self.metadata.unwrap_or("{}"), json!(self.user));
+        let session = json!(self.session);
+        let body = match signer {
+            Signer::Auth0(_) if refresh_token => {
+                format!(r#"{{"user_id":{user},"session_id":{session},"refresh_token_metadata":{metadata}}}"#)
+            }
+            Signer::Auth0(_) => format!(r#"{{"user_id":{user},"session_metadata":{metadata}}}"#),
+            Signer::Okta(_) => format!(r#"{{"userId":{user}}}"#),
+            Signer::Opaque => {
+                format!(r#"{{"session":{{"metadata":{metadata},"factors":{{"user":{{"id":{user}}}}}}}}}"#)
+            }
+        };
+        let says = status.or(self.metadata).or(self.user).or(self.session).is_some();
+        let status = status.map_or(StatusCode::OK, |status| status.parse().unwrap());
+        says.then(|| ProviderResponse::new(status, HeaderMap::new(), Bytes::from(body), None))
+    }
 }
 
 fn bearer_of(token: Option<&str>, scopes: Option<&str>, signer: Signer) -> Option<String> {
@@ -423,10 +435,21 @@ fn checked(
         return Ok(format!("forward{name} {method} {path}{cached}"));
     }
     let evaluated = match asked.decide(None) {
-        Evaluated { result: Ok(WriteDecision::Need(Need::CurrentMetadata)), .. } => match &request.current {
-            None => return Ok(format!("need GET {}", asked.current_metadata_path())),
-            Some(current) => asked.decide(Some(current)),
-        },
+        Evaluated { result: Ok(WriteDecision::NeedsCurrent), .. } => {
+            let paths = asked.current_paths()?;
+            let Some(current) = &request.current else {
+                return Ok(format!("need GET {}", paths.join(", GET ")));
+            };
+            // Each of them shows the same.
+            let mut states = Vec::new();
+            for _ in &paths {
+                match asked.current_state(current.clone())? {
+                    CurrentResponse::State(state) => states.push(state),
+                    CurrentResponse::None(response) => return Ok(format!("respond {}", response.status.as_u16())),
+                }
+            }
+            asked.decide(Some(&states))
+        }
         evaluated => evaluated,
     };
     let findings = evaluated.findings.unwrap_or_default();

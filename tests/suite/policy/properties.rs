@@ -49,7 +49,7 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
     let authorized = governed.authorize(caller)?;
     match authorized.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None).result? {
         WriteDecision::Forward(write) => Ok(write.request().2.unwrap()),
-        WriteDecision::Need(_) => panic!("nothing is protected here"),
+        WriteDecision::NeedsCurrent => panic!("nothing is protected here"),
     }
 }
 

@@ -211,7 +211,7 @@ impl Asked {
             assert_eq!((asked.operation(), asked.carrier()), (operation, carrier));
             match asked.decide(None).result? {
                 WriteDecision::Forward(write) => Ok(write.request().2.unwrap()),
-                WriteDecision::Need(_) => panic!("nothing is protected here"),
+                WriteDecision::NeedsCurrent => panic!("nothing is protected here"),
             }
         };
         checked().map(|bytes| Forwarded::read(carrier, self.creates, &bytes)).map_err(|rejection| {

@@ -1,0 +1,83 @@
+//! Responses to reads whose sessions or refresh tokens must belong to an owner.
+
+use super::session_proof::Owner;
+use super::write_outcome::is_inconclusive;
+use super::{ProviderResponse, Read};
+use crate::dialect::Effect;
+use crate::model::Rejection;
+use crate::wire::coding;
+use http::StatusCode;
+use std::sync::Arc;
+
+impl Read {
+    /// The response, if what it shows belongs to the owner; of a list, the part that does.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a response that shows what is another's. What is missing, and what the caller may not see, get the same
+    /// rejection.
+    pub(super) fn owned(
+        &self,
+        owner: &Owner,
+        response: Arc<ProviderResponse>,
+    ) -> Result<Arc<ProviderResponse>, Rejection> {
+        let status = response.call_status(self.carrier);
+        // About the caller or the provider alone.
+        if status == StatusCode::UNAUTHORIZED || is_inconclusive(status) {
+            return Ok(response);
+        }
+        if self.lists() {
+            return if status.is_success() { self.owned_part(owner, response) } else { Ok(response) };
+        }
+        let shown = status == StatusCode::OK && self.shows(owner, &response);
+        shown.then_some(response).ok_or(Rejection::Deleted)
+    }
+
+    /// Whether it lists sessions or refresh tokens: it names none itself.
+    fn lists(&self) -> bool {
+        match self.route.effect {
+            Effect::ListsSessions => true,
+            Effect::Reads(_) => !self.route.names_refresh_token(),
+            _ => false,
+        }
+    }
+
+    /// Whether the session or the refresh token in a response belongs to the owner.
+    fn shows(&self, owner: &Owner, response: &ProviderResponse) -> bool {
+        let dialect = self.upstream.dialect;
+        let message = || {
+            let plain = coding::remaining(&response.headers).is_none();
+            response.call(self.carrier).message.filter(|_| plain)
+        };
+        match owner {
+            Owner::User(owner) => {
+                let user = response.user(|| dialect.user_in_response(self.route, self.carrier, &message()?));
+                user == Some(owner.as_str())
+            }
+            Owner::Session(owner) => {
+                message().and_then(|message| dialect.session_in_response(&message)).as_ref() == Some(owner)
+            }
+        }
+    }
+
+    /// A list without what does not belong to the owner. If something does not, totals count what remains, and cursors
+    /// are dropped: they would tell that there is more.
+    fn owned_part(
+        &self,
+        owner: &Owner,
+        mut response: Arc<ProviderResponse>,
+    ) -> Result<Arc<ProviderResponse>, Rejection> {
+        let listed = self.session_list(&response).ok_or(Rejection::UpstreamFailed)?;
+        let Owner::User(owner) = owner else {
+            return Err(Rejection::UpstreamFailed);
+        };
+        let foreign = listed.users().enumerate().filter(|(_, user)| *user != Some(owner));
+        let foreign: Vec<usize> = foreign.map(|(at, _)| at).collect();
+        if !foreign.is_empty() {
+            let message = listed.without_foreign(&foreign).ok_or(Rejection::UpstreamFailed)?;
+            let own = Arc::make_mut(&mut response);
+            own.body = self.carrier.replace_message(&own.body, message);
+        }
+        Ok(response)
+    }
+}

@@ -3,6 +3,7 @@
 mod auth0;
 mod call;
 mod credential;
+mod masked;
 mod names;
 mod okta;
 mod ownership;
@@ -16,6 +17,7 @@ mod response_facts;
 mod revocation;
 mod revocation_body;
 mod route;
+mod session_fields;
 mod session_list;
 mod token_form;
 mod zitadel;

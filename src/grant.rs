@@ -4,12 +4,14 @@
 
 mod callers;
 mod grants;
+mod hidden_fields;
 mod keys;
 mod masks;
 mod operations;
 
 pub use callers::CallerMatcher;
 pub use grants::{Grant, GrantMatch, Grants, SessionScope};
+pub use hidden_fields::HiddenFields;
 pub use keys::{KeyDecision, KeyGrant};
 pub use masks::{FieldPath, Masks};
 pub use operations::OperationSet;

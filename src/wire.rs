@@ -1,6 +1,7 @@
 //! Encodings: of bodies, of the gateway's own responses, and of what a connection begins with. Knows no session and no
 //! provider.
 
+pub mod masking;
 pub mod json;
 pub mod proto;
 pub mod schema;
@@ -47,8 +48,16 @@ impl OwnResponse {
 
 /// Whether `key` differs from `name` only in case, underscores and hyphens. Some parsers would accept it as `name`.
 pub fn is_ambiguous_spelling(key: &str, name: &str) -> bool {
+    if key.is_ascii() && name.is_ascii() {
+        return key != name && letters(key).eq(letters(name));
+    }
     let plain = |text: &str| folded(text).replace(['_', '-'], "");
     key != name && plain(key) == plain(name)
+}
+
+/// The letters of an ASCII text, in lower case.
+fn letters(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().filter(|byte| !b"_-".contains(byte)).map(|byte| byte.to_ascii_lowercase())
 }
 
 /// Folds case, including characters that only some parsers fold: U+017F to `s`, and U+212A to `k`.

@@ -19,8 +19,6 @@ const SHARDS: usize = 16;
 const SESSION_OVERHEAD: usize = 400;
 /// Bytes per variant without its response.
 const VARIANT_OVERHEAD: usize = 128;
-/// The estimated overhead of a stored response, in bytes, with the ID of its user.
-const RESPONSE_OVERHEAD: usize = 320;
 
 /// Sessions that one step examines for eviction, in each of two passes.
 const EVICTION_SCAN: usize = 16;
@@ -101,12 +99,7 @@ impl CachedSession {
 
     fn size(&self) -> usize {
         let responses = self.variants.iter().map(|(_, variant)| {
-            let response = variant.entry.as_ref().map_or(0, |entry| {
-                let response = &entry.response;
-                let headers: usize =
-                    response.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-                response.body.len() + headers + RESPONSE_OVERHEAD
-            });
+            let response = variant.entry.as_ref().map_or(0, |entry| entry.response.size());
             VARIANT_OVERHEAD + variant.denied.capacity() * size_of::<Denied>() + response
         });
         SESSION_OVERHEAD + self.state.bytes() + self.evicted.capacity() * size_of::<Denied>() + responses.sum::<usize>()

@@ -94,6 +94,38 @@ static BULK: RevocationBody = RevocationBody {
     one_of: &["ids", "user_id"],
 };
 
+/// Of the schemas of a session and of a refresh token. Both may have more members.
+const SESSION_FIELDS: &[&str] = &[
+    "actor.sub",
+    "authenticated_at",
+    "authentication.methods.name",
+    "authentication.methods.timestamp",
+    "authentication.methods.type",
+    "client_id",
+    "clients.client_id",
+    "cookie.mode",
+    "created_at",
+    "device.initial_asn",
+    "device.initial_ip",
+    "device.initial_user_agent",
+    "device.last_asn",
+    "device.last_ip",
+    "device.last_user_agent",
+    "expires_at",
+    "id",
+    "idle_expires_at",
+    "last_exchanged_at",
+    "last_interacted_at",
+    "refresh_token_metadata",
+    "resource_servers.audience",
+    "resource_servers.scopes",
+    "rotating",
+    "session_id",
+    "session_metadata",
+    "updated_at",
+    "user_id",
+];
+
 /// Auth0.
 pub static AUTH0: Dialect = Dialect {
     name: "auth0",
@@ -147,6 +179,7 @@ pub static AUTH0: Dialect = Dialect {
             reset: HeaderName::from_static("x-ratelimit-reset"),
         }),
     },
+    session_fields: SESSION_FIELDS,
     names: Names {
         session: None,
         id: "id",

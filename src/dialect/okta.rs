@@ -97,6 +97,23 @@ static RULES: &[InvalidationRule] = &[
     InvalidationRule::changes(&[API, V1, PathPart::Any, Rest]),
 ];
 
+/// Of its schema `Session`.
+const SESSION_FIELDS: &[&str] = &[
+    "_links",
+    "amr",
+    "createdAt",
+    "expiresAt",
+    "id",
+    "idp.id",
+    "idp.type",
+    "lastFactorVerification",
+    "lastPasswordVerification",
+    "login",
+    "mfaActive",
+    "status",
+    "userId",
+];
+
 /// Okta.
 pub static OKTA: Dialect = Dialect {
     name: "okta",
@@ -148,6 +165,7 @@ pub static OKTA: Dialect = Dialect {
             reset: HeaderName::from_static("x-rate-limit-reset"),
         }),
     },
+    session_fields: SESSION_FIELDS,
     names: Names {
         session: None,
         id: "id",

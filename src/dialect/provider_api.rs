@@ -50,6 +50,9 @@ pub struct Dialect {
     pub scopes: Scopes,
     /// The headers that the provider reads.
     pub headers: ProviderHeaders,
+    /// The documented fields of a session, and of a refresh token, that are not in a schema of its messages: paths such
+    /// as `device.last_ip`.
+    pub session_fields: &'static [&'static str],
     /// The names of fields in messages.
     pub names: Names,
     /// The form of session IDs.

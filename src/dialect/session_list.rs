@@ -8,7 +8,7 @@ use crate::wire::message::Parsed;
 use bytes::Bytes;
 
 /// The maximum number of values and keys. A hundred sessions with all their metadata stay far below it.
-const MAX_TOKENS: usize = 100_000;
+pub(super) const MAX_TOKENS: usize = 100_000;
 /// The maximum number of sessions. No provider has pages that large.
 const MAX_SESSIONS: usize = 1_000;
 

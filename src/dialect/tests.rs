@@ -48,6 +48,7 @@ pub(crate) static REALMS: Dialect = Dialect {
         cors: None,
         quota: None,
     },
+    session_fields: &[],
     names: Names {
         session: Some("data"),
         id: "key",

@@ -118,6 +118,7 @@ pub static ZITADEL: Dialect = Dialect {
         }),
         quota: None,
     },
+    session_fields: &[],
     names: Names {
         session: Some("session"),
         id: "id",

@@ -10,7 +10,6 @@ use crate::model::{Field, Operation, Rejection};
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
 use http::StatusCode;
-use std::sync::Arc;
 
 /// What the provider shows of a session or a refresh token before it is changed. Only [`DecodedRequest::current_state`]
 /// makes it.
@@ -69,7 +68,7 @@ impl DecodedRequest {
         match response.status {
             StatusCode::OK => {}
             status if !proves || status == StatusCode::UNAUTHORIZED || is_inconclusive(status) => {
-                return Ok(CurrentResponse::None(Released::new(Arc::new(response))));
+                return Ok(CurrentResponse::None(self.released(response)?));
             }
             // That it is missing, and that the caller may not see it, are no different from that it is another's.
             _ => return Err(Rejection::Deleted),

@@ -1,6 +1,7 @@
 //! A decoded request of an authorized caller, and what comes of it: a read, or a write that was evaluated.
 
 use super::granted::Granted;
+use super::released::{masked, masks};
 use super::session_proof::{Owner, Proven, SessionProof};
 use super::{
     AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Released, Upstream,
@@ -294,16 +295,23 @@ impl Write {
         self.scope_checked
     }
 
-    /// The response as the caller may see it: without one-time codes, if the policy strips them.
+    /// The response as the caller may see it: without one-time codes, if the policy strips them, and without what its
+    /// grant hides.
     pub fn released(&self, decoded: DecodedResponse) -> Released {
         Released::new(Arc::new(self.response_for_caller(decoded)))
     }
 
     fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
+        let response = self.without_codes(decoded);
+        let Some(masks) = masks(&self.grant) else {
+            return response;
+        };
+        let masked = masked(&self.upstream, self.route, self.carrier, masks, &response);
+        masked.unwrap_or_else(|| self.with_empty_message(response))
+    }
+
+    fn without_codes(&self, decoded: DecodedResponse) -> ProviderResponse {
         let DecodedResponse { mut response, call } = decoded;
-        if self.grant.as_ref().is_some_and(|grant| grant.masks.is_some()) {
-            return self.with_empty_message(response);
-        }
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
         let coded = coding::remaining(&response.headers).is_some();
         if !strips || !(call.status.is_success() || coded && response.status.is_success()) {
@@ -322,7 +330,7 @@ impl Write {
     }
 
     /// Replaces the message of a response that cannot be parsed by an empty one. The caller must learn that the write
-    /// succeeded, but the message may contain a one-time code.
+    /// succeeded, but the message may contain what it may not see.
     fn with_empty_message(&self, mut response: ProviderResponse) -> ProviderResponse {
         let message = match self.carrier.codec() {
             Codec::Json => Bytes::from_static(b"{}"),
@@ -330,6 +338,7 @@ impl Write {
         };
         response.body = self.carrier.replace_message(&response.body, message);
         coding::remove_headers(&mut response.headers);
+        coding::remove_validators(&mut response.headers);
         response
     }
 }

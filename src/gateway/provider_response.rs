@@ -1,5 +1,6 @@
 //! A provider's whole response, and its decoded call.
 
+use super::MaskedForms;
 use crate::dialect::Dialect;
 use crate::wire::carrier::{Carrier, DecodedCall};
 use bytes::Bytes;
@@ -20,6 +21,8 @@ pub struct ProviderResponse {
     pub trailers: Option<HeaderMap>,
     /// The user of the session that it shows, once somebody has asked: a hit costs no parsing.
     user: OnceLock<Option<Box<str>>>,
+    /// What callers see of it who may not see all of it.
+    pub(super) masked_forms: MaskedForms,
 }
 
 /// A provider's response, decoded once.
@@ -56,7 +59,14 @@ const STORED_HEADERS: [HeaderName; 7] = [
 impl ProviderResponse {
     /// A whole response.
     pub fn new(status: StatusCode, headers: HeaderMap, body: Bytes, trailers: Option<HeaderMap>) -> ProviderResponse {
-        ProviderResponse { status, headers, body, trailers, user: OnceLock::new() }
+        ProviderResponse {
+            status,
+            headers,
+            body,
+            trailers,
+            user: OnceLock::new(),
+            masked_forms: MaskedForms::default(),
+        }
     }
 
     /// The user of the session that it shows. The first call finds it in the body.
@@ -108,6 +118,7 @@ impl ProviderResponse {
             body: Bytes::copy_from_slice(&self.body),
             trailers: self.trailers.as_ref().map(|trailers| copied(trailers.iter())),
             user: self.user.clone(),
+            masked_forms: MaskedForms::default(),
         }
     }
 }

@@ -206,6 +206,16 @@ impl Carrier {
     }
 }
 
+impl Carrier {
+    /// The body of a framed response without its message: the trailers, if they are in it.
+    pub fn without_message(self, body: &Bytes) -> Bytes {
+        match frame::response(body) {
+            Ok((_, Some(trailers))) if self.is_framed() => frame::framed_trailers(&trailers),
+            Ok(_) | Err(_) => Bytes::new(),
+        }
+    }
+}
+
 /// Whether a content type is `application/json`, with an optional UTF-8 charset in any common spelling. Some clients
 /// send empty parameters, too (RFC 9110, section 5.6.6).
 pub fn is_json(content_type: &str) -> bool {

@@ -5,13 +5,15 @@ use super::frame;
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::io::Read;
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// Headers with digests of the encoded body.
-const DIGESTS: [&str; 3] = ["content-md5", "content-digest", "digest"];
+const DIGESTS: [&str; 4] = ["content-md5", "content-digest", "digest", "repr-digest"];
+/// Headers with signatures, which may contain such digests (RFC 9421).
+const SIGNATURES: [&str; 2] = ["signature", "signature-input"];
 /// The maximum number of encodings of one body.
 const MAX_CODINGS: usize = 2;
 
@@ -91,6 +93,15 @@ pub fn remove_headers(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     DIGESTS.iter().for_each(|name| drop(headers.remove(*name)));
+}
+
+/// Removes the headers that identify the bytes of a body, or the time of the last change of what it shows. A body that
+/// hides some of that has others, or none: with theirs, guesses of what is hidden could be checked.
+pub fn remove_validators(headers: &mut HeaderMap) {
+    for name in [ETAG, LAST_MODIFIED, CONTENT_LENGTH] {
+        headers.remove(name);
+    }
+    DIGESTS.iter().chain(&SIGNATURES).for_each(|name| drop(headers.remove(*name)));
 }
 
 /// Decodes a unary response. It stays unchanged if that is not possible, or if all decoded parts together exceed `most`

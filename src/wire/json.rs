@@ -4,6 +4,7 @@
 //! anything that two parsers may read differently: no duplicate keys in an object (after unescaping), no `__proto__`,
 //! no lone surrogates, no byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
 
+mod mask;
 mod node;
 mod scan;
 
@@ -111,7 +112,7 @@ impl Document {
         self.spliced(&splices)
     }
 
-    fn spliced(&self, splices: &[Splice]) -> Bytes {
+    pub(super) fn spliced(&self, splices: &[Splice]) -> Bytes {
         let mut out = Vec::with_capacity(self.source.len() + 64);
         let mut done = 0;
         for splice in splices {
@@ -125,9 +126,9 @@ impl Document {
 }
 
 /// A range of the source and its replacement.
-struct Splice {
-    at: Range<usize>,
-    text: String,
+pub(super) struct Splice {
+    pub(super) at: Range<usize>,
+    pub(super) text: String,
 }
 
 fn removed(changes: &[Change], index: usize) -> bool {
@@ -169,7 +170,7 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
 
 /// The range to remove for one item of a list. It includes one comma: the one before the item or, if no earlier item is
 /// kept, the one after it.
-fn removal(spans: &[Range<usize>], index: usize, kept_before: bool) -> Range<usize> {
+pub(super) fn removal(spans: &[Range<usize>], index: usize, kept_before: bool) -> Range<usize> {
     let own = spans.get(index).map_or(0..0, Range::clone);
     if kept_before {
         let before = index.checked_sub(1).and_then(|i| spans.get(i)).map_or(own.start, |span| span.end);

@@ -7,10 +7,12 @@ mod edit;
 mod from_json;
 mod from_proto;
 mod list;
+mod mask;
 mod object;
 mod rules;
 mod structs;
 
+pub use mask::masked;
 pub use object::{Codec, Element, Entry, Item, MAX_UNKNOWN, MessageError, Object, SecondsNanos, Value};
 pub use rules::ConstraintViolation;
 

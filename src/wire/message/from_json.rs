@@ -50,7 +50,11 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
 }
 
 /// The field that a member sets. Fails if some parsers would read the member as a field with another spelling.
-fn find(schema: &'static Message, member: &Member, path: &str) -> Result<Option<&'static Field>, MessageError> {
+pub(super) fn find(
+    schema: &'static Message,
+    member: &Member,
+    path: &str,
+) -> Result<Option<&'static Field>, MessageError> {
     let key = member.key.as_str();
     if let Some(field) = schema.fields.iter().find(|field| field.name == key || field.json == key) {
         return Ok(Some(field));

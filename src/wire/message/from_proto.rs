@@ -143,7 +143,7 @@ fn text(source: &[u8], content: Range<usize>, path: &str) -> Result<String, Mess
     Ok(text.to_owned())
 }
 
-fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, MessageError> {
+pub(super) fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, MessageError> {
     let RawValue::Bytes(content) = &raw.value else {
         return Err(MessageError(format!("`{path}` has the wrong wire type at byte {}", raw.span.start)));
     };

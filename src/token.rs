@@ -2,12 +2,14 @@
 
 mod algorithm;
 mod claims;
+mod client_key;
 mod curve;
 mod jwk;
 mod keyset;
 mod ring_provider;
 
 pub use algorithm::algorithm;
+pub use client_key::ClientKey;
 pub use keyset::{Key, KeySet, UnusedKey, describe_unused};
 pub use ring_provider::install as install_crypto_provider;
 
@@ -25,6 +27,9 @@ pub const MAX_TOKEN: usize = 8 * 1024;
 
 /// The claim of scopes in most access tokens (RFC 9068, section 2.2.3).
 pub const SCOPE: Claim = claim!("scope");
+
+/// The member of introspection responses that names the client (RFC 7662, section 2.2).
+const CLIENT_ID: &str = "client_id";
 
 /// What a token must contain to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub struct Expectations {
     pub token_type: Option<&'static str>,
 }
 
-/// The proof that a token was verified. Only [`verify`] creates it.
+/// The proof that a token was verified. Only [`verify`] and [`introspected`] create it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     caller: Caller,
@@ -125,6 +130,40 @@ pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> 
     Ok(Verified { caller, fingerprint: fingerprint(token), identity_hashes: OnceLock::new() })
 }
 
+/// Why an introspected token was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntrospectionError {
+    /// The token is invalid.
+    Rejected(Rejection),
+    /// The response says nothing of the token: it is not that of an introspection endpoint.
+    Unusable,
+}
+
+impl From<Rejection> for IntrospectionError {
+    fn from(rejection: Rejection) -> IntrospectionError {
+        IntrospectionError::Rejected(rejection)
+    }
+}
+
+/// The caller of an opaque token at `now` (seconds since the epoch), from the response of its introspection. The claims
+/// of an active token must be those of an acceptable JWT.
+pub fn introspected(
+    response: &[u8],
+    token: &str,
+    expected: &Expectations,
+    now: u64,
+) -> Result<Verified, IntrospectionError> {
+    if !claims::is_active(response).map_err(|_| IntrospectionError::Unusable)? {
+        return Err(Rejection::TokenInactive.into());
+    }
+    if !claims::is_bearer(response)? {
+        return Err(Rejection::TokenType.into());
+    }
+    let client_id: Vec<&str> = expected.client_id.iter().copied().chain([CLIENT_ID]).collect();
+    let caller = check(Claims::parse(response, &expected.scope, &client_id)?, expected, now)?;
+    Ok(Verified { caller, fingerprint: sha256(token), identity_hashes: OnceLock::new() })
+}
+
 /// The session that an ID token names, if the issuer signed the token. Its audience and expiry are not checked: an
 /// expired token still names the session to end.
 pub fn id_token_session(token: &str, keys: &KeySet, expected: &Expectations) -> Option<String> {
@@ -155,9 +194,12 @@ fn verified_payload(token: &str, keys: &KeySet, expected: &Expectations) -> Resu
 
 /// The hash of the signed part: the same claims may have more than one valid signature.
 fn fingerprint(token: &str) -> [u8; 32] {
-    let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+    sha256(token.rsplit_once('.').map_or(token, |(signed, _)| signed))
+}
+
+fn sha256(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
-    let digest = digest(&SHA256, signed.as_bytes());
+    let digest = digest(&SHA256, text.as_bytes());
     hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
     hash
 }
@@ -207,20 +249,20 @@ fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, V
     algorithm.ok_or_else(|| Rejection::TokenAlgorithm.into())
 }
 
-fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, VerificationError> {
+fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, Rejection> {
     if !expected.issuers.contains(&claims.issuer) {
-        return Err(Rejection::TokenIssuer.into());
+        return Err(Rejection::TokenIssuer);
     }
     if !expected.audiences.iter().any(|audience| claims.audiences.contains(audience)) {
         let expected = expected.audiences.first().cloned().unwrap_or_default();
-        return Err(Rejection::TokenAudience(expected).into());
+        return Err(Rejection::TokenAudience(expected));
     }
     let expires_at = seconds(claims.expires);
     if now >= expires_at.saturating_add(expected.leeway) {
-        return Err(Rejection::TokenExpired.into());
+        return Err(Rejection::TokenExpired);
     }
     if seconds(claims.begins) > now.saturating_add(expected.leeway) {
-        return Err(Rejection::TokenNotYetValid.into());
+        return Err(Rejection::TokenNotYetValid);
     }
     let Claims { issuer, client_id, subject, scopes, .. } = claims;
     Ok(Caller { issuer, client_id, subject, scopes, expires_at, ..Caller::default() })

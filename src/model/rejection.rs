@@ -160,6 +160,10 @@ reasons! {
     /// The token has more than 8 KiB: let the issuer leave out claims.
     TokenTooLong = client(401, Unauthenticated, "invalid token: it is too long").error_id("token_invalid");
 
+    /// The issuer says that the opaque token is not active: it has expired or was revoked, is of another issuer, or is of
+    /// a kind that the issuer does not introspect, such as a session token.
+    TokenInactive = client(401, Unauthenticated, "invalid token: it is not active").error_id("token_invalid");
+
     /// The claims are not a JSON object, or one is missing, malformed or duplicated. The response says which.
     TokenMalformed(fault: &'static str) = client(401, Unauthenticated, "invalid token: {fault}")
         .error_id("token_invalid");
@@ -177,6 +181,15 @@ reasons! {
     /// The token has an unknown key, and no newer keys could be fetched in time.
     KeyPending(next_fetch: Duration) = failure(Issuer, 503, Unavailable, "the token's signing key is not known yet")
         .retry_after(1).alert("if it lasts longer than `min_interval`");
+
+    /// The opaque token could not be introspected: see `cannot introspect tokens` in [the
+    /// log](log.md#lines-for-state-changes).
+    IntrospectionFailed = failure(Issuer, 503, Unavailable, "the token cannot be verified at the moment")
+        .retry_after(1).alert("yes: requests with opaque tokens fail");
+
+    /// `introspection.in_flight` is reached.
+    IntrospectionBusy = failure(Gateway, 503, Unavailable, "too many tokens are being verified")
+        .retry_after(1).alert("if it lasts: the issuer is slow, the limit is too low, or many unknown tokens arrive");
 
     /// The operation takes no body.
     UnexpectedBody = client(400, InvalidArgument, "this operation takes no body");
@@ -230,7 +243,7 @@ reasons! {
     UpstreamBusy = failure(Gateway, 503, Unavailable, "too many requests to the provider are in flight")
         .retry_after(1).alert("yes: the provider is slow, or the limit is too low");
 
-    /// `limits.per_source` of the upstream is reached.
+    /// `limits.per_source` or `introspection.per_source` of the upstream is reached.
     SourceBusy = client(429, ResourceExhausted, "too many requests from this address are in flight")
         .retry_after(1).alert("if the source is your own: raise the limit");
 

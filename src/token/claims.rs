@@ -43,6 +43,19 @@ impl Claims {
     }
 }
 
+/// Whether a response of an introspection endpoint says that the token is active: only a literal `true` does. An error
+/// if it is not such a response (RFC 7662, section 2.2).
+pub(super) fn is_active(response: &[u8]) -> Result<bool, Rejection> {
+    Members::parse(response)?.required(&ACTIVE)
+}
+
+/// Whether an active token may be used as a bearer token. Others are bound to a key, whose proof the gateway does not
+/// check.
+pub(super) fn is_bearer(response: &[u8]) -> Result<bool, Rejection> {
+    let kind: Option<String> = Members::parse(response)?.optional(&TOKEN_TYPE)?;
+    Ok(kind.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")))
+}
+
 /// The issuer and the session (`iss` and `sid`) of an ID token.
 pub(super) fn session_claims(payload: &[u8]) -> Result<(String, String), Rejection> {
     let members = Members::parse(payload)?;
@@ -55,6 +68,8 @@ const EXP: Claim = claim!("exp");
 const NBF: Claim = claim!("nbf");
 const SUB: Claim = claim!("sub");
 const SID: Claim = claim!("sid");
+const ACTIVE: Claim = claim!("active");
+const TOKEN_TYPE: Claim = claim!("token_type");
 
 /// A string, or an array of strings.
 #[derive(Deserialize)]

@@ -1,7 +1,9 @@
 use super::*;
 use jsonwebtoken::DecodingKey;
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
@@ -12,6 +14,12 @@ static SIGNER: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
     let random = SystemRandom::new();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap()
+});
+
+/// The demonstration key of the sandbox, in DER.
+static RSA_KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let pem = include_bytes!("../sandbox/auth0_demo_key.pem");
+    PrivateKeyDer::from_pem_slice(pem).unwrap().secret_der().to_vec()
 });
 
 fn jwk(members: Value) -> Value {
@@ -65,8 +73,8 @@ fn claims(changes: Value) -> String {
     claims.to_string()
 }
 
-fn verified(token: &str) -> Result<Verified, VerificationError> {
-    let expected = Expectations {
+fn expectations() -> Expectations {
+    Expectations {
         issuers: vec!["https://i/".into()],
         audiences: vec!["https://a/".into()],
         algorithms: vec![Algorithm::ES256, Algorithm::RS256],
@@ -74,8 +82,11 @@ fn verified(token: &str) -> Result<Verified, VerificationError> {
         scope: SCOPE,
         client_id: &["client_id", "azp"],
         token_type: None,
-    };
-    verify(token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW)
+    }
+}
+
+fn verified(token: &str) -> Result<Verified, VerificationError> {
+    verify(token, &keys(&[jwk(json!({}))]).unwrap(), &expectations(), NOW)
 }
 
 fn rejection(token: &str) -> Rejection {
@@ -598,4 +609,130 @@ fn wycheproof_tokens_verify_only_if_valid() {
         }
     }
     assert!(good >= 3 && bad > 200, "{good} good, {bad} bad");
+}
+
+fn asked(changes: Value) -> Result<Verified, IntrospectionError> {
+    let mut response: Value = serde_json::from_str(&claims(changes)).unwrap();
+    if response["active"].is_null() {
+        response["active"] = json!(true);
+    }
+    introspected(response.to_string().as_bytes(), "opaque.token", &expectations(), NOW)
+}
+
+#[test]
+fn active_opaque_token_has_the_claims_of_a_jwt() {
+    let verified = asked(json!({ "client_id": "shop", "token_type": "bearer" })).unwrap();
+    let caller = verified.caller();
+    assert_eq!((caller.subject.as_str(), caller.client_id.as_deref()), ("me", Some("shop")));
+    assert_eq!(
+        (caller.scopes.as_slice(), caller.expires_at),
+        (&["read:sessions".to_owned(), "a".into()][..], NOW + 100)
+    );
+    assert!(verified.is_valid_at(NOW + 99) && !verified.is_valid_at(NOW + 100));
+    let other = introspected(claims(json!({"active": true})).as_bytes(), "opaque.other", &expectations(), NOW).unwrap();
+    assert_ne!(verified.fingerprint(), other.fingerprint(), "the whole token counts");
+    assert_eq!(other.caller().client_id, None);
+}
+
+#[test]
+fn only_claims_of_an_acceptable_jwt_are_accepted_of_an_active_token() {
+    let malformed = |text| Rejection::TokenMalformed(text);
+    for (changes, rejection) in [
+        (json!({"active": false}), Rejection::TokenInactive),
+        (json!({"iss": null}), malformed("its claim `iss` is missing")),
+        (json!({"iss": ["https://i/"]}), malformed("its claim `iss` is malformed")),
+        (json!({"iss": "https://other/"}), Rejection::TokenIssuer),
+        (json!({"aud": null}), malformed("its claim `aud` is missing")),
+        (json!({"aud": []}), Rejection::TokenAudience("https://a/".into())),
+        (json!({"aud": "https://b/"}), Rejection::TokenAudience("https://a/".into())),
+        (json!({"exp": null}), malformed("its claim `exp` is missing")),
+        (json!({"exp": "1900000000"}), malformed("its claim `exp` is malformed")),
+        (json!({"exp": NOW - 10}), Rejection::TokenExpired),
+        (json!({"nbf": NOW + 11}), Rejection::TokenNotYetValid),
+        (json!({"sub": 5}), malformed("its claim `sub` is malformed")),
+        (json!({"scope": {}}), malformed("its claim `scope` is malformed")),
+        (json!({"token_type": "DPoP"}), Rejection::TokenType),
+        (json!({"token_type": 1}), malformed("its claim `token_type` is malformed")),
+    ] {
+        let error = asked(changes.clone()).unwrap_err();
+        assert_eq!(error, IntrospectionError::Rejected(rejection), "{changes}");
+    }
+}
+
+#[test]
+fn responses_without_a_literal_active_say_nothing() {
+    let good = claims(json!({}));
+    let with = |active: &str| good.replacen('{', &format!("{{{active},"), 1);
+    for response in [
+        String::new(),
+        "<html>".into(),
+        "[]".into(),
+        "true".into(),
+        good.clone(),
+        with(r#""active":"true""#),
+        with(r#""active":1"#),
+        with(r#""active":null"#),
+        with(r#""active":[true]"#),
+        with(r#""Active":true"#),
+        with(r#""active":true,"active":true"#),
+        with(r#""active":true"#) + "{}",
+    ] {
+        let error = introspected(response.as_bytes(), "t", &expectations(), NOW).unwrap_err();
+        assert_eq!(error, IntrospectionError::Unusable, "{response}");
+    }
+    assert!(introspected(with(r#""active":true"#).as_bytes(), "t", &expectations(), NOW).is_ok());
+    let twice = with(r#""active":true,"aud":"https://a/""#);
+    let error = introspected(twice.as_bytes(), "t", &expectations(), NOW).unwrap_err();
+    assert_eq!(error, IntrospectionError::Rejected(Rejection::TokenMalformed("its claim `aud` is duplicated")));
+}
+
+#[test]
+fn assertions_of_each_kind_of_key_can_be_verified() {
+    install_crypto_provider();
+    let random = SystemRandom::new();
+    let p256 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let p384 = EcdsaKeyPair::generate_pkcs8(&ring::signature::ECDSA_P384_SHA384_FIXED_SIGNING, &random).unwrap();
+    let edwards = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let rsa = RsaKeyPair::from_pkcs8(&RSA_KEY).unwrap();
+    let curve =
+        |scheme, key: &[u8]| EcdsaKeyPair::from_pkcs8(scheme, key, &random).unwrap().public_key().as_ref().to_vec();
+    let of_p256 = curve(&ECDSA_P256_SHA256_FIXED_SIGNING, p256.as_ref());
+    let of_p384 = curve(&ring::signature::ECDSA_P384_SHA384_FIXED_SIGNING, p384.as_ref());
+    let of_edwards = Ed25519KeyPair::from_pkcs8(edwards.as_ref()).unwrap().public_key().as_ref().to_vec();
+    let of_rsa = rsa.public_key().as_ref().to_vec();
+    let rsa_algorithms =
+        [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+    let rsa = rsa_algorithms.map(|algorithm| (algorithm, RSA_KEY.as_slice(), DecodingKey::from_rsa_der(&of_rsa)));
+    let others = [
+        (Algorithm::ES256, p256.as_ref(), DecodingKey::from_ec_der(&of_p256)),
+        (Algorithm::ES384, p384.as_ref(), DecodingKey::from_ec_der(&of_p384)),
+        (Algorithm::EdDSA, edwards.as_ref(), DecodingKey::from_ed_der(&of_edwards)),
+    ];
+    for (algorithm, private, public) in rsa.into_iter().chain(others) {
+        let key = ClientKey::new("k1".into(), algorithm, private).unwrap();
+        let assertion = key.assertion("gate", "https://i/", "once", NOW).unwrap();
+        let (message, signature) = assertion.rsplit_once('.').unwrap();
+        let verified = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &public, algorithm);
+        assert_eq!(verified, Ok(true), "{algorithm:?}");
+        let parts: Vec<Value> = message
+            .split('.')
+            .map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
+            .collect();
+        assert_eq!(parts[0], json!({"typ": "JWT", "alg": format!("{algorithm:?}"), "kid": "k1"}));
+        let expected = json!({
+            "iss": "gate", "sub": "gate", "aud": "https://i/", "jti": "once", "iat": NOW, "exp": NOW + 300,
+        });
+        assert_eq!(parts[1], expected);
+        assert!(!format!("{key:?}").contains("content"), "{key:?}");
+    }
+    for (algorithm, private) in [
+        (Algorithm::RS256, p256.as_ref()),
+        (Algorithm::ES384, p256.as_ref()),
+        (Algorithm::EdDSA, p256.as_ref()),
+        (Algorithm::ES256, edwards.as_ref()),
+        (Algorithm::HS256, b"secret".as_slice()),
+        (Algorithm::RS256, b"".as_slice()),
+    ] {
+        assert!(ClientKey::new("k1".into(), algorithm, private).is_err(), "{algorithm:?}");
+    }
 }

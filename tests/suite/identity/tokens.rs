@@ -129,7 +129,9 @@ fn invalid_tokens_are_rejected() {
         assert!(line.contains(&format!(r#""reason":"{reason}""#)), "{why}: expected {reason}: {line}");
     }
     let reasons: BTreeSet<&str> = cases.iter().map(|(_, _, reason, _)| *reason).collect();
-    let names = Rejection::names().iter().filter(|name| name.starts_with("token_"));
+    // That of opaque tokens is in another file.
+    let of_jwts = |name: &&&str| name.starts_with("token_") && **name != "token_inactive";
+    let names = Rejection::names().iter().filter(of_jwts);
     assert_eq!(names.filter(|name| !reasons.contains(**name)).collect::<Vec<_>>(), [&""; 0], "reasons without a case");
     assert_eq!(world.provider.received().len(), 0, "the provider saw none of them");
     assert_eq!(read(&gateway, &good).status, 200, "and the good one is good");

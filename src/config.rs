@@ -16,6 +16,7 @@ mod field_path;
 mod finding;
 mod grant_callers;
 mod grants;
+mod introspection;
 mod listeners;
 mod locate;
 mod memory_budget;

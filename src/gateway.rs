@@ -16,6 +16,7 @@ mod evaluated;
 mod governed;
 mod granted;
 mod head;
+mod introspection_source;
 mod invalidating_request;
 mod listing;
 mod masked_forms;
@@ -42,6 +43,7 @@ pub use egress_proxy::{EgressProxy, NoProxy, ProxyAuthorization, authority_of, c
 pub use evaluated::Evaluated;
 pub use governed::Governed;
 pub use head::{BodySize, RequestHead};
+pub use introspection_source::{ClientAuthentication, IntrospectionSource};
 pub use invalidating_request::InvalidatingRequest;
 pub use listing::Listing;
 pub use masked_forms::MaskedForms;
@@ -52,7 +54,7 @@ pub use provider_response::{DecodedResponse, ProviderResponse};
 pub use released::Released;
 pub use routing::{RejectedRequest, Routed};
 pub use upstream::{
-    BodyLimits, CallerCheck, Freshness, KeySource, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target,
-    Timeouts, Unmatched, Upstream,
+    BodyLimits, CallerCheck, Freshness, KeySource, OnUnreachable, OpaqueTokens, Protocol, RequestMatcher, SlotLimits,
+    Target, Timeouts, Unmatched, Upstream,
 };
 pub use write_outcome::{Cacheability, WriteOutcome, is_inconclusive, settle_invalidating};

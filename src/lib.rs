@@ -29,6 +29,7 @@
 //! | [`metrics`] | every metric |
 //! | [`cache`] | stores that execute [`coherence`]; single flight |
 //! | [`jwks`] | issuers: their keys, and the tokens that were verified with them |
+//! | [`introspection`] | opaque tokens: what their issuer says of them, cached and bounded |
 //! | [`provider`] | requests to a provider: headers, buffered or streamed responses, how many are in flight |
 //! | [`serve`] | governed reads and writes, between cache and provider; without Pingora and sockets |
 //! | [`runtime`] | the active configuration with its backends; readiness, request IDs, state of the process |
@@ -154,6 +155,7 @@ pub mod log_writer;
 pub mod metrics;
 pub mod cache;
 pub mod jwks;
+pub mod introspection;
 pub mod provider;
 pub mod serve;
 pub mod runtime;

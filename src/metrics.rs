@@ -20,6 +20,6 @@ pub use counted::Counted;
 pub use declaration::{LabelValues, Metric, MetricKind, MetricLabel};
 pub use meters::Meters;
 pub use process_metrics::Metrics;
-pub use snapshot::{IssuerReading, MetricsSnapshot, QuotaReading, SlotReading};
+pub use snapshot::{IntrospectionReading, IssuerReading, MetricsSnapshot, QuotaReading, SlotReading};
 pub use store::StoreMetrics;
 pub use table::METRICS;

@@ -15,9 +15,10 @@ use crate::cache::Sessions;
 use crate::client::{Files, Resolver};
 use crate::config::{Config, ForwardingHeaders, Log};
 use crate::gateway::{CallerCheck, Gateway, Upstream};
+use crate::introspection::Introspector;
 use crate::jwks::{Issuer, IssuerContext};
 use crate::log_writer::LogWriter;
-use crate::metrics::{IssuerReading, Meters, MetricsSnapshot, QuotaReading, SlotReading};
+use crate::metrics::{IntrospectionReading, IssuerReading, Meters, MetricsSnapshot, QuotaReading, SlotReading};
 use crate::provider::Provider;
 use crate::serve::Service;
 use crate::telemetry::Label;
@@ -60,12 +61,13 @@ impl Runtime {
         let same = last.map(|last| &last.resolver).filter(|resolver| resolver.uses_servers(&config.dns.servers));
         let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
         let backend = |upstream: &Arc<Upstream>| {
-            let UpstreamCounters { keys, slots } = process.counters_of(&upstream.name);
+            let UpstreamCounters { keys, introspection, slots } = process.counters_of(&upstream.name);
             let issuer_context = IssuerContext { resolver: resolver.clone(), counters: keys };
             Backend::new(
                 upstream,
                 last.and_then(|last| last.backend_of(&upstream.name)),
                 issuer_context,
+                introspection,
                 slots,
                 &process.memory,
             )
@@ -119,6 +121,11 @@ impl Runtime {
         self.backends.get(upstream.index).and_then(Backend::issuer)
     }
 
+    /// What introspects opaque tokens of an upstream's callers, if the gateway does.
+    pub fn introspector(&self, upstream: &Upstream) -> Option<&Arc<Introspector>> {
+        self.backends.get(upstream.index).and_then(Backend::introspector)
+    }
+
     /// A new request ID.
     pub fn request_id(&self) -> HeaderValue {
         self.process.ids.request()
@@ -161,6 +168,11 @@ impl Runtime {
             };
             Some((upstream.name.clone(), reading))
         });
+        let introspections = self.each().filter_map(|(upstream, backend)| {
+            let counters = backend.introspector()?.counters();
+            let reading = IntrospectionReading { results: counters.results(), cached: counters.hits() };
+            Some((upstream.name.clone(), reading))
+        });
         let slots = self.each().map(|(upstream, backend)| {
             let (in_flight, waited) = backend.slots().usage().read();
             let limit = backend.slots().limits().in_flight;
@@ -174,6 +186,7 @@ impl Runtime {
             cache: (fill.bytes, fill.sessions, fill.evictions),
             cache_events: self.sessions().counters().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
+            introspections: introspections.collect(),
             slots: slots.collect(),
             quotas: quotas.collect(),
             memory: self.process.memory.read(),

@@ -9,11 +9,13 @@
 mod background;
 mod cache;
 mod client;
+mod introspection;
 mod request;
 
 pub use background::{KeyFetch, KeyFetchFailure, ReloadResult, TokenCheck};
 pub use cache::{CacheEvent, Direction, Purged, StoreFailure, StoreObserver, StoreOperation, StoreRefusal};
 pub use client::{DisconnectReason, MemoryKind, Shed};
+pub use introspection::{IntrospectionCache, IntrospectionFailure, IntrospectionResult};
 pub use request::{CacheStatus, Decision, Reused, StatusClass};
 
 use strum::{EnumMessage, VariantArray};

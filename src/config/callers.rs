@@ -4,13 +4,15 @@ use super::FindingId;
 use super::certificates;
 use super::egress_proxy;
 use super::error::{Problem, listed};
+use super::introspection;
+use super::options::algorithms::ALGORITHM_WORDS;
 use super::options::{auth as rows, upstreams};
 use super::section::{Context, Entry, Section, Spanned};
 use super::url::{Url, authority};
 use super::value;
 use super::variables::Text;
 use crate::dialect::Dialect;
-use crate::gateway::{CallerCheck, EgressProxy, KeySource, Target};
+use crate::gateway::{CallerCheck, EgressProxy, KeySource, OpaqueTokens, Target};
 use crate::token::{Expectations, SCOPE};
 use http::Uri;
 use http::uri::Authority;
@@ -82,9 +84,25 @@ fn token(
             client_id: &[],
             token_type: None,
         };
-        let opaque = section.get(&rows::OPAQUE);
+        let opaque = opaque(section, &keys, allow_http);
         CallerCheck::Token { expected, keys, opaque }
     })
+}
+
+fn opaque(section: &mut Section, keys: &KeySource, allow_http: bool) -> OpaqueTokens {
+    let forward = section.get(&rows::OPAQUE);
+    let source = |section: &mut Section| introspection::read(section, keys, allow_http);
+    let source = section.optional_subsection(&rows::INTROSPECTION, source);
+    if forward && source.is_some() {
+        let location = section.location_of(&rows::OPAQUE);
+        let problem = Problem::new("`forward` cannot be combined with `introspection`").id(FindingId::Conflict);
+        section.context.reject(&location, problem.expected("remove one of them"));
+    }
+    match source.flatten() {
+        Some(source) => OpaqueTokens::Introspect(Arc::new(source)),
+        None if forward => OpaqueTokens::Forward,
+        None => OpaqueTokens::Reject,
+    }
 }
 
 fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Option<Authority>) -> KeySource {
@@ -143,21 +161,31 @@ pub(super) fn use_token_form(check: &mut CallerCheck, dialect: &Dialect) {
     }
 }
 
-/// If the JWKS document has the upstream's own address, it is fetched with the upstream's `host` too.
+/// If the JWKS document or the introspection endpoint has the upstream's own address, it is requested with the
+/// upstream's `host` too.
 pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
-    let CallerCheck::Token { keys, .. } = check else {
+    let CallerCheck::Token { keys, opaque, .. } = check else {
         return;
     };
-    let uri = keys.jwks.as_ref().and_then(|jwks| jwks.parse::<Uri>().ok());
-    let same = uri.is_some_and(|uri| {
+    if keys.host.is_none() && keys.jwks.as_ref().is_some_and(|jwks| is_at(jwks, target)) {
+        keys.host = target.virtual_host.clone();
+    }
+    if let OpaqueTokens::Introspect(source) = opaque
+        && source.host.is_none()
+        && is_at(&source.url, target)
+    {
+        Arc::make_mut(source).host = target.virtual_host.clone();
+    }
+}
+
+/// Whether a URL has the address of the provider.
+fn is_at(url: &str, target: &Target) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| {
         let tls = uri.scheme_str() == Some("https");
         let host = without_root_dot(uri.host().unwrap_or_default()).trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         host.eq_ignore_ascii_case(without_root_dot(&target.host)) && (tls, port) == (target.tls, target.port)
-    });
-    if same && keys.host.is_none() {
-        keys.host = target.virtual_host.clone();
-    }
+    })
 }
 
 /// The host without a trailing dot, which affects name resolution only.
@@ -175,8 +203,8 @@ fn require_tls(section: &mut Section, url: &Spanned<Url>) {
 }
 
 fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
-    let words = || rows::ALGORITHM_WORDS.iter().map(|(word, _)| *word);
-    let found = rows::ALGORITHM_WORDS.iter().find(|(word, _)| *word == text.as_str());
+    let words = || ALGORITHM_WORDS.iter().map(|(word, _)| *word);
+    let found = ALGORITHM_WORDS.iter().find(|(word, _)| *word == text.as_str());
     found.map(|(_, algorithm)| *algorithm).ok_or_else(|| {
         let why = match text.as_str() {
             "none" => " would accept unsigned tokens",

@@ -118,7 +118,11 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
 }
 
 /// Parses the private key of a file.
-fn private_key(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
+pub(super) fn private_key(
+    context: &mut Context,
+    location: &Location,
+    bytes: &SecretSlice<u8>,
+) -> Option<PrivateKeyDer<'static>> {
     let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
     let problem = |_| Problem::new("the file has no readable private key").id(FindingId::File).expected(KEY);
     key.map_err(|error| context.reject(location, problem(error))).ok()

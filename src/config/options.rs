@@ -3,12 +3,14 @@
 //! The readers take an option's key, default and bounds from its row. `config/schema.json`, `config/example.yaml` and
 //! the tables of `docs/reference/configuration.md` are rendered from the rows (`tests/suite/reference/`).
 
+pub(super) mod algorithms;
 pub(super) mod auth;
 pub(super) mod clients;
 pub(super) mod declare;
 pub(super) mod egress_proxy;
 mod elsewhere;
 pub(super) mod grants;
+pub(super) mod introspection;
 pub(super) mod kind;
 pub(super) mod listeners;
 pub(super) mod operations;

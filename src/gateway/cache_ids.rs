@@ -3,7 +3,7 @@
 //! They depend on what they identify, never on its position in the configuration. So they are the same in every process
 //! and across reloads, and an upstream that changes gets another ID.
 
-use super::{CallerCheck, Freshness, KeySource, Target, Upstream};
+use super::{CallerCheck, Freshness, IntrospectionSource, KeySource, OpaqueTokens, Target, Upstream};
 use crate::token::Expectations;
 use ring::hmac;
 use std::time::Duration;
@@ -84,7 +84,13 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
         authorities: _,
         proxy: _,
     } = &**keys;
-    let mut parts = vec![b"token".to_vec(), vec![u8::from(*opaque)], issuer.clone().into_bytes()];
+    let (opaque, introspection) = match opaque {
+        OpaqueTokens::Reject => (0, None),
+        OpaqueTokens::Forward => (1, None),
+        OpaqueTokens::Introspect(source) => (2, Some(introspection(source))),
+    };
+    let mut parts = vec![b"token".to_vec(), vec![opaque], issuer.clone().into_bytes()];
+    parts.extend(introspection.into_iter().flatten());
     parts.push(jwks.clone().unwrap_or_default().into_bytes());
     parts.extend(host.iter().map(|host| host.as_str().as_bytes().to_vec()));
     for list in [issuers, audiences] {
@@ -93,6 +99,27 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
     }
     parts.extend(algorithms.iter().map(|algorithm| format!("{algorithm:?}").into_bytes()));
     parts
+}
+
+/// Who says which opaque tokens are accepted.
+fn introspection(source: &IntrospectionSource) -> [Vec<u8>; 3] {
+    let IntrospectionSource {
+        url,
+        host,
+        issuer: _,
+        client_id,
+        authentication: _,
+        ttl: _,
+        negative_ttl: _,
+        max_stale: _,
+        timeout: _,
+        in_flight: _,
+        per_source: _,
+        authorities: _,
+        proxy: _,
+    } = source;
+    let host = host.as_ref().map_or("", |host| host.as_str());
+    [url, host, client_id.as_str()].map(|text| text.as_bytes().to_vec())
 }
 
 #[cfg(test)]

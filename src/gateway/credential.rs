@@ -1,6 +1,6 @@
 //! The credential of a request.
 
-use super::upstream::CallerCheck;
+use super::upstream::{CallerCheck, OpaqueTokens};
 use crate::model::Rejection;
 use crate::token::Verified;
 use bytes::Bytes;
@@ -36,11 +36,10 @@ impl Credential {
 pub(super) fn check_credential(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
     match (check, credential) {
         (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
-        (CallerCheck::Forward | CallerCheck::Token { opaque: true, .. }, Credential::Forwarded(value))
-            if !value.trim_ascii().is_empty() =>
-        {
-            Ok(())
-        }
+        (
+            CallerCheck::Forward | CallerCheck::Token { opaque: OpaqueTokens::Forward, .. },
+            Credential::Forwarded(value),
+        ) if !value.trim_ascii().is_empty() => Ok(()),
         (CallerCheck::Token { .. } | CallerCheck::Forward, _) => Err(Rejection::CredentialMissing),
     }
 }

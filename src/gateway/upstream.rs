@@ -2,6 +2,7 @@
 
 use super::certificates::{CaCertificates, ClientIdentity};
 use super::egress_proxy::{EgressProxy, authority_of};
+use super::introspection_source::IntrospectionSource;
 use crate::dialect::Dialect;
 use crate::grant::Grants;
 use crate::policy::Policy;
@@ -128,13 +129,24 @@ pub enum CallerCheck {
         expected: Expectations,
         /// The issuer's keys.
         keys: Box<KeySource>,
-        /// Whether opaque tokens are forwarded to the provider instead of rejected.
-        opaque: bool,
+        /// How opaque tokens are treated.
+        opaque: OpaqueTokens,
     },
     /// By the provider alone, but a credential is required.
     Forward,
     /// By the provider alone, if at all.
     None,
+}
+
+/// How opaque tokens are treated: those that are not JWTs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpaqueTokens {
+    /// They are rejected.
+    Reject,
+    /// They are forwarded to the provider, which verifies them.
+    Forward,
+    /// The issuer is asked for their claims.
+    Introspect(Arc<IntrospectionSource>),
 }
 
 /// How an issuer's keys are fetched.

@@ -6,8 +6,9 @@ use crate::config::RestartRequired;
 use crate::model::{EditKind, Operation, Reason, Rule};
 use crate::policy::Mode;
 use crate::telemetry::{
-    CacheEvent, CacheStatus, Decision, Direction, DisconnectReason, KeyFetch, Label, LabelValue, MemoryKind, Purged,
-    ReloadResult, Reused, Shed, StatusClass, StoreFailure, StoreOperation, StoreRefusal, TokenCheck, label_values,
+    CacheEvent, CacheStatus, Decision, Direction, DisconnectReason, IntrospectionCache, IntrospectionResult, KeyFetch,
+    Label, LabelValue, MemoryKind, Purged, ReloadResult, Reused, Shed, StatusClass, StoreFailure, StoreOperation,
+    StoreRefusal, TokenCheck, label_values,
 };
 use strum::VariantArray;
 
@@ -121,6 +122,18 @@ pub(super) static TOKEN_CHECK: MetricLabel = MetricLabel {
     name: "result",
     meaning: "How a valid token was verified.",
     values: Closed(label_values::<TokenCheck>),
+};
+
+pub(super) static INTROSPECTION_RESULT: MetricLabel = MetricLabel {
+    name: "result",
+    meaning: "Result of an introspection.",
+    values: Closed(label_values::<IntrospectionResult>),
+};
+
+pub(super) static INTROSPECTION_CACHE: MetricLabel = MetricLabel {
+    name: "result",
+    meaning: "Which cached result was used for an opaque token.",
+    values: Closed(label_values::<IntrospectionCache>),
 };
 
 pub(super) static RELOAD: MetricLabel = MetricLabel {

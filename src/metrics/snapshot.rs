@@ -2,6 +2,8 @@
 
 use crate::memory::MemoryReading;
 use crate::model::Quota;
+use crate::telemetry::{IntrospectionCache, IntrospectionResult};
+use enum_map::EnumMap;
 use std::time::Duration;
 
 /// The values that are read when metrics are requested.
@@ -17,6 +19,8 @@ pub struct MetricsSnapshot {
     pub quotas: Vec<(String, QuotaReading)>,
     /// By upstream name.
     pub issuers: Vec<(String, IssuerReading)>,
+    /// By upstream name, if it introspects tokens.
+    pub introspections: Vec<(String, IntrospectionReading)>,
     /// The memory budget.
     pub memory: MemoryReading,
     /// Log lines dropped since the start.
@@ -41,6 +45,15 @@ pub struct QuotaReading {
     pub quota: Quota,
     /// How long ago.
     pub age: Duration,
+}
+
+/// The introspections of an upstream since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IntrospectionReading {
+    /// By result.
+    pub results: EnumMap<IntrospectionResult, u64>,
+    /// Those that a cached result replaced.
+    pub cached: EnumMap<IntrospectionCache, u64>,
 }
 
 /// The values of an issuer.

@@ -1,7 +1,7 @@
 //! Metrics whose values are read from the components when metrics are scraped.
 
 use super::registrar::{Registrar, raise_to, to_i64};
-use super::snapshot::{IssuerReading, MetricsSnapshot, QuotaReading, SlotReading};
+use super::snapshot::{IntrospectionReading, IssuerReading, MetricsSnapshot, QuotaReading, SlotReading};
 use super::table;
 use crate::memory::MemoryReading;
 use crate::telemetry::{KeyFetch, Label, TokenCheck};
@@ -16,6 +16,7 @@ pub(super) struct SnapshotMetrics {
     cache_evictions: IntCounter,
     cache_events: IntCounterVec,
     issuers: IssuerMetrics,
+    introspections: IntrospectionMetrics,
     log_lines_dropped: IntCounter,
 }
 
@@ -29,6 +30,7 @@ impl SnapshotMetrics {
             cache_evictions: registrar.add(&table::CACHE_EVICTIONS)?,
             cache_events: registrar.add(&table::CACHE_EVENTS)?,
             issuers: IssuerMetrics::new(registrar)?,
+            introspections: IntrospectionMetrics::new(registrar)?,
             log_lines_dropped: registrar.add(&table::LOG_LINES_DROPPED)?,
         })
     }
@@ -46,6 +48,7 @@ impl SnapshotMetrics {
         self.memory.update(&reading.memory);
         self.upstreams.update(&reading.slots, &reading.quotas);
         self.issuers.update(&reading.issuers);
+        self.introspections.update(&reading.introspections);
     }
 }
 
@@ -136,6 +139,32 @@ impl IssuerMetrics {
             raise_to(&self.fetches.with_label_values(&[name, KeyFetch::Failed.name()]), issuer.failed);
             raise_to(&self.token_checks.with_label_values(&[name, TokenCheck::Verified.name()]), issuer.verified);
             raise_to(&self.token_checks.with_label_values(&[name, TokenCheck::Cached.name()]), issuer.cached);
+        }
+    }
+}
+
+/// Metrics of introspections.
+struct IntrospectionMetrics {
+    introspections: IntCounterVec,
+    cached: IntCounterVec,
+}
+
+impl IntrospectionMetrics {
+    fn new(registrar: &Registrar) -> Result<IntrospectionMetrics, prometheus::Error> {
+        Ok(IntrospectionMetrics {
+            introspections: registrar.add(&table::INTROSPECTIONS)?,
+            cached: registrar.add(&table::INTROSPECTIONS_CACHED)?,
+        })
+    }
+
+    fn update(&self, readings: &[(String, IntrospectionReading)]) {
+        for (name, reading) in readings {
+            for (result, count) in reading.results {
+                raise_to(&self.introspections.with_label_values(&[name.as_str(), result.name()]), count);
+            }
+            for (result, count) in reading.cached {
+                raise_to(&self.cached.with_label_values(&[name.as_str(), result.name()]), count);
+            }
         }
     }
 }

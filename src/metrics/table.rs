@@ -3,9 +3,9 @@
 
 use super::declaration::{Metric, counter, gauge, histogram};
 use super::labels::{
-    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EDIT_KIND, EVENT, FETCH_STATUS, HASH, KEY_FETCH, LISTENER,
-    MEMORY_KIND, MODE, OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD, REUSED, RULE, SHED, STATUS, STEP,
-    STORE_FAILURE, STORE_REFUSAL, TOKEN_CHECK, UPSTREAM, UPSTREAM_OUTCOME, VERSION,
+    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EDIT_KIND, EVENT, FETCH_STATUS, HASH, INTROSPECTION_CACHE,
+    INTROSPECTION_RESULT, KEY_FETCH, LISTENER, MEMORY_KIND, MODE, OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD,
+    REUSED, RULE, SHED, STATUS, STEP, STORE_FAILURE, STORE_REFUSAL, TOKEN_CHECK, UPSTREAM, UPSTREAM_OUTCOME, VERSION,
 };
 
 /// Buckets of request durations, in seconds: cached responses take microseconds, providers up to their timeout.
@@ -213,6 +213,18 @@ metrics! {
         &[&UPSTREAM, &TOKEN_CHECK],
         "Valid tokens, by whether the signature was verified or the result was cached.",
     );
+    INTROSPECTIONS = counter(
+        "sessiongate_introspections_total",
+        &[&UPSTREAM, &INTROSPECTION_RESULT],
+        "Introspections of opaque tokens, by upstream and result.",
+    )
+    .note("Only with `introspection`. See [Opaque tokens](../guides/opaque-tokens.md).");
+    INTROSPECTIONS_CACHED = counter(
+        "sessiongate_introspections_cached_total",
+        &[&UPSTREAM, &INTROSPECTION_CACHE],
+        "Requests with opaque tokens for which a cached result was used, by upstream and result.",
+    )
+    .note("Only with `introspection`.");
     CONFIG_RELOADS = counter(
         "sessiongate_config_reloads_total",
         &[&RELOAD],

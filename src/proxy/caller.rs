@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::reported_address::reported;
 use crate::edge;
-use crate::gateway::{CallerCheck, Credential, Upstream};
+use crate::gateway::{CallerCheck, Credential, OpaqueTokens, Upstream};
 use crate::model::Rejection;
 use crate::runtime::Runtime;
 use crate::serve::clock;
@@ -16,27 +16,34 @@ use std::sync::Arc;
 
 /// The caller of a request with a token that the gateway knows to be valid, or can verify without a fetch.
 pub(super) fn recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> Option<Arc<Verified>> {
-    let issuer = runtime.issuer(upstream)?;
-    let token = upstream.dialect.token(headers).ok().filter(|token| is_jwt(token))?;
-    issuer.recognized(token, clock::seconds())
+    let (issuer, token) = (runtime.issuer(upstream)?, upstream.dialect.token(headers).ok()?);
+    if is_jwt(token) {
+        return issuer.recognized(token, clock::seconds());
+    }
+    runtime.introspector(upstream)?.recognized(token, clock::seconds())
 }
 
-/// The credential of a request, verified as its upstream requires.
+/// The credential of a request, verified as its upstream requires. Its form alone decides how: no other way is tried if
+/// that fails.
 pub(super) async fn credential(
     context: &Context,
     upstream: &Upstream,
     session: &Session,
 ) -> Result<Credential, Rejection> {
     let (runtime, headers) = (&context.runtime, &session.req_header().headers);
-    let opaque = matches!(upstream.check, CallerCheck::Token { opaque: true, .. });
     match runtime.issuer(upstream) {
-        Some(issuer) => match upstream.dialect.token(headers)? {
-            token if opaque && !is_jwt(token) => Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes()))),
-            token => {
-                let source = || source(context, session);
-                issuer.verify(token, clock::seconds(), source).await.map(Credential::Verified)
+        Some(issuer) => {
+            let (token, source) = (upstream.dialect.token(headers)?, || source(context, session));
+            if !is_jwt(token) {
+                if let Some(introspector) = runtime.introspector(upstream) {
+                    return introspector.verify(token, clock::seconds(), source).await.map(Credential::Verified);
+                }
+                if let CallerCheck::Token { opaque: OpaqueTokens::Forward, .. } = upstream.check {
+                    return Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes())));
+                }
             }
-        },
+            issuer.verify(token, clock::seconds(), source).await.map(Credential::Verified)
+        }
         None => Ok(match upstream.dialect.shown_credentials(headers).next() {
             Some((_, value)) => Credential::Forwarded(Bytes::copy_from_slice(value)),
             None => Credential::Anonymous,

@@ -1,8 +1,9 @@
-//! The backends of upstreams: provider, issuer, slots. A new configuration reuses backends that still fit, with their
+//! The backends of upstreams: provider, issuer, introspection, slots. A new configuration reuses backends that still fit, with their
 //! connections, addresses, keys and verified tokens.
 
 use super::RuntimeError;
-use crate::gateway::{CallerCheck, Upstream};
+use crate::gateway::{CallerCheck, OpaqueTokens, Upstream};
+use crate::introspection::{IntrospectionContext, IntrospectionCounters, Introspector};
 use crate::jwks::{Issuer, IssuerContext};
 use crate::memory::Memory;
 use crate::provider::{Provider, SlotUsage, Slots};
@@ -14,6 +15,7 @@ use tokio::task::AbortHandle;
 pub(super) struct Backend {
     provider: Arc<Supervised<Provider>>,
     issuer: Option<Arc<Supervised<Issuer>>>,
+    introspector: Option<Arc<Supervised<Introspector>>>,
     slots: Arc<Slots>,
 }
 
@@ -41,24 +43,29 @@ impl Backend {
         upstream: &Arc<Upstream>,
         before: Option<&Backend>,
         issuer_context: IssuerContext,
+        introspections: Arc<IntrospectionCounters>,
         usage: Arc<SlotUsage>,
         memory: &Arc<Memory>,
     ) -> Result<Backend, RuntimeError> {
         let serves = |provider: &&Arc<Supervised<Provider>>| provider.value.serves(upstream, &issuer_context.resolver);
+        let wrong = |error| RuntimeError::Client { upstream: upstream.name.clone(), error };
         let provider = match before.map(|backend| &backend.provider).filter(serves) {
             Some(provider) => provider.clone(),
             None => {
-                let wrong = |error| RuntimeError::Client { upstream: upstream.name.clone(), error };
                 let provider = Arc::new(Provider::new(upstream, &issuer_context.resolver, memory).map_err(wrong)?);
                 let current = provider.addresses().clone().keep_current();
                 Supervised::new(provider, current)
             }
         };
+        let introspection =
+            IntrospectionContext { resolver: issuer_context.resolver.clone(), counters: introspections };
+        let known = before.and_then(|backend| backend.introspector.as_ref());
+        let introspector = introspector(upstream, known, introspection).map_err(wrong)?;
         let issuer = issuer(upstream, before.and_then(|backend| backend.issuer.as_ref()), issuer_context);
         // Holders of slots with other limits finish soon; until then they do not count here.
         let same = before.map(|backend| &backend.slots).filter(|slots| slots.limits() == upstream.slots);
         let slots = same.cloned().unwrap_or_else(|| Slots::new(upstream.slots, usage));
-        Ok(Backend { provider, issuer, slots })
+        Ok(Backend { provider, issuer, introspector, slots })
     }
 
     /// What serves requests to the upstream.
@@ -75,6 +82,11 @@ impl Backend {
     /// The issuer, if the gateway verifies callers.
     pub fn issuer(&self) -> Option<&Arc<Issuer>> {
         self.issuer.as_ref().map(|issuer| &issuer.value)
+    }
+
+    /// What introspects opaque tokens, if the gateway does.
+    pub fn introspector(&self) -> Option<&Arc<Introspector>> {
+        self.introspector.as_ref().map(|introspector| &introspector.value)
     }
 
     /// The slots of the provider.
@@ -112,6 +124,23 @@ fn issuer(
     let before = before.map(|issuer| &*issuer.value);
     let issuer = Issuer::new(&upstream.name, (**keys).clone(), expected.clone(), issuer_context, before);
     Some(Supervised::new(issuer.clone(), issuer.keep_current()))
+}
+
+fn introspector(
+    upstream: &Upstream,
+    before: Option<&Arc<Supervised<Introspector>>>,
+    context: IntrospectionContext,
+) -> Result<Option<Arc<Supervised<Introspector>>>, rustls::Error> {
+    let CallerCheck::Token { expected, opaque: OpaqueTokens::Introspect(source), .. } = &upstream.check else {
+        return Ok(None);
+    };
+    if let Some(same) = before.filter(|known| known.value.matches(source, expected, &context.resolver)) {
+        return Ok(Some(same.clone()));
+    }
+    let before = before.map(|known| &*known.value);
+    let introspector = Introspector::new(&upstream.name, source.clone(), expected.clone(), context, before)?;
+    let current = introspector.addresses().clone().keep_current();
+    Ok(Some(Supervised::new(introspector, current)))
 }
 
 #[cfg(test)]

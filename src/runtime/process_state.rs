@@ -4,6 +4,7 @@ use super::RuntimeError;
 use crate::cache::{self, OpenCache};
 use crate::config::{Config, LogFormat, Store};
 use crate::gateway::{Gateway, Upstream};
+use crate::introspection::IntrospectionCounters;
 use crate::jwks;
 use crate::log_writer::LogWriter;
 use crate::memory::Memory;
@@ -44,6 +45,7 @@ pub(super) struct ProcessState {
 #[derive(Clone, Default)]
 pub(super) struct UpstreamCounters {
     pub keys: Arc<jwks::JwksCounters>,
+    pub introspection: Arc<IntrospectionCounters>,
     pub slots: Arc<provider::SlotUsage>,
 }
 

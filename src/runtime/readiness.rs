@@ -74,6 +74,10 @@ impl Backend {
                 checks.push(("issuer", issuer.mismatch().map(|mismatch| mismatch.to_string())));
             }
         }
+        if let Some(introspector) = self.introspector() {
+            let wrong = introspector.is_failing().then(|| "tokens cannot be introspected".to_owned());
+            checks.push(("introspection", wrong));
+        }
         checks
     }
 }

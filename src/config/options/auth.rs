@@ -1,27 +1,16 @@
 //! The options of `auth` of an upstream.
 
 use super::super::value::{minutes, seconds};
+use super::algorithms::ALGORITHM_WORDS;
 use super::declare::{Chosen, Opt, Plain, Switch, Timed};
 use super::egress_proxy::PROXY;
-use super::kind::{DurationIn, Or, SomeOf, Structure, TEXT, URL, WholeSeconds, Words, boolean, choice, duration};
+use super::introspection;
+use super::kind::{DurationIn, Or, SomeOf, Structure, TEXT, URL, WholeSeconds, boolean, choice, duration};
 use super::table::Options;
 use jsonwebtoken::Algorithm;
 
 /// A day, in minutes.
 const DAY: u64 = 24 * 60;
-
-pub const ALGORITHM_WORDS: Words<Algorithm> = &[
-    ("RS256", Algorithm::RS256),
-    ("RS384", Algorithm::RS384),
-    ("RS512", Algorithm::RS512),
-    ("PS256", Algorithm::PS256),
-    ("PS384", Algorithm::PS384),
-    ("PS512", Algorithm::PS512),
-    ("ES256", Algorithm::ES256),
-    ("ES384", Algorithm::ES384),
-    ("EdDSA", Algorithm::EdDSA),
-    ("Ed25519", Algorithm::EdDSA),
-];
 
 pub static ISSUER: Plain = Opt::new(
     "issuer",
@@ -68,9 +57,10 @@ pub static ALGORITHMS: Opt<SomeOf<Algorithm>> = Opt::new(
 pub static OPAQUE: Chosen<bool> = Opt::new(
     "opaque",
     choice(&[("reject", false), ("forward", true)], false),
-    "How to treat opaque tokens (not JWTs), such as personal access tokens: reject them, or forward them \
-        to the provider, which verifies them. An opaque token has its own cache entries.",
+    "How to treat opaque tokens (not JWTs), such as personal access tokens, without `introspection`: reject them, or \
+        forward them to the provider, which verifies them. A forwarded token has its own cache entries.",
 )
+.allowed("`forward` not with `introspection`")
 .comment("Opaque tokens: reject, or forward to the provider, which verifies them.");
 
 pub static LEEWAY: Opt<Or<WholeSeconds>> = Opt::new(
@@ -113,6 +103,14 @@ pub static EGRESS_PROXY: Plain =
         .default("that of the upstream")
         .comment("Forward proxy to the issuer, like that of the upstream.");
 
+pub static INTROSPECTION: Plain = Opt::new(
+    "introspection",
+    Structure::Map(&introspection::OPTIONS),
+    "Introspection of opaque tokens: see [Opaque tokens](../guides/opaque-tokens.md).",
+)
+.default("disabled")
+.comment("Introspection of opaque tokens.");
+
 /// The options in `auth`.
 pub static OPTIONS: Options = Options {
     heading: "auth",
@@ -126,6 +124,7 @@ pub static OPTIONS: Options = Options {
         &ALLOW_HTTP,
         &ALGORITHMS,
         &OPAQUE,
+        &INTROSPECTION,
         &LEEWAY,
         &REFRESH,
         &MIN_INTERVAL,

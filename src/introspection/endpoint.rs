@@ -1,0 +1,217 @@
+//! Requests to the introspection endpoint.
+
+use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver, Tunnel};
+use crate::gateway::{ClientAuthentication, IntrospectionSource, Protocol};
+use crate::model::truncated;
+use crate::telemetry::IntrospectionFailure;
+use crate::wire::http1::uri_without_root_dot;
+use crate::wire::{coding, hex};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ring::rand::{SecureRandom, SystemRandom};
+use secrecy::ExposeSecret;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// The largest response, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// The maximum length of a reason, in bytes.
+const MAX_REASON: usize = 500;
+/// How long an idle connection is kept.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// The `User-Agent`. Web firewalls reject requests without one.
+const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
+/// What is encoded in a form (RFC 6749, appendix B).
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const ASSERTION_TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+
+/// The introspection endpoint of an issuer.
+pub(super) struct Endpoint {
+    source: Arc<IntrospectionSource>,
+    uri: Uri,
+    addresses: Arc<Addresses>,
+    client: Client,
+}
+
+/// Why an introspection failed.
+#[derive(Debug)]
+pub(super) struct CallError {
+    /// The kind of failure.
+    pub cause: IntrospectionFailure,
+    /// What is wrong. Bounded in length.
+    pub reason: String,
+}
+
+impl CallError {
+    fn new(cause: IntrospectionFailure, url: &str, reason: impl ToString) -> CallError {
+        CallError { cause, reason: truncated(format!("{url}: {}", reason.to_string()), MAX_REASON) }
+    }
+
+    /// The response says nothing of the token.
+    pub fn unusable(url: &str) -> CallError {
+        let reason = "not an introspection response: expected a JSON object with `active`, true or false";
+        CallError::new(IntrospectionFailure::Document, url, reason)
+    }
+}
+
+impl Endpoint {
+    /// The endpoint, with a client of its own. Fails if the TLS settings are invalid.
+    pub fn new(source: Arc<IntrospectionSource>, resolver: &Arc<Resolver>) -> Result<Endpoint, rustls::Error> {
+        let invalid = |what: &str| rustls::Error::General(format!("{}: {what}", source.url));
+        let uri: Uri = source.url.parse().map_err(|_| invalid("not a URL"))?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let proxy = source.proxy.as_ref().filter(|proxy| proxy.applies_to(&host, port));
+        let addresses = match proxy {
+            Some(proxy) => Addresses::new(resolver, &proxy.host, proxy.port),
+            None => Addresses::new(resolver, &host, port),
+        };
+        let tunnel = proxy.map(|proxy| Tunnel::new(proxy, host.trim_end_matches('.'), port)).transpose()?;
+        let client = Client::new(&ConnectOptions {
+            addresses: addresses.clone(),
+            tunnel,
+            authorities: source.authorities.clone(),
+            identity: None,
+            protocol: Protocol::Http1,
+            // Shorter than the whole, so that a server that cannot be reached differs from one that does not respond.
+            connect: source.timeout * 4 / 5,
+            keepalive: KEEPALIVE,
+            may_use_reserve: true,
+            memory: None,
+        })?;
+        // The trailing dot is only for name resolution.
+        let uri = uri_without_root_dot(&uri).unwrap_or(uri);
+        let uri = with_authority(uri, source.host.as_ref()).map_err(|error| invalid(&error.to_string()))?;
+        Ok(Endpoint { source, uri, addresses, client })
+    }
+
+    /// The addresses to connect to: the endpoint's, or those of the forward proxy.
+    pub fn addresses(&self) -> &Arc<Addresses> {
+        &self.addresses
+    }
+
+    /// The response of an introspection at `now` (seconds since the epoch), which ends before `until`.
+    pub async fn call(&self, token: &str, now: u64, until: Instant) -> Result<Bytes, CallError> {
+        let failed = |(cause, reason): (IntrospectionFailure, String)| CallError::new(cause, &self.source.url, reason);
+        if !self.addresses.are_known() {
+            let unresolved = |reason: String| failed((IntrospectionFailure::Dns, reason));
+            let resolved = timeout_at(until, self.addresses.look_up()).await;
+            let resolved = resolved.map_err(|_| unresolved("the host name was not resolved in time".to_owned()))?;
+            resolved.map_err(|error| unresolved(error.to_string()))?;
+        }
+        let response = match self.once(token, now, until).await {
+            // It was not seen.
+            Err(ExchangeError::Closed | ExchangeError::Refused(_)) => self.once(token, now, until).await,
+            other => other,
+        };
+        let response = response.map_err(|error| failed(no_response(&error)))?;
+        check_response(&response).map_err(failed)?;
+        Ok(response.body)
+    }
+
+    async fn once(&self, token: &str, now: u64, until: Instant) -> Result<Exchange, ExchangeError> {
+        let request = self.request(token, now)?;
+        let within = until.saturating_duration_since(Instant::now());
+        self.client.exchange(request, MAX_RESPONSE, within, true).await
+    }
+
+    fn request(&self, token: &str, now: u64) -> Result<Request<Bytes>, ExchangeError> {
+        // Nothing was sent.
+        let unsent = |error: String| ExchangeError::from(ConnectError::Unreachable(error));
+        let mut form = format!("token={}&token_type_hint=access_token", encoded(token));
+        let mut request = Request::post(&self.uri)
+            .header(USER_AGENT, USER_AGENT_VALUE)
+            .header(ACCEPT, "application/json")
+            .header(ACCEPT_ENCODING, "identity")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let client_id = &self.source.client_id;
+        match &self.source.authentication {
+            ClientAuthentication::Secret(secret) => {
+                let pair = format!("{}:{}", encoded(client_id), encoded(secret.expose_secret()));
+                let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)));
+                let mut value = value.map_err(|error| unsent(error.to_string()))?;
+                value.set_sensitive(true);
+                request = request.header(AUTHORIZATION, value);
+            }
+            ClientAuthentication::PrivateKey(key) => {
+                let unique = unique().ok_or_else(|| unsent("the system has no random numbers".to_owned()))?;
+                let assertion = key.assertion(client_id, &self.source.issuer, &unique, now);
+                let assertion = assertion.map_err(|error| unsent(error.to_string()))?;
+                form += &format!("&client_assertion_type={ASSERTION_TYPE}&client_assertion={assertion}");
+            }
+        }
+        request.body(Bytes::from(form)).map_err(|error| unsent(error.to_string()))
+    }
+}
+
+/// A text as it stands in a form.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, FORM).to_string()
+}
+
+/// A random text that is never used again.
+fn unique() -> Option<String> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(hex::text(&bytes))
+}
+
+/// Replaces the authority of a URI, after its host was resolved.
+fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::InvalidUriParts> {
+    let Some(own) = virtual_host else {
+        return Ok(uri);
+    };
+    let mut parts = uri.into_parts();
+    parts.authority = Some(own.clone());
+    Uri::from_parts(parts)
+}
+
+fn no_response(error: &ExchangeError) -> (IntrospectionFailure, String) {
+    let cause = match error {
+        ExchangeError::Connect(ConnectError::Unreachable(_)) => IntrospectionFailure::Connect,
+        ExchangeError::Connect(ConnectError::Tls(_)) => IntrospectionFailure::Tls,
+        ExchangeError::Timeout(_) => IntrospectionFailure::Timeout,
+        ExchangeError::Broken(_)
+        | ExchangeError::Refused(_)
+        | ExchangeError::Closed
+        | ExchangeError::TooLarge(..)
+        | ExchangeError::OutOfMemory => IntrospectionFailure::Response,
+    };
+    (cause, error.to_string())
+}
+
+/// Checks that a response may be that of an introspection.
+fn check_response(response: &Exchange) -> Result<(), (IntrospectionFailure, String)> {
+    match response.status.as_u16() {
+        200 => {}
+        401 | 403 => {
+            let reason = format!("response {}: the endpoint does not accept the gateway's client", response.status);
+            return Err((IntrospectionFailure::Client, reason));
+        }
+        _ => return Err((IntrospectionFailure::Status, format!("response {}", response.status))),
+    }
+    match coding::remaining(&response.headers) {
+        Some(coding) => {
+            let reason = format!("the response is compressed (`{coding}`), although `identity` was requested");
+            Err((IntrospectionFailure::Response, reason))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_forms_are_encoded() {
+        assert_eq!(encoded("a b+c%&=é:-_.~"), "a%20b%2Bc%25%26%3D%C3%A9%3A-_.~");
+        assert_ne!(unique(), unique());
+    }
+}

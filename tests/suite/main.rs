@@ -92,6 +92,7 @@ mod connections {
 
 /// Callers' tokens, and the keys of their issuers.
 mod identity {
+    mod introspection;
     mod issuer_keys;
     mod tokens;
 }

@@ -12,10 +12,12 @@ policies:
 ";
 
 /// What a gateway without a store in Redis and without TLS does not have before a purge, and before it ends a connection.
-const LATER: [&str; 3] = [
+const LATER: [&str; 5] = [
     "sessiongate_cache_purges_total",
     "sessiongate_connections_cut_total",
     "sessiongate_certificate_expiry_timestamp_seconds",
+    "sessiongate_introspections_total",
+    "sessiongate_introspections_cached_total",
 ];
 
 /// The name without the part of a histogram, if the metric is one.

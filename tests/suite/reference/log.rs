@@ -2,7 +2,7 @@
 
 use crate::harness::{generated_part, markdown_table, project};
 use sessiongate::proxy::{ACCESS_LOG, LogField, LogFieldKind};
-use sessiongate::telemetry::{KeyFetchFailure, label_values};
+use sessiongate::telemetry::{IntrospectionFailure, KeyFetchFailure, label_values};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -29,6 +29,15 @@ fn causes_of_failed_key_fetches() {
     let rows = values.iter().map(|value| [format!("`{}`", value.name), value.meaning.into(), value.detail.into()]);
     let table = markdown_table(["`cause`", "meaning", "what to check"], rows);
     generated_part("docs/reference/log.md", "causes of failed key fetches", &table);
+}
+
+#[test]
+fn causes_of_failed_introspections() {
+    let values = label_values::<IntrospectionFailure>();
+    assert!(values.iter().all(|value| !value.meaning.is_empty() && !value.detail.is_empty()), "{values:?}");
+    let rows = values.iter().map(|value| [format!("`{}`", value.name), value.meaning.into(), value.detail.into()]);
+    let table = markdown_table(["`cause`", "meaning", "what to check"], rows);
+    generated_part("docs/reference/log.md", "causes of failed introspections", &table);
 }
 
 #[test]

@@ -1,34 +1,25 @@
 //! What the provider shows of a session or a refresh token before it is changed.
 
-use super::decoded::DecodedRequest;
-use super::released::Released;
-use super::session_proof::Owner;
-use super::write_outcome::is_inconclusive;
-use super::{Governed, ProviderResponse};
-use crate::dialect::Route;
-use crate::model::{Field, Operation, Rejection};
-use crate::wire::carrier::Carrier;
-use crate::wire::coding;
-use http::StatusCode;
+use crate::model::Field;
 
-/// What the provider shows of a session or a refresh token before it is changed. Only [`DecodedRequest::current_state`]
-/// makes it.
+/// Whom a session or a refresh token must belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The user with this ID.
+    User(String),
+    /// The session with this ID: a refresh token belongs to one.
+    Session(String),
+}
+
+/// What the provider shows of a session or a refresh token before it is changed. Only
+/// [`super::DecodedRequest::current_state`] makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentState {
     /// The metadata; `None` if it shows none.
     pub(super) metadata: Option<Vec<Field>>,
-    user: Option<String>,
+    pub(super) user: Option<String>,
     /// The session of a refresh token.
-    session: Option<String>,
-}
-
-/// What the response to a read of the current state gives.
-#[derive(Debug)]
-pub enum CurrentResponse {
-    /// The current state.
-    State(CurrentState),
-    /// None: the response, which the caller may see.
-    None(Released),
+    pub(super) session: Option<String>,
 }
 
 impl CurrentState {
@@ -37,60 +28,5 @@ impl CurrentState {
             Owner::User(user) => self.user.as_ref() == Some(user),
             Owner::Session(session) => self.session.as_ref() == Some(session),
         }
-    }
-}
-
-impl DecodedRequest {
-    /// The paths at the provider that read the current state of all that the request changes, over REST.
-    pub fn current_paths(&self) -> Result<Vec<String>, Rejection> {
-        let Governed { upstream, path, tenant_name, .. } = self.governed();
-        let (dialect, base) = (upstream.dialect, &upstream.target.base_path);
-        if let Some(revocation) = self.read.revocation().filter(|revocation| !revocation.refresh_tokens.is_empty()) {
-            let path = |id: &String| Some(base.clone() + &dialect.refresh_token_path(id)?);
-            let paths = revocation.refresh_tokens.iter().map(path).collect::<Option<_>>();
-            return paths.ok_or(Rejection::RefreshTokenId(dialect.refresh_token_ids));
-        }
-        let id = self.session.as_ref().map(|(_, id)| id);
-        Ok(match self.authorized.read_route() {
-            Some(reading) if reading.path == self.governed().route.path => vec![path.clone()],
-            Some(reading) => vec![base.clone() + &dialect.path(reading, id, tenant_name.as_deref())],
-            None => Vec::new(),
-        })
-    }
-
-    /// The current state in the response to a read of one of [`DecodedRequest::current_paths`].
-    ///
-    /// # Errors
-    ///
-    /// Rejects a request for what the provider does not show, if it must prove whose it is.
-    pub fn current_state(&self, response: ProviderResponse) -> Result<CurrentResponse, Rejection> {
-        let proves = self.proof.owner().is_some();
-        match response.status {
-            StatusCode::OK => {}
-            status if !proves || status == StatusCode::UNAUTHORIZED || is_inconclusive(status) => {
-                return Ok(CurrentResponse::None(self.released(response)?));
-            }
-            // That it is missing, and that the caller may not see it, are no different from that it is another's.
-            _ => return Err(Rejection::Deleted),
-        }
-        let dialect = self.upstream().dialect;
-        let plain = coding::remaining(&response.headers).is_none();
-        let metadata = plain.then(|| dialect.metadata_in_response(self.governed().route, &response.body)).flatten();
-        if metadata.is_none() && !proves {
-            return Err(Rejection::UpstreamFailed);
-        }
-        let route = self.authorized.read_route().filter(|_| plain && proves);
-        let user = route.and_then(|route| dialect.user_in_response(route, Carrier::Rest, &response.body));
-        let session = route.and_then(|_| dialect.session_in_response(&response.body));
-        Ok(CurrentResponse::State(CurrentState { metadata, user, session }))
-    }
-}
-
-impl super::AuthorizedRequest {
-    /// The operation over REST that reads what this request changes.
-    pub(super) fn read_route(&self) -> Option<&'static Route> {
-        let route = self.governed.route;
-        let refresh_token = route.names_refresh_token() || route.operation == Operation::RevokeRefreshTokens;
-        self.governed.upstream.dialect.reading(refresh_token)
     }
 }

@@ -1,11 +1,11 @@
 //! A decoded request of an authorized caller, and what comes of it: a read, or a write that was evaluated.
 
+use super::current_state::Owner;
 use super::granted::Granted;
-use super::released::{masked, masks};
-use super::session_proof::{Owner, Proven, SessionProof};
-use super::{
-    AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Released, Upstream,
-};
+use super::masking::{masked, masks};
+use super::provider_response::Released;
+use super::session_proof::{Proven, SessionProof};
+use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
 use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
 use crate::dialect::{DecodedBody, Effect, Query, Route};
 use crate::grant::Grant;

@@ -3,6 +3,7 @@
 use super::Gateway;
 use super::current_state::CurrentState;
 use super::decoded::{DecodedRequest, Read, Write, WriteDecision};
+use super::granted::Granted;
 use super::policy_findings::PolicyFindings;
 use super::session_proof::Proven;
 use crate::model::{Edit, Rejection, SessionPatch};
@@ -105,7 +106,7 @@ impl DecodedRequest {
         edits: &[Edit],
         current: Option<&[CurrentState]>,
     ) -> Result<WriteDecision, Rejection> {
-        let granted = self.granted(body, edits, current)?;
+        let granted = Granted::check(&self.authorized, body, edits, current)?;
         Ok(match granted.zip(proven) {
             Some((granted, proven)) => WriteDecision::Forward(self.write(granted, proven)),
             None => WriteDecision::NeedsCurrent,

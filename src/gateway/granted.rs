@@ -1,10 +1,10 @@
 //! The proof that a write changes only metadata keys that its caller's grant allows.
 
+use super::authorized::AuthorizedRequest;
 use super::current_state::CurrentState;
-use super::decoded::DecodedRequest;
+use super::governed::Governed;
 use crate::grant::{Grant, KeyDecision};
 use crate::model::{Edit, Rejection};
-use crate::wire::frame::FrameError;
 use bytes::Bytes;
 
 /// A body that may be forwarded, as far as metadata keys are concerned. No write is made without it.
@@ -12,32 +12,26 @@ use bytes::Bytes;
 pub(super) struct Granted(Bytes);
 
 impl Granted {
-    pub fn into_body(self) -> Bytes {
-        self.0
-    }
-}
-
-impl DecodedRequest {
-    /// Checks the keys in a body, which is decoded again: it may differ from the caller's own. What the policy itself has
-    /// inserted needs no grant. `None` if the current state is needed, but not here.
+    /// Checks the keys in a body of this request, which is decoded again: it may differ from the caller's own. What the
+    /// policy itself has inserted needs no grant. `None` if the current state is needed, but not here.
     ///
     /// # Errors
     ///
     /// Rejects keys that the caller may not set or clear, and a caller who may not read the current state if it is
     /// needed.
-    pub(super) fn granted(
-        &self,
+    pub fn check(
+        request: &AuthorizedRequest,
         body: Bytes,
         edits: &[Edit],
         current: Option<&[CurrentState]>,
     ) -> Result<Option<Granted>, Rejection> {
-        let Some(grant) = self.authorized.grant.as_ref().filter(|grant| !grant.keys.is_unrestricted()) else {
+        let Some(grant) = request.grant.as_ref().filter(|grant| !grant.keys.is_unrestricted()) else {
             return Ok(Some(Granted(body)));
         };
-        let (dialect, governed) = (self.upstream().dialect, self.governed());
-        let message = governed.carrier.request_message(&body).map_err(unreadable)?;
-        let decoded = dialect.read_body(governed.route, governed.carrier, message)?;
-        let Some(patch) = dialect.session_patch(governed.route, &decoded)? else {
+        let Governed { upstream, route, carrier, .. } = &request.governed;
+        let message = carrier.request_message(&body).map_err(|error| Rejection::Malformed(error.to_string()))?;
+        let decoded = upstream.dialect.read_body(route, *carrier, message)?;
+        let Some(patch) = upstream.dialect.session_patch(route, &decoded)? else {
             return Ok(Some(Granted(body)));
         };
         let inserted = |key: &str| edits.iter().any(|edit| matches!(edit, Edit::Insert { key: own, .. } if own == key));
@@ -48,8 +42,12 @@ impl DecodedRequest {
             KeyDecision::Rejected(what) => Err(Rejection::Grant(what)),
             // The provider shows no metadata.
             KeyDecision::NeedsCurrent if current.is_some() => Err(Rejection::UpstreamFailed),
-            KeyDecision::NeedsCurrent => self.authorized.check_read_scope().map(|()| None),
+            KeyDecision::NeedsCurrent => request.check_read_scope().map(|()| None),
         }
+    }
+
+    pub fn into_body(self) -> Bytes {
+        self.0
     }
 }
 
@@ -64,8 +62,4 @@ fn shows(grant: &Grant, name: &str, key: &str) -> bool {
         [] => false,
     };
     masks.shows_key(key) && !masks.masked().iter().chain(masks.dropped()).any(|path| covers(path))
-}
-
-fn unreadable(error: FrameError) -> Rejection {
-    Rejection::Malformed(error.to_string())
 }

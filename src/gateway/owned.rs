@@ -1,6 +1,6 @@
 //! Responses to reads whose sessions or refresh tokens must belong to an owner.
 
-use super::session_proof::Owner;
+use super::current_state::Owner;
 use super::write_outcome::is_inconclusive;
 use super::{ProviderResponse, Read};
 use crate::dialect::Effect;

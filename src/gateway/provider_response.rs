@@ -6,7 +6,8 @@ use crate::wire::carrier::{Carrier, DecodedCall};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
-use std::sync::OnceLock;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 /// A provider's whole response.
 #[derive(Debug, Clone)]
@@ -23,6 +24,24 @@ pub struct ProviderResponse {
     user: OnceLock<Option<Box<str>>>,
     /// What callers see of it who may not see all of it.
     pub(super) masked_forms: MaskedForms,
+}
+
+/// A response as its caller may see it. Only [`super::Read::released`], writes, and reads before a write make it.
+#[derive(Debug, Clone)]
+pub struct Released(Arc<ProviderResponse>);
+
+impl Released {
+    pub(super) fn new(response: Arc<ProviderResponse>) -> Released {
+        Released(response)
+    }
+}
+
+impl Deref for Released {
+    type Target = ProviderResponse;
+
+    fn deref(&self) -> &ProviderResponse {
+        &self.0
+    }
 }
 
 /// A provider's response, decoded once.

@@ -1,19 +1,10 @@
 //! The proof that a request is about sessions that its caller's grant allows.
 
 use super::authorized::AuthorizedRequest;
-use super::current_state::CurrentState;
-use crate::dialect::{CheckedUser, DecodedBody, Effect};
+use super::current_state::{CurrentState, Owner};
+use crate::dialect::{CheckedUser, DecodedBody, Effect, Route};
 use crate::grant::SessionScope;
-use crate::model::{Caller, Rejection, SessionId};
-
-/// Whom a session or a refresh token must belong to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// The user with this ID.
-    User(String),
-    /// The session with this ID: a refresh token belongs to one.
-    Session(String),
-}
+use crate::model::{Caller, Operation, Rejection, SessionId};
 
 /// The proof that a request is about sessions that its caller's grant allows, or what is still missing to it. Every
 /// decoded request has one.
@@ -156,6 +147,13 @@ impl AuthorizedRequest {
             Some(missing) => Err(Rejection::Scope(missing)),
             None => Ok(()),
         }
+    }
+
+    /// The operation over REST that reads what this request changes.
+    pub(super) fn read_route(&self) -> Option<&'static Route> {
+        let route = self.governed.route;
+        let refresh_token = route.names_refresh_token() || route.operation == Operation::RevokeRefreshTokens;
+        self.governed.upstream.dialect.reading(refresh_token)
     }
 
     fn names_refresh_tokens(&self, body: &DecodedBody) -> bool {

@@ -8,6 +8,7 @@ use crate::grant::{CallerMatcher, Grant, Grants, KeyGrant, SessionScope};
 use crate::metrics::{Meters, Metrics};
 use crate::model::{Caller, Operation, PeerIdentity, Rejection};
 
+use crate::policy::{KeyPattern, KeyPatterns, Mode, Policy};
 use crate::provider::{Failure, Fetch, RequestHeaders, Slots};
 use crate::serve::{NotServed, ProviderClient, Served, Service, UpstreamHandles};
 use crate::token::Verified;
@@ -291,4 +292,262 @@ async fn a_refresh_token_belongs_to_its_session() {
         let sent = world.sent();
         assert_eq!(sent.len(), if is_own { 3 } else { 2 }, "{sent:?}");
     }
+}
+
+#[tokio::test]
+async fn a_list_is_bound_to_the_subject() {
+    let world = World::new(grant(SessionScope::User));
+    for (request, body) in [
+        ("a GET /api/v2/users/u2/sessions", ""),
+        ("a GET /api/v2/users/U1/sessions", ""),
+        ("a GET /api/v2/users/u1%20x/sessions", ""),
+        ("a GET /api/v2/users/u2/refresh-tokens", ""),
+        ("a GET /api/v2/refresh-tokens?user_id=u2", ""),
+        ("a GET /api/v2/refresh-tokens", ""),
+        ("a GET /api/v2/refresh-tokens?client_id=u1", ""),
+        ("z POST /v2/sessions/search", "{}"),
+        ("z POST /v2/sessions/search", r#"{"queries":[]}"#),
+        ("z POST /v2/sessions/search", r#"{"queries":[{"userIdQuery":{"id":"u2"}}]}"#),
+        ("z POST /v2/sessions/search", r#"{"queries":[{"userIdQuery":{}}]}"#),
+        ("z POST /v2/sessions/search", r#"{"queries":[{"creatorQuery":{"id":"u1"}}]}"#),
+        // A filter or a field that the gateway does not know may count instead.
+        ("z POST /v2/sessions/search", r#"{"queries":[{"userIdQuery":{"id":"u1"},"laterQuery":{}}]}"#),
+        ("z POST /v2/sessions/search", r#"{"queries":[{"userIdQuery":{"id":"u1","other":"u2"}}]}"#),
+    ] {
+        assert_eq!(world.send(request, body).await.unwrap_err(), others(), "{request} {body}");
+    }
+    assert!(world.sent().is_empty());
+    for (request, sent, body) in [
+        ("a GET /api/v2/users/%75%31/sessions", "GET /api/v2/users/u1/sessions", ""),
+        ("a GET /api/v2/users/u1/refresh-tokens?take=1", "GET /api/v2/users/u1/refresh-tokens?take=1", ""),
+        ("a GET /api/v2/refresh-tokens?take=1&user_id=%75%31", "GET /api/v2/refresh-tokens?take=1&user_id=u1", ""),
+        (
+            "z POST /v2/sessions/search",
+            "POST /v2/sessions/search",
+            r#"{"queries":[{"ids_query":{"ids":["x"]}},{"user_id_query":{"id":"u1"}}]}"#,
+        ),
+    ] {
+        let world = World::new(grant(SessionScope::User)).shows(sent, r#"{"sessions":[],"tokens":[]}"#);
+        assert!(world.send(request, body).await.is_ok(), "{request} {body}");
+    }
+}
+
+#[tokio::test]
+async fn each_listed_session_is_compared() {
+    let path = "GET /api/v2/users/u1/sessions?include_totals=true";
+    let list =
+        |one: &str, total: &str| format!(r#"{{"sessions":[{{"id":"a","user_id":"u1"}}{one}]{total},"next":"c"}}"#);
+    let foreign = [r#","user_id":"u2""#, "", r#","user_id":null"#, r#","user_id":["u1"]"#];
+    for user in foreign {
+        let shown = list(&format!(r#",{{"id":"b"{user}}}"#), r#","total":7,"length":2"#);
+        let world = World::new(grant(SessionScope::User)).shows(path, &shown);
+        let body = world.send(&format!("a {path}"), "").await.unwrap().1;
+        assert_eq!(body, r#"{"sessions":[{"id":"a","user_id":"u1"}],"total":1,"length":1}"#);
+    }
+    let own = list(r#",{"id":"b","user_id":"u1"}"#, r#","total":7"#);
+    let world = World::new(grant(SessionScope::User)).shows(path, &own);
+    assert_eq!(world.send(&format!("a {path}"), "").await.unwrap().1, own);
+    let tokens = r#"{"tokens":[{"id":"a","user_id":"u2"},{"id":"b","user_id":"u1"}],"next":"x"}"#;
+    let path = "GET /api/v2/users/u1/refresh-tokens";
+    let world = World::new(grant(SessionScope::User)).shows(path, tokens);
+    let body = world.send(&format!("a {path}"), "").await.unwrap().1;
+    assert_eq!(body, r#"{"tokens":[{"id":"b","user_id":"u1"}]}"#);
+    let world = World::new(grant(SessionScope::User)).shows(
+        "POST /v2/sessions/search",
+        r#"{"details":{"totalResult":"3"},
+        "sessions":[{"id":"a","factors":{"user":{"id":"u1"}}},{"id":"b"},{"id":"c","factors":{"user":{"id":"u2"}}}]}"#,
+    );
+    let body =
+        world.send("z POST /v2/sessions/search", r#"{"queries":[{"userIdQuery":{"id":"u1"}}]}"#).await.unwrap().1;
+    assert!(body.contains(r#"{"totalResult":"1"}"#), "{body}");
+    assert!(body.contains(r#""sessions":[{"id":"a","factors":{"user":{"id":"u1"}}}]"#), "{body}");
+    for wrong in ["", "[", r#"{"sessions":{}}"#, r#"{"sessions":["u1"]}"#] {
+        let world = World::new(grant(SessionScope::User)).shows(path, wrong);
+        assert_eq!(world.send(&format!("a {path}"), "").await.unwrap_err(), Rejection::UpstreamFailed, "{wrong}");
+    }
+}
+
+/// Writes of one session, and the read before them.
+const WRITES: [(&str, &str, &str); 7] = [
+    ("a PATCH /api/v2/sessions/s", PATCH, "GET /api/v2/sessions/s"),
+    ("a DELETE /api/v2/sessions/s", "", "GET /api/v2/sessions/s"),
+    ("a POST /api/v2/sessions/s/revoke", "", "GET /api/v2/sessions/s"),
+    ("a POST /api/v2/users/u1/revoke-access", r#"{"session_id":"s"}"#, "GET /api/v2/sessions/s"),
+    ("z PATCH /v2/sessions/s", r#"{"lifetime":"60s"}"#, "GET /v2/sessions/s"),
+    ("z DELETE /v2/sessions/s", "", "GET /v2/sessions/s"),
+    ("o POST /api/v1/sessions/s/lifecycle/refresh", "", "GET /api/v1/sessions/s"),
+];
+
+fn session_of(request: &str, user: &str) -> String {
+    match request.split(' ').next() {
+        Some("a") => format!(r#"{{"id":"s","user_id":"{user}"}}"#),
+        Some("z") => format!(r#"{{"session":{{"id":"s","factors":{{"user":{{"id":"{user}"}}}}}}}}"#),
+        _ => format!(r#"{{"id":"s","userId":"{user}"}}"#),
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_forwarded_after_a_read_that_shows_its_user() {
+    for (request, body, read) in WRITES {
+        let world = World::new(grant(SessionScope::User)).shows(read, &session_of(request, "u1"));
+        let (_, written) = request.split_once(' ').unwrap();
+        let world = world.shows(written, "{}");
+        assert_eq!(world.send(request, body).await.unwrap().1, "{}", "{request}");
+        assert_eq!(world.sent(), [read, written]);
+        for (status, user) in [(200, "u2"), (200, ""), (403, "u1"), (404, "u1"), (410, "u1"), (302, "u1")] {
+            let world = World::new(grant(SessionScope::User)).responds(read, status, &session_of(request, user));
+            assert_eq!(world.send(request, body).await.unwrap_err(), Rejection::Deleted, "{request} {status} {user}");
+            assert_eq!(world.sent(), [read], "nothing is written");
+        }
+        let world = World::new(grant(SessionScope::User)).responds(read, 429, "slow down");
+        assert_eq!(world.send(request, body).await.unwrap().1, "slow down", "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_may_not_read_writes_nothing() {
+    for (request, body, _) in WRITES.into_iter().filter(|(request, ..)| !request.starts_with('z')) {
+        let mut world = World::new(grant(SessionScope::User));
+        world.caller.scopes.retain(|scope| !scope.contains("read"));
+        let scope = if request.starts_with('a') { "read:sessions" } else { "okta.sessions.read" };
+        assert_eq!(world.send(request, body).await.unwrap_err(), Rejection::Scope(scope), "{request}");
+        let token = world.send("a DELETE /api/v2/refresh-tokens/t", "").await.unwrap_err();
+        assert_eq!(token, Rejection::Scope("read:refresh_tokens"));
+        assert!(world.sent().is_empty());
+        world = World::new(grant(SessionScope::Own));
+        world.caller.session = Some("s".into());
+        world.caller.scopes.retain(|scope| !scope.contains("read"));
+        let (_, written) = request.split_once(' ').unwrap();
+        assert!(world.shows(written, "{}").send(request, body).await.is_ok(), "an own session is not read");
+    }
+}
+
+#[tokio::test]
+async fn one_read_serves_proof_policy_and_keys() {
+    let keys = |all: &[&str]| Some(KeyPatterns(all.iter().map(|key| KeyPattern::parse(key).unwrap()).collect()));
+    let policy = Policy { protected: keys(&["team_*"]).unwrap(), ..Policy::default() };
+    let shop = Grant {
+        policy: Some(policy),
+        keys: KeyGrant { set: keys(&["cart_*"]), clear: keys(&["cart_*"]) },
+        ..grant(SessionScope::User)
+    };
+    let read = "GET /api/v2/sessions/s";
+    let world = World::new(shop)
+        .shows(read, r#"{"user_id":"u1","session_metadata":{"team_a":"1","cart_b":"2"}}"#)
+        .shows("PATCH /api/v2/sessions/s", "{}");
+    let write = r#"{"session_metadata":{"team_a":"1","cart_a":"1"}}"#;
+    assert!(world.send("a PATCH /api/v2/sessions/s", write).await.is_ok());
+    assert_eq!(world.sent(), [read, "PATCH /api/v2/sessions/s"]);
+}
+
+#[tokio::test]
+async fn a_key_is_not_set_or_cleared_without_a_grant_even_in_audit_mode() {
+    let keys = |all: &[&str]| Some(KeyPatterns(all.iter().map(|key| KeyPattern::parse(key).unwrap()).collect()));
+    for mode in [Mode::Enforce, Mode::Audit] {
+        let policy = Policy { mode, required: vec![KeyPattern::parse("cart_a").unwrap()], ..Policy::default() };
+        let shop = || Grant {
+            policy: Some(policy.clone()),
+            keys: KeyGrant { set: keys(&["cart_*"]), clear: keys(&["cart_*"]) },
+            ..grant(SessionScope::Any)
+        };
+        let read = "GET /api/v2/sessions/s";
+        for (body, metadata, expected) in [
+            (r#"{"cart_a":"1"}"#, "{}", None),
+            (r#"{"cart_a":"1","team_a":"1"}"#, r#"{"team_a":"1"}"#, None),
+            (r#"{"cart_a":"1","team_a":"2"}"#, r#"{"team_a":"1"}"#, Some("setting `session_metadata.team_a`")),
+            (r#"{"cart_a":"1"}"#, r#"{"team_a":"1"}"#, Some("clearing `session_metadata.team_a`")),
+        ] {
+            let world = World::new(shop())
+                .shows(read, &format!(r#"{{"session_metadata":{metadata}}}"#))
+                .shows("PATCH /api/v2/sessions/s", "{}");
+            let body = format!(r#"{{"session_metadata":{body}}}"#);
+            let found = world.send("a PATCH /api/v2/sessions/s", &body).await;
+            let expected = expected.map(|what| Rejection::Grant(what.into()));
+            assert_eq!(found.err(), expected, "{body} {metadata}");
+        }
+        let mut world = World::new(shop());
+        assert_eq!(
+            world.send("z POST /v2/sessions", r#"{"metadata":{"team_a":"MQ==","cart_a":"MQ=="}}"#).await.unwrap_err(),
+            Rejection::Grant("setting `metadata.team_a`".into())
+        );
+        // What the grant needs is not left out because the provider does not show it.
+        let world_failing = World::new(shop()).responds(read, 500, "no");
+        assert_eq!(world_failing.send("a PATCH /api/v2/sessions/s", PATCH).await.unwrap().1, "no");
+        assert_eq!(world_failing.sent(), [read]);
+        world.caller.scopes.retain(|scope| !scope.contains("read"));
+        assert_eq!(
+            world.send("a PATCH /api/v2/sessions/s", PATCH).await.unwrap_err(),
+            Rejection::Scope("read:sessions")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_new_session_is_the_subjects() {
+    for (body, is_own) in [
+        (r#"{"checks":{"user":{"userId":"u1"}}}"#, true),
+        (r#"{"checks":{"user":{"user_id":"u1"},"password":{"password":"p"}}}"#, true),
+        (r#"{"checks":{"user":{"userId":"u2"}}}"#, false),
+        (r#"{"checks":{"user":{"loginName":"u1"}}}"#, false),
+        (r#"{"checks":{"user":{"userId":"u1","email":"a@b"}}}"#, false),
+        (r#"{"checks":{}}"#, false),
+        ("{}", false),
+    ] {
+        let world = World::new(grant(SessionScope::User)).responds("POST /v2/sessions", 201, "{}");
+        let found = world.send("z POST /v2/sessions", body).await;
+        assert_eq!(found.err(), (!is_own).then(others), "{body}");
+    }
+    let read = "GET /v2/sessions/s";
+    for (user, is_own) in [
+        (r#"{"userId":"u1"}"#, true),
+        (r#"{"loginName":"any"}"#, true),
+        (r#"{"userId":"u2"}"#, false),
+        (r#"{"loginName":"any","later":1}"#, false),
+    ] {
+        let world = World::new(grant(SessionScope::User)).shows(read, &session_of("z", "u1"));
+        let world = world.shows("PATCH /v2/sessions/s", "{}");
+        let found = world.send("z PATCH /v2/sessions/s", &format!(r#"{{"checks":{{"user":{user}}}}}"#)).await;
+        assert_eq!(found.err(), (!is_own).then(others), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn revocations_name_the_subject_or_tokens_that_are_read_first() {
+    let world = World::new(grant(SessionScope::User))
+        .responds("DELETE /api/v2/users/u1/sessions", 202, "{}")
+        .responds("POST /api/v2/users/u1/revoke-access", 202, "{}")
+        .responds("DELETE /api/v2/users/u1/refresh-tokens", 202, "{}")
+        .responds("POST /api/v2/refresh-tokens/revoke", 202, "{}")
+        .responds("DELETE /api/v1/users/u1/sessions", 204, "");
+    for (request, body) in [
+        ("a DELETE /api/v2/users/u1/sessions", ""),
+        ("a POST /api/v2/users/u1/revoke-access", r#"{"preserve_refresh_tokens":true}"#),
+        ("a DELETE /api/v2/users/u1/refresh-tokens", ""),
+        ("a POST /api/v2/refresh-tokens/revoke", r#"{"user_id":"u1"}"#),
+        ("o DELETE /api/v1/users/u1/sessions", ""),
+    ] {
+        assert!(world.send(request, body).await.is_ok(), "{request}");
+        let foreign = world.send(&request.replace("u1", "u2"), &body.replace("u1", "u2")).await;
+        assert_eq!(foreign.unwrap_err(), others(), "{request}");
+    }
+    assert_eq!(world.sent().len(), 5);
+    let bulk = |ids: &str| format!(r#"{{"ids":{ids}}}"#);
+    let token = |user: &str| format!(r#"{{"user_id":"{user}","session_id":"own"}}"#);
+    let world = world
+        .shows("GET /api/v2/refresh-tokens/t1", &token("u1"))
+        .shows("GET /api/v2/refresh-tokens/t2", &token("u1"))
+        .shows("GET /api/v2/refresh-tokens/t3", &token("u2"));
+    let revoke = "a POST /api/v2/refresh-tokens/revoke";
+    assert!(world.send(revoke, &bulk(r#"["t1","t2"]"#)).await.is_ok());
+    assert_eq!(
+        world.sent(),
+        ["GET /api/v2/refresh-tokens/t1", "GET /api/v2/refresh-tokens/t2", "POST /api/v2/refresh-tokens/revoke"]
+    );
+    for ids in [r#"["t1","t3"]"#, r#"["t3"]"#, r#"["t1","missing"]"#] {
+        assert_eq!(world.send(revoke, &bulk(ids)).await.unwrap_err(), Rejection::Deleted, "{ids}");
+        assert!(!world.sent().iter().any(|sent| sent.starts_with("POST")));
+    }
+    let rejected = world.send(revoke, &bulk(r#"["../users/u2"]"#)).await.unwrap_err();
+    assert!(matches!(rejected, Rejection::RefreshTokenId(_)), "{rejected:?}");
+    assert!(world.sent().is_empty());
 }

@@ -47,6 +47,8 @@ pub enum FindingId {
     AudienceForm,
     /// An option or policy has no effect on this provider.
     NoEffect,
+    /// A grant hides a field that the provider does not document: perhaps a typo, which would hide nothing.
+    UnknownField,
     /// No upstream uses the policy.
     UnusedPolicy,
     /// Several replicas with in-memory stores do not see each other's writes.
@@ -92,6 +94,7 @@ impl FindingId {
             | IssuerForm
             | AudienceForm
             | NoEffect
+            | UnknownField
             | UnusedPolicy
             | ReplicasWithoutSharedStore
             | StoreExceedsMemory

@@ -2,7 +2,7 @@
 
 use super::FindingId;
 use super::error::{Location, Problem, listed};
-use super::field_path::field_path;
+use super::field_path::fields;
 use super::grant_callers;
 use super::options::declare::Plain;
 use super::options::grants::{self as rows, INVALIDATING, NONE, PASS_THROUGH};
@@ -12,7 +12,7 @@ use super::section::{Section, Spanned};
 use super::value;
 use super::variables::Text;
 use crate::dialect::Dialect;
-use crate::grant::{FieldPath, Grant, KeyGrant, Masks, OperationSet};
+use crate::grant::{Grant, KeyGrant, Masks, OperationSet};
 use crate::model::Operation;
 use crate::policy::KeyPatterns;
 use crate::telemetry::Label;
@@ -123,9 +123,4 @@ fn key_patterns(section: &mut Section, option: &Plain) -> Option<KeyPatterns> {
             .id(FindingId::WrongType)
             .expected(format!("expected a list of keys, or `{NONE}`"))),
     })
-}
-
-fn fields(section: &mut Section, option: &Plain, dialect: Option<&Dialect>) -> Vec<FieldPath> {
-    let found = section.list(option, |text| field_path(dialect, text)).unwrap_or_default();
-    Spanned::values(found)
 }

@@ -10,7 +10,7 @@ pub enum Shown<M> {
     Whole,
     /// Nothing: it is removed.
     Dropped,
-    /// Its form: every text in it becomes [`MASK`], other scalars are removed.
+    /// Its form: every text in it becomes [`MASK`]; times and other scalars are removed.
     Masked,
     /// Of each of its members, what this says. A scalar is removed.
     Partly(M),

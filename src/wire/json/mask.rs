@@ -36,6 +36,8 @@ fn value<M: FieldMask>(node: &Node, within: &Within<M>, splices: &mut Vec<Splice
                 }
             }
         }
+        // A time stays one for its readers, or is absent.
+        (Kind::Text(text), Within::Masked) if humantime::parse_rfc3339(text).is_ok() => return Fate::Goes,
         (Kind::Text(_), Within::Masked) => splices.push(Splice { at: node.span.clone(), text: quoted(MASK) }),
         (Kind::Null, Within::Partly(_)) => {}
         (Kind::Null | Kind::Bool(_) | Kind::Number, _) | (Kind::Text(_), Within::Partly(_)) => return Fate::Goes,

@@ -24,7 +24,7 @@ mod zitadel;
 
 pub use auth0::AUTH0;
 pub use call::DecodedBody;
-pub use credential::{BEARER, CredentialPlace, ReadOnlyScopes, Scopes};
+pub use credential::{BEARER, CredentialPlace, IdentityClaims, ReadOnlyScopes, Scopes};
 pub use names::{Challenges, Checks, Filters, Names, PolicySubject, Version};
 pub use okta::OKTA;
 pub use ownership::CheckedUser;

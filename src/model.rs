@@ -3,7 +3,6 @@
 //! Nothing here knows an encoding, a provider or the outside world.
 
 mod caller;
-mod claim;
 mod edit;
 mod field_path;
 mod operation;
@@ -17,8 +16,6 @@ mod violation;
 mod violations;
 
 pub use caller::Caller;
-pub use claim::Claim;
-pub(crate) use claim::claim;
 pub use edit::{Edit, EditKind, EditRecord, EditRecords};
 pub use field_path::field_path;
 pub use operation::Operation;

@@ -1,6 +1,7 @@
 //! Verifies tokens: from the text of a JWT to a caller. Pure: keys and time are parameters.
 
 mod algorithm;
+mod claim_names;
 mod claims;
 mod client_key;
 mod curve;
@@ -9,11 +10,12 @@ mod keyset;
 mod ring_provider;
 
 pub use algorithm::algorithm;
+pub use claim_names::ClaimNames;
 pub use client_key::ClientKey;
 pub use keyset::{Key, KeySet, UnusedKey, describe_unused};
 pub use ring_provider::install as install_crypto_provider;
 
-use crate::model::{Caller, Claim, Rejection, claim};
+use crate::model::{Caller, Rejection};
 use crate::wire::json::{Document, Kind, member};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,9 +26,6 @@ use std::sync::OnceLock;
 
 /// The maximum length of a token, in bytes.
 pub const MAX_TOKEN: usize = 8 * 1024;
-
-/// The claim of scopes in most access tokens (RFC 9068, section 2.2.3).
-pub const SCOPE: Claim = claim!("scope");
 
 /// The member of introspection responses that names the client (RFC 7662, section 2.2).
 const CLIENT_ID: &str = "client_id";
@@ -42,10 +41,8 @@ pub struct Expectations {
     pub algorithms: Vec<Algorithm>,
     /// The allowed clock skew, in seconds.
     pub leeway: u64,
-    /// The claim that lists the scopes.
-    pub scope: Claim,
-    /// The claims that name the client, in the order in which they are tried.
-    pub client_id: &'static [&'static str],
+    /// The claims that say who the caller is.
+    pub claims: ClaimNames,
     /// A further `typ` of the issuer's access tokens, besides those of RFC 9068 and RFC 7519.
     pub token_type: Option<&'static str>,
 }
@@ -125,8 +122,8 @@ struct Header {
 
 /// Verifies a token at `now` (seconds since the epoch).
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
-    let claims = verified_payload(token, keys, expected)?;
-    let caller = check(Claims::parse(&claims, &expected.scope, expected.client_id)?, expected, now)?;
+    let payload = verified_payload(token, keys, expected)?;
+    let caller = check(Claims::parse(&payload, &expected.claims)?, expected, now)?;
     Ok(Verified { caller, fingerprint: fingerprint(token), identity_hashes: OnceLock::new() })
 }
 
@@ -159,8 +156,9 @@ pub fn introspected(
     if !claims::is_bearer(response)? {
         return Err(Rejection::TokenType.into());
     }
-    let client_id: Vec<&str> = expected.client_id.iter().copied().chain([CLIENT_ID]).collect();
-    let caller = check(Claims::parse(response, &expected.scope, &client_id)?, expected, now)?;
+    let mut names = expected.claims.clone();
+    names.client_id.push(CLIENT_ID.to_owned());
+    let caller = check(Claims::parse(response, &names)?, expected, now)?;
     Ok(Verified { caller, fingerprint: sha256(token), identity_hashes: OnceLock::new() })
 }
 
@@ -189,7 +187,7 @@ fn verified_payload(token: &str, keys: &KeySet, expected: &Expectations) -> Resu
         return Err(Rejection::TokenSignature.into());
     }
     let (_, claims) = message.split_once('.').ok_or(Rejection::CredentialMalformed)?;
-    URL_SAFE_NO_PAD.decode(claims).map_err(|_| Rejection::TokenMalformed(claims::NOT_CLAIMS).into())
+    URL_SAFE_NO_PAD.decode(claims).map_err(|_| Rejection::TokenMalformed(claims::NOT_CLAIMS.into()).into())
 }
 
 /// The hash of the signed part: the same claims may have more than one valid signature.
@@ -250,7 +248,7 @@ fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, V
 }
 
 fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, Rejection> {
-    if !expected.issuers.contains(&claims.issuer) {
+    if !expected.issuers.contains(&claims.caller.issuer) {
         return Err(Rejection::TokenIssuer);
     }
     if !expected.audiences.iter().any(|audience| claims.audiences.contains(audience)) {
@@ -264,8 +262,7 @@ fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, Re
     if seconds(claims.begins) > now.saturating_add(expected.leeway) {
         return Err(Rejection::TokenNotYetValid);
     }
-    let Claims { issuer, client_id, subject, scopes, .. } = claims;
-    Ok(Caller { issuer, client_id, subject, scopes, expires_at, ..Caller::default() })
+    Ok(Caller { expires_at, ..claims.caller })
 }
 
 /// Whole seconds. A float-to-integer cast saturates, so this cannot overflow.

@@ -4,6 +4,7 @@ use super::FindingId;
 use super::certificates;
 use super::egress_proxy;
 use super::error::{Problem, listed};
+use super::grants::DeclaredGrant;
 use super::introspection;
 use super::options::algorithms::ALGORITHM_WORDS;
 use super::options::{auth as rows, upstreams};
@@ -13,10 +14,12 @@ use super::value;
 use super::variables::Text;
 use crate::dialect::Dialect;
 use crate::gateway::{CallerCheck, EgressProxy, KeySource, OpaqueTokens, Target};
-use crate::token::{Expectations, SCOPE};
+use crate::grant::{Grant, SessionScope};
+use crate::token::{ClaimNames, Expectations};
 use http::Uri;
 use http::uri::Authority;
 use jsonwebtoken::Algorithm;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to require a credential that only the provider verifies, or \
@@ -49,6 +52,7 @@ fn token(
     section.context.read_map(entry, |section| {
         let issuers = section.one_or_several(&rows::ISSUER, "expected the URL of the issuer", Url::without_query);
         let audiences = section.one_or_several(&rows::AUDIENCE, "expected the audience of access tokens", value::text);
+        let claims = section.subsection(&rows::CLAIMS, claims);
         let jwks = section.entry(&rows::JWKS);
         let jwks = jwks.and_then(|entry| {
             Some(Spanned { value: entry.read(section.context, Url::parse)?, location: entry.location })
@@ -80,8 +84,7 @@ fn token(
             audiences: Spanned::values(audiences),
             algorithms,
             leeway,
-            scope: SCOPE,
-            client_id: &[],
+            claims,
             token_type: None,
         };
         let opaque = opaque(section, &keys, allow_http);
@@ -152,13 +155,48 @@ fn warn_of_form(
     }
 }
 
-/// Tokens have the form of the dialect's.
-pub(super) fn use_token_form(check: &mut CallerCheck, dialect: &Dialect) {
-    if let CallerCheck::Token { expected, .. } = check {
-        expected.scope = dialect.scopes.claim;
-        expected.client_id = dialect.client_id;
-        expected.token_type = dialect.token_type;
+/// Reads the names of claims. What is not declared has no name yet: see [`use_token_form`].
+fn claims(section: &mut Section) -> ClaimNames {
+    let client_id = section.parse(&rows::CLAIM_CLIENT_ID, value::text);
+    ClaimNames {
+        client_decides: client_id.is_some(),
+        client_id: client_id.into_iter().collect(),
+        scopes: section.parse(&rows::CLAIM_SCOPES, value::text).unwrap_or_default(),
+        roles: section.parse(&rows::CLAIM_ROLES, value::text),
+        groups: section.parse(&rows::CLAIM_GROUPS, value::text),
+        organization: section.parse(&rows::CLAIM_ORGANIZATION, value::text),
+        session: section.parse(&rows::CLAIM_SESSION, value::text),
+        others: Vec::new(),
     }
+}
+
+/// Tokens have the form of the dialect's. Of the claims only those are read that the grants need.
+pub(super) fn use_token_form(check: &mut CallerCheck, dialect: &Dialect, grants: &[DeclaredGrant]) {
+    let CallerCheck::Token { expected, .. } = check else {
+        return;
+    };
+    expected.token_type = dialect.token_type;
+    let names = &mut expected.claims;
+    let own = &dialect.claims;
+    if names.scopes.is_empty() {
+        names.scopes = dialect.scopes.claim.to_owned();
+    }
+    if names.client_id.is_empty() {
+        names.client_id = own.client_id.iter().map(|name| (*name).to_owned()).collect();
+    }
+    let need = |needs: fn(&Grant) -> bool| grants.iter().any(|declared| needs(&declared.grant));
+    let named = |name: &mut Option<String>, default: Option<&str>, needs: fn(&Grant) -> bool| {
+        let found = name.take().or_else(|| default.map(str::to_owned));
+        *name = found.filter(|_| need(needs));
+    };
+    names.client_decides |= need(|grant| grant.callers.client_id.is_some());
+    named(&mut names.roles, own.roles, |grant| grant.callers.roles.is_some());
+    named(&mut names.groups, own.groups, |grant| grant.callers.groups.is_some());
+    named(&mut names.organization, own.organization, |grant| grant.callers.organization.is_some());
+    named(&mut names.session, own.session, |grant| grant.sessions == SessionScope::Own);
+    let others = grants.iter().flat_map(|declared| &declared.grant.callers.claims);
+    let others: BTreeSet<&String> = others.map(|(name, _)| name).collect();
+    names.others = others.into_iter().cloned().collect();
 }
 
 /// If the JWKS document or the introspection endpoint has the upstream's own address, it is requested with the

@@ -132,7 +132,7 @@ fn upstream(
     }
     let (dialect, target, mut check) = (dialect?, target?, check?);
     callers::inherit_host(&mut check, &target);
-    callers::use_token_form(&mut check, dialect);
+    callers::use_token_form(&mut check, dialect, &grants);
     check_paths(section, dialect, &matcher, &target);
     warn_of_protocol(section, &target, allow_http);
     let mut upstream = Upstream {

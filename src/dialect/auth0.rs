@@ -8,11 +8,11 @@ mod rejections;
 
 use super::PathPart::{RefreshToken, Session, User, Word};
 use super::{
-    BEARER, BodyKind, Dialect, Effect, Logout, MemberType, Names, NotFoundMeaning, PathPart, ProviderHeaders,
-    QuotaHeaders, ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes, Sharing, TokenForm,
-    Version,
+    BEARER, BodyKind, Dialect, Effect, IdentityClaims, Logout, MemberType, Names, NotFoundMeaning, PathPart,
+    ProviderHeaders, QuotaHeaders, ReadOnlyScopes, RejectionFormat, RevocationBody, RevocationMember, Route, Scopes,
+    Sharing, TokenForm, Version,
 };
-use crate::model::{IdForm, Operation, claim};
+use crate::model::{IdForm, Operation};
 use crate::policy::Limits;
 use http::HeaderName;
 
@@ -161,10 +161,18 @@ pub static AUTH0: Dialect = Dialect {
     credentials: &[BEARER],
     token_type: None,
     // `azp` in Auth0's own token profile, `client_id` in that of RFC 9068 (its page "Access token profiles").
-    client_id: &["azp", "client_id"],
+    // Only tokens of members of an organization have `org_id` (its page "Work with Tokens and Organizations"). Session
+    // IDs are the `sid` of ID tokens; an Action can add it to access tokens, and roles under a name of its own.
+    claims: IdentityClaims {
+        client_id: &["azp", "client_id"],
+        roles: None,
+        groups: None,
+        organization: Some("org_id"),
+        session: Some("sid"),
+    },
     // Auth0's pages "Access Token Profiles" and "Get Management API Access Tokens", and "Custom Domains" for the host.
     token_form: Some(TokenForm { issuer_has_slash: true, audience_path: "/api/v2/", tenant_hosts: ".auth0.com" }),
-    scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Prefix("read:"), decide: true },
+    scopes: Scopes { claim: "scope", read_only: ReadOnlyScopes::Prefix("read:"), decide: true },
     headers: ProviderHeaders {
         reads_forwarded: false,
         stripped: &[],

@@ -1,6 +1,6 @@
 //! Where a request shows its credential, and what the scopes of access tokens mean.
 
-use crate::model::{Caller, Claim, Rejection};
+use crate::model::{Caller, Rejection};
 use http::HeaderMap;
 use http::header::COOKIE;
 
@@ -97,11 +97,26 @@ pub(super) fn check_single<'h>(
 #[derive(Debug)]
 pub struct Scopes {
     /// The claim that lists them.
-    pub claim: Claim,
+    pub claim: &'static str,
     /// Which scopes only read. A caller who has no other scope cannot change anything.
     pub read_only: ReadOnlyScopes,
     /// Whether the scopes alone decide what a caller may do. If not, roles do too, and only the provider knows them.
     pub decide: bool,
+}
+
+/// The claims of access tokens that say who the caller is, unless the configuration names others. `None` has no default.
+#[derive(Debug)]
+pub struct IdentityClaims {
+    /// The client, in the order in which they are tried. RFC 9068 (section 2.2) has `client_id`.
+    pub client_id: &'static [&'static str],
+    /// The roles.
+    pub roles: Option<&'static str>,
+    /// The groups.
+    pub groups: Option<&'static str>,
+    /// The organization.
+    pub organization: Option<&'static str>,
+    /// The ID of the caller's own session.
+    pub session: Option<&'static str>,
 }
 
 /// Which scopes only read.

@@ -15,10 +15,10 @@
 use super::PathPart::{OneOf, Rest, Session, User, Word};
 use super::rejections::{MAX_TEXT, Override, ProviderError, RejectionFormat, of};
 use super::{
-    BEARER, Dialect, Effect, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders, QuotaHeaders,
-    ReadOnlyScopes, Route, Scopes, Sharing, TrustedHeader, TrustedValue,
+    BEARER, Dialect, Effect, IdentityClaims, InvalidationRule, Names, NotFoundMeaning, PathPart, ProviderHeaders,
+    QuotaHeaders, ReadOnlyScopes, Route, Scopes, Sharing, TrustedHeader, TrustedValue,
 };
-use crate::model::{IdForm, Operation, Reason, claim};
+use crate::model::{IdForm, Operation, Reason};
 use crate::policy::Limits;
 use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
@@ -143,9 +143,10 @@ pub static OKTA: Dialect = Dialect {
     ],
     credentials: &[BEARER],
     token_type: Some("application/okta-internal-at+jwt"),
-    client_id: &["cid"],
+    // The ID of a session of this API is in no token.
+    claims: IdentityClaims { client_id: &["cid"], roles: None, groups: None, organization: None, session: None },
     token_form: None,
-    scopes: Scopes { claim: claim!("scp"), read_only: ReadOnlyScopes::Suffix(".read"), decide: false },
+    scopes: Scopes { claim: "scp", read_only: ReadOnlyScopes::Suffix(".read"), decide: false },
     headers: ProviderHeaders {
         reads_forwarded: true,
         stripped: &[],

@@ -1,6 +1,6 @@
 //! A provider's API, as a table.
 
-use super::credential::{self, CredentialPlace, Scopes};
+use super::credential::{self, CredentialPlace, IdentityClaims, Scopes};
 use super::names::Names;
 use super::path;
 use super::pattern::{InvalidationRule, PathPart, RuleEffect, matches};
@@ -41,9 +41,8 @@ pub struct Dialect {
     pub credentials: &'static [CredentialPlace],
     /// The `typ` of access tokens, if it is neither `JWT` nor one of RFC 9068's.
     pub token_type: Option<&'static str>,
-    /// The claims of access tokens that name the client, in the order in which they are tried. RFC 9068 (section 2.2)
-    /// has `client_id`.
-    pub client_id: &'static [&'static str],
+    /// The claims of access tokens that say who the caller is.
+    pub claims: IdentityClaims,
     /// The form of the issuer and the audience of access tokens, if it is always the same.
     pub token_form: Option<TokenForm>,
     /// The scopes of access tokens.

@@ -2,7 +2,7 @@
 
 use super::PathPart::{Session, Tenant, Word};
 use super::*;
-use crate::model::{Caller, IdForm, Operation, Rejection, SessionId, claim};
+use crate::model::{Caller, IdForm, Operation, Rejection, SessionId};
 use crate::policy::Limits;
 use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
@@ -36,9 +36,9 @@ pub(crate) static REALMS: Dialect = Dialect {
         CredentialPlace::Cookie("sid"),
     ],
     token_type: None,
-    client_id: &["app"],
+    claims: IdentityClaims { client_id: &["app"], roles: None, groups: None, organization: None, session: None },
     token_form: None,
-    scopes: Scopes { claim: claim!("permissions"), read_only: ReadOnlyScopes::Suffix(".view"), decide: true },
+    scopes: Scopes { claim: "permissions", read_only: ReadOnlyScopes::Suffix(".view"), decide: true },
     headers: ProviderHeaders {
         reads_forwarded: false,
         stripped: &[],

@@ -11,11 +11,11 @@ mod sessions;
 
 use super::PathPart::{Session, Word};
 use super::{
-    BEARER, BodyKind, Call, Challenges, Checks, Cors, Dialect, Effect, Filters, Logout, Names, NotFoundMeaning,
-    PathPart, ProviderHeaders, Query, ReadOnlyScopes, RejectionFormat, Route, Scopes, Sharing, TrustedHeader,
-    TrustedValue, Version,
+    BEARER, BodyKind, Call, Challenges, Checks, Cors, Dialect, Effect, Filters, IdentityClaims, Logout, Names,
+    NotFoundMeaning, PathPart, ProviderHeaders, Query, ReadOnlyScopes, RejectionFormat, Route, Scopes, Sharing,
+    TrustedHeader, TrustedValue, Version,
 };
-use crate::model::{CheckKind, IdForm, Operation, claim};
+use crate::model::{CheckKind, IdForm, Operation};
 use crate::policy::Limits;
 
 const SERVICE: PathPart = Word("zitadel.session.v2.SessionService");
@@ -102,9 +102,16 @@ pub static ZITADEL: Dialect = Dialect {
     credentials: &[BEARER],
     // Tokens have no scopes that limit writes. Roles do, but they are not in the token.
     token_type: None,
-    client_id: &["client_id"],
+    // Its page "Claims": roles are the keys of an object, the organization is that of the user.
+    claims: IdentityClaims {
+        client_id: &["client_id"],
+        roles: Some("urn:zitadel:iam:org:project:roles"),
+        groups: None,
+        organization: Some("urn:zitadel:iam:user:resourceowner:id"),
+        session: Some("sid"),
+    },
     token_form: None,
-    scopes: Scopes { claim: claim!("scope"), read_only: ReadOnlyScopes::Unknown, decide: false },
+    scopes: Scopes { claim: "scope", read_only: ReadOnlyScopes::Unknown, decide: false },
     headers: ProviderHeaders {
         reads_forwarded: true,
         stripped: &["grpc-metadata-", "x-zitadel-instance-host", "x-zitadel-public-host", "x-zitadel-forwarded"],

@@ -33,8 +33,7 @@ fn verified(expires_at: u64) -> Arc<Verified> {
         audiences: vec!["a".into()],
         algorithms: Vec::new(),
         leeway: 0,
-        scope: crate::token::SCOPE,
-        client_id: &[],
+        claims: crate::token::ClaimNames { scopes: "scope".into(), ..crate::token::ClaimNames::default() },
         token_type: None,
     };
     let response = format!(r#"{{"active":true,"iss":"https://i/","aud":"a","exp":{expires_at}}}"#);

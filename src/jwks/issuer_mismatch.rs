@@ -53,7 +53,7 @@ impl fmt::Display for IssuerMismatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::SCOPE;
+    use crate::token::ClaimNames;
 
     fn mismatch(configured: &[&str], document: &str) -> Option<IssuerMismatch> {
         let expected = Expectations {
@@ -61,8 +61,7 @@ mod tests {
             audiences: Vec::new(),
             algorithms: Vec::new(),
             leeway: 0,
-            scope: SCOPE,
-            client_id: &[],
+            claims: ClaimNames::default(),
             token_type: None,
         };
         IssuerMismatch::of(&serde_json::from_str(document).unwrap(), &expected, "auth0")

@@ -165,7 +165,7 @@ reasons! {
     TokenInactive = client(401, Unauthenticated, "invalid token: it is not active").error_id("token_invalid");
 
     /// The claims are not a JSON object, or one is missing, malformed or duplicated. The response says which.
-    TokenMalformed(fault: &'static str) = client(401, Unauthenticated, "invalid token: {fault}")
+    TokenMalformed(fault: String) = client(401, Unauthenticated, "invalid token: {fault}")
         .error_id("token_invalid");
 
     /// The token lacks the scope of the operation.

@@ -73,14 +73,18 @@ fn claims(changes: Value) -> String {
     claims.to_string()
 }
 
+fn names() -> ClaimNames {
+    let client_id = vec!["client_id".to_owned(), "azp".to_owned()];
+    ClaimNames { scopes: "scope".into(), client_id, ..ClaimNames::default() }
+}
+
 fn expectations() -> Expectations {
     Expectations {
         issuers: vec!["https://i/".into()],
         audiences: vec!["https://a/".into()],
         algorithms: vec![Algorithm::ES256, Algorithm::RS256],
         leeway: 10,
-        scope: SCOPE,
-        client_id: &["client_id", "azp"],
+        claims: names(),
         token_type: None,
     }
 }
@@ -145,7 +149,7 @@ fn every_required_claim_is_required_in_its_only_form() {
         (json!({ "sub": 1 }), "its claim `sub` is malformed"),
         (json!({ "scope": { "read:sessions": true } }), "its claim `scope` is malformed"),
     ] {
-        assert_eq!(rejected_claims(changes.clone()), Rejection::TokenMalformed(reason), "{changes}");
+        assert_eq!(rejected_claims(changes.clone()), Rejection::TokenMalformed(reason.into()), "{changes}");
     }
     let good = claims(json!({}));
     for (payload, reason) in [
@@ -158,7 +162,7 @@ fn every_required_claim_is_required_in_its_only_form() {
         (good.replace('}', ""), "its claims are not a JSON object"),
         (String::new(), "its claims are not a JSON object"),
     ] {
-        assert_eq!(rejection(&signed(good_header(), &payload)), Rejection::TokenMalformed(reason), "{payload}");
+        assert_eq!(rejection(&signed(good_header(), &payload)), Rejection::TokenMalformed(reason.into()), "{payload}");
     }
     let listed = verified(&signed(good_header(), &claims(json!({ "scope": ["read:sessions", "a"] })))).unwrap();
     assert!(listed.caller().has_scope("read:sessions") && listed.caller().has_scope("a"));
@@ -350,6 +354,74 @@ fn weak_keys_are_not_used() {
     assert!(!edwards(&[9; 31]) && !edwards(&[9; 33]));
 }
 
+/// The caller of a token with these claims, if they are read as grants need them.
+fn granted(changes: Value) -> Result<Caller, Rejection> {
+    let names = ClaimNames {
+        scopes: "permissions".into(),
+        client_id: vec!["azp".into(), "app".into()],
+        client_decides: true,
+        roles: Some("roles".into()),
+        groups: Some("https://i/groups".into()),
+        organization: Some("org".into()),
+        session: Some("sid".into()),
+        others: vec!["gty".into(), "absent".into()],
+    };
+    let payload = claims(changes);
+    Claims::parse(payload.as_bytes(), &names).map(|claims| claims.caller)
+}
+
+#[test]
+fn claims_say_who_the_caller_is() {
+    let caller = granted(json!({
+        "permissions": ["a", "b c"], "azp": "", "app": "shop", "org": "o", "sid": "s", "gty": true,
+        "roles": { "admin": { "123": "acme.example" }, "support": {} }, "https://i/groups": ["x", 7, 1.50, false],
+    }));
+    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let expected = Caller {
+        issuer: "https://i/".into(),
+        client_id: Some("shop".into()),
+        subject: "me".into(),
+        scopes: texts(&["a", "b", "c"]),
+        roles: texts(&["admin", "support"]),
+        groups: texts(&["x", "7", "1.5", "false"]),
+        organization: Some("o".into()),
+        session: Some("s".into()),
+        claims: vec![("gty".into(), texts(&["true"])), ("absent".into(), Vec::new())],
+        expires_at: 0,
+    };
+    assert_eq!(caller, Ok(expected));
+    let none = granted(json!({ "org": [], "sid": "", "roles": null, "gty": {} })).unwrap();
+    assert_eq!((none.client_id, none.organization, none.session, none.roles), (None, None, None, Vec::new()));
+}
+
+/// A claim that grants match never loses a part silently.
+#[test]
+fn a_malformed_claim_that_decides_makes_the_token_invalid() {
+    let long = "x".repeat(1025);
+    let many: Vec<usize> = (0..257).collect();
+    for (changes, fault) in [
+        (json!({ "roles": ["a", null] }), "`roles` is malformed"),
+        (json!({ "roles": ["a", ["b"]] }), "`roles` is malformed"),
+        (json!({ "roles": [{ "a": 1 }] }), "`roles` is malformed"),
+        (json!({ "roles": ["a", long.clone()] }), "`roles` is too large"),
+        (json!({ "gty": many }), "`gty` is too large"),
+        (json!({ "https://i/groups": { long.clone(): 1 } }), "`https://i/groups` is too large"),
+        (json!({ "org": ["a", "b"] }), "`org` is malformed"),
+        (json!({ "sid": { "a": 1, "b": 2 } }), "`sid` is malformed"),
+        (json!({ "azp": 5, "app": "shop" }), "`azp` is malformed"),
+        (json!({ "app": long }), "`app` is malformed"),
+        (json!({ "permissions": { "a": 1 } }), "`permissions` is malformed"),
+    ] {
+        let expected = Rejection::TokenMalformed(format!("its claim {fault}"));
+        assert_eq!(granted(changes.clone()), Err(expected), "{changes}");
+    }
+    let names = ClaimNames { roles: Some("roles".into()), ..names() };
+    for payload in [r#""roles":"a","roles":"a""#, r#""roles":"\ud800""#] {
+        let payload = claims(json!({})).replace("\"sub\"", &format!("{payload},\"sub\""));
+        assert!(Claims::parse(payload.as_bytes(), &names).is_err(), "{payload}");
+    }
+}
+
 /// A key with a zero byte before its modulus is the same key.
 #[test]
 fn a_modulus_with_a_leading_zero_verifies() {
@@ -359,8 +431,7 @@ fn a_modulus_with_a_leading_zero_verifies() {
         audiences: vec!["http://127.0.0.1:18301/api/v2/".into()],
         algorithms: vec![Algorithm::RS256],
         leeway: 0,
-        scope: SCOPE,
-        client_id: &["client_id", "azp"],
+        claims: names(),
         token_type: None,
     };
     let token = include_str!("../../tests/cases/keys/leading-zero-modulus/token.txt").trim();
@@ -427,8 +498,7 @@ fn expected(algorithms: &[Algorithm]) -> Expectations {
         audiences: vec!["https://a/".into()],
         algorithms: algorithms.to_vec(),
         leeway: 0,
-        scope: SCOPE,
-        client_id: &["client_id", "azp"],
+        claims: names(),
         token_type: None,
     }
 }
@@ -519,8 +589,7 @@ fn a_token_without_kid_needs_a_single_candidate() {
         audiences: vec!["https://a/".into()],
         algorithms: vec![Algorithm::ES256],
         leeway: 0,
-        scope: SCOPE,
-        client_id: &["client_id", "azp"],
+        claims: names(),
         token_type: None,
     };
     let token = signed(json!({ "alg": "ES256" }), &claims(json!({})));
@@ -585,8 +654,7 @@ fn wycheproof_tokens_verify_only_if_valid() {
         audiences: Vec::new(),
         algorithms: algorithms.split(' ').map(|name| name.parse().unwrap()).collect(),
         leeway: 0,
-        scope: SCOPE,
-        client_id: &["client_id", "azp"],
+        claims: names(),
         token_type: None,
     };
     let (mut good, mut bad) = (0, 0);
@@ -596,7 +664,7 @@ fn wycheproof_tokens_verify_only_if_valid() {
             let Some(token) = case["jws"].as_str() else { continue };
             let verdict = verify(token, &keys, &expected, NOW);
             // Their payloads are not claims, which is detected only after a valid signature.
-            let signed = verdict == Err(Rejection::TokenMalformed("its claims are not a JSON object").into());
+            let signed = verdict == Err(Rejection::TokenMalformed("its claims are not a JSON object".into()).into());
             match case["result"].as_str().unwrap() {
                 "invalid" => {
                     assert!(!signed, "{} {}: {verdict:?}", case["tcId"], case["comment"]);
@@ -636,7 +704,7 @@ fn active_opaque_token_has_the_claims_of_a_jwt() {
 
 #[test]
 fn only_claims_of_an_acceptable_jwt_are_accepted_of_an_active_token() {
-    let malformed = |text| Rejection::TokenMalformed(text);
+    let malformed = |text: &str| Rejection::TokenMalformed(text.into());
     for (changes, rejection) in [
         (json!({"active": false}), Rejection::TokenInactive),
         (json!({"iss": null}), malformed("its claim `iss` is missing")),
@@ -683,7 +751,7 @@ fn responses_without_a_literal_active_say_nothing() {
     assert!(introspected(with(r#""active":true"#).as_bytes(), "t", &expectations(), NOW).is_ok());
     let twice = with(r#""active":true,"aud":"https://a/""#);
     let error = introspected(twice.as_bytes(), "t", &expectations(), NOW).unwrap_err();
-    assert_eq!(error, IntrospectionError::Rejected(Rejection::TokenMalformed("its claim `aud` is duplicated")));
+    assert_eq!(error, IntrospectionError::Rejected(Rejection::TokenMalformed("its claim `aud` is duplicated".into())));
 }
 
 #[test]

@@ -29,6 +29,13 @@ pub static AUDIENCE: Plain =
         .shown("[https://acme.eu.auth0.com/api/v2/]")
         .comment("One, or a list.");
 
+pub static CLAIMS: Plain = Opt::new(
+    "claims",
+    Structure::Map(&CLAIMS_OPTIONS),
+    "Names of the claims that say who the caller is. [Grants](#grants) match them.",
+)
+.comment("Names of the claims that grants match.");
+
 pub static JWKS: Plain = Opt::new("jwks", URL, "URL of the issuer's JWKS document.")
     .default("discovered from the first issuer")
     .allowed("URL")
@@ -119,6 +126,7 @@ pub static OPTIONS: Options = Options {
     rows: &[
         &ISSUER,
         &AUDIENCE,
+        &CLAIMS,
         &JWKS,
         &HOST,
         &ALLOW_HTTP,
@@ -133,4 +141,48 @@ pub static OPTIONS: Options = Options {
         &CA_FILE,
         &EGRESS_PROXY,
     ],
+};
+
+const OF_DIALECT: &str = "that of the dialect";
+
+pub static CLAIM_CLIENT_ID: Plain = Opt::new("client_id", TEXT, "Claim with the client that the token was issued to.")
+    .default(OF_DIALECT)
+    .allowed("name of a claim")
+    .shown("azp");
+
+pub static CLAIM_SCOPES: Plain =
+    Opt::new("scopes", TEXT, "Claim with the scopes, separated by spaces or in a list. Operations need them too.")
+        .default(OF_DIALECT)
+        .allowed("name of a claim")
+        .shown("scope")
+        .comment("Claim with the scopes.");
+
+pub static CLAIM_ROLES: Plain = Opt::new("roles", TEXT, "Claim with the roles.")
+    .default(OF_DIALECT)
+    .allowed("name of a claim")
+    .shown("https://acme.example/roles");
+
+pub static CLAIM_GROUPS: Plain = Opt::new("groups", TEXT, "Claim with the groups.")
+    .default(OF_DIALECT)
+    .allowed("name of a claim")
+    .shown("https://acme.example/groups");
+
+pub static CLAIM_ORGANIZATION: Plain = Opt::new("organization", TEXT, "Claim with the organization.")
+    .default(OF_DIALECT)
+    .allowed("name of a claim")
+    .shown("org_id");
+
+pub static CLAIM_SESSION: Plain =
+    Opt::new("session", TEXT, "Claim with the ID of the caller's own session, for `sessions: own` of a grant.")
+        .default(OF_DIALECT)
+        .allowed("name of a claim")
+        .shown("sid")
+        .comment("Claim with the ID of the caller's own session.");
+
+/// The options in `claims`.
+pub static CLAIMS_OPTIONS: Options = Options {
+    heading: "auth.claims",
+    comments_above: false,
+    rules: &[],
+    rows: &[&CLAIM_CLIENT_ID, &CLAIM_SCOPES, &CLAIM_ROLES, &CLAIM_GROUPS, &CLAIM_ORGANIZATION, &CLAIM_SESSION],
 };

@@ -47,7 +47,7 @@ pub static OPERATIONS: Plain = Opt::new(
 pub static SESSIONS: Chosen<SessionScope> = Opt::new(
     "sessions",
     choice(SCOPES_OF_SESSIONS, SessionScope::Any),
-    "With which sessions. `own`: the session that the caller's token names. `user`: the \
+    "With which sessions. `own`: the session that the caller's token names (`auth.claims.session`). `user`: the \
         sessions of the user who is the token's `sub`. See [sessions of a grant](#sessions-of-a-grant).",
 )
 .comment("With which sessions: any, own (the token names it), user (of the token's subject).");

@@ -4,6 +4,7 @@ use super::*;
 use crate::grant::{Grant, SessionScope};
 use crate::model::{Caller, CertificateNames, Operation};
 use crate::telemetry::Label;
+use crate::token::ClaimNames;
 use std::sync::Arc;
 use strum::VariantArray;
 
@@ -131,4 +132,54 @@ fn a_grant_has_its_own_policy_and_session_scope() {
     assert!(!found[0].masks.as_ref().unwrap().shows_key("team") && found[1].masks.as_ref().unwrap().shows_key("team"));
     assert!(found[0].keys.set.is_none() && found[0].keys.clear.is_none() && found[1].keys.set.is_none());
     assert!(found[1].keys.clear.as_ref().is_some_and(KeyPatterns::is_empty));
+}
+
+/// The names of the claims that are read with these options in `auth` and these grants.
+fn claims(dialect: &str, options: &str, grants: &str) -> ClaimNames {
+    let text = format!(
+        "upstreams: {{a: {{dialect: {dialect}, url: 'https://a.example', \
+         auth: {{issuer: 'https://i.example/', audience: 'https://a.example/api/v2/'{options}}}{grants}}}}}"
+    );
+    let config = compile("c", &text, &Sample, [7; 32]).unwrap().config;
+    let CallerCheck::Token { expected, .. } = &config.gateway.upstreams()[0].check else { panic!("no check") };
+    expected.claims.clone()
+}
+
+/// What no grant needs is neither read nor checked.
+#[test]
+fn only_claims_that_grants_need_are_read() {
+    let every = ", grants: [{name: a, operations: ['*'], sessions: own, \
+        callers: {client_id: x, roles: r, groups: g, organization: o, claims: {c: x, b: x}}}, \
+        {name: b, operations: ['*'], callers: {claims: {c: y}}}]";
+    let declared = ", claims: {client_id: c, scopes: s, roles: r, groups: g, organization: o, session: i}";
+    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+    let one = |name: &str| Some(name.to_owned());
+    let least = ClaimNames { scopes: "scope".into(), client_id: texts(&["azp", "client_id"]), ..ClaimNames::default() };
+    assert_eq!(claims("auth0", "", ""), least);
+    assert_eq!(claims("auth0", "", ", grants: [{name: a, operations: ['*']}]"), least);
+    let own =
+        ClaimNames { scopes: "s".into(), client_id: texts(&["c"]), client_decides: true, ..ClaimNames::default() };
+    assert_eq!(claims("auth0", declared, ""), own);
+    let all = ClaimNames {
+        roles: one("r"),
+        groups: one("g"),
+        organization: one("o"),
+        session: one("i"),
+        others: texts(&["b", "c"]),
+        ..own
+    };
+    assert_eq!(claims("auth0", declared, every), all);
+    let zitadel = ClaimNames {
+        scopes: "scope".into(),
+        client_id: texts(&["client_id"]),
+        client_decides: true,
+        roles: one("urn:zitadel:iam:org:project:roles"),
+        groups: None,
+        organization: one("urn:zitadel:iam:user:resourceowner:id"),
+        session: one("sid"),
+        others: texts(&["b", "c"]),
+    };
+    assert_eq!(claims("zitadel", "", every), zitadel);
+    // A cached token has only the claims that were read: another configuration must not use it.
+    assert_ne!(claims("zitadel", "", every), claims("zitadel", "", ""));
 }

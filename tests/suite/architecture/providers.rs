@@ -60,7 +60,7 @@ const STANDARD: [&str; 40] = [
 /// All words that a dialect's table has, beside its name.
 fn words(dialect: &Dialect) -> BTreeSet<String> {
     let names = &dialect.names;
-    let mut all = vec![names.id, dialect.scopes.claim.name];
+    let mut all = vec![names.id, dialect.scopes.claim];
     all.extend(names.error);
     all.extend([names.session, names.metadata, names.write_details, names.sessions].into_iter().flatten());
     all.extend([names.session_id, names.session_token, names.lifetime].into_iter().flatten());
@@ -80,7 +80,9 @@ fn words(dialect: &Dialect) -> BTreeSet<String> {
         CredentialPlace::Cookie(name) => [place.header(), *name],
     }));
     all.extend(dialect.token_type);
-    all.extend(dialect.client_id);
+    let claims = &dialect.claims;
+    all.extend(claims.client_id);
+    all.extend([claims.roles, claims.groups, claims.organization, claims.session].into_iter().flatten());
     all.extend(headers.cors.iter().flat_map(|cors| cors.exposed.split(',').map(str::trim)));
     all.extend(dialect.rejections.overrides.iter().filter_map(|one| one.code));
     all.extend(dialect.lockout_ids);

@@ -208,7 +208,7 @@ fn lists_name_each_thing_once() {
         check("path of errors".into(), names.error);
         check("expiries".into(), names.expiries);
         check("lockout IDs".into(), dialect.lockout_ids);
-        check("claims of the client".into(), dialect.client_id);
+        check("claims of the client".into(), dialect.claims.client_id);
         for route in dialect.routes {
             let place = format!("{} {}", route.method, path_of(dialect, route.path));
             check(format!("scopes of {place}"), route.scopes);

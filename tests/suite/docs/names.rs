@@ -81,7 +81,8 @@ fn documentation_names_only_existing_options() {
     let mut values = BTreeSet::new();
     chart_values(&serde_json::from_str(&chart).unwrap(), "", &mut values);
     let name = Regex::new(r"`([a-z][a-z_0-9]*(?:\.[A-Za-z*][A-Za-z_*0-9]*)+)(?:: [^`]*)?`").unwrap();
-    let file = Regex::new(r"\.(yaml|json|md|rs|crt|key|pem|sh|toml|txt|conf|log|hcl|tf|example)$").unwrap();
+    let file =
+        Regex::new(r"\.(yaml|json|md|rs|mjs|py|proto|crt|key|pem|sh|toml|txt|conf|log|hcl|tf|example)$").unwrap();
     let (mut count, mut faults) = (0, Vec::new());
     for Page { path, text } in pages().iter().filter(|page| page.path != "CHANGELOG.md") {
         for found in name.captures_iter(&prose(text)) {

@@ -35,7 +35,7 @@ pub fn rejections() -> Vec<Rejection> {
         Rejection::TokenExtension("crit"),
         Rejection::TokenTooLong,
         Rejection::TokenInactive,
-        Rejection::TokenMalformed("its claim `exp` is missing"),
+        Rejection::TokenMalformed("its claim `exp` is missing".into()),
         Rejection::Scope("read:sessions"),
         Rejection::Grant("operation `update_session`".into()),
         Rejection::KeysUnavailable,

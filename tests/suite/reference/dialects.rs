@@ -35,6 +35,28 @@ fn dialects() {
     generated_part("docs/reference/configuration.md", "dialects", &markdown_table(head, rows));
 }
 
+/// The claims that say who the caller is.
+#[test]
+fn claims_of_dialects() {
+    let row = |dialect: &&Dialect| {
+        let claims = &dialect.claims;
+        let one = |claim: Option<&str>| claim.map_or_else(|| "none".to_owned(), |claim| format!("`{claim}`"));
+        let client_id: Vec<String> = claims.client_id.iter().map(|claim| format!("`{claim}`")).collect();
+        [
+            format!("`{}`", dialect.name),
+            client_id.join(", "),
+            one(Some(dialect.scopes.claim)),
+            one(claims.roles),
+            one(claims.groups),
+            one(claims.organization),
+            one(claims.session),
+        ]
+    };
+    let head = ["Dialect", "`client_id`", "`scopes`", "`roles`", "`groups`", "`organization`", "`session`"];
+    let table = markdown_table(head, DIALECTS.iter().map(row));
+    generated_part("docs/reference/configuration.md", "claims of dialects", &table);
+}
+
 /// The limits of metadata that the providers have on their own.
 #[test]
 fn limits_of_providers() {

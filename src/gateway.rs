@@ -31,6 +31,7 @@ mod public_request;
 mod read_body;
 mod released;
 mod routing;
+mod search;
 mod session_proof;
 mod upstream;
 mod write_outcome;

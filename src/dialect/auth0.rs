@@ -202,6 +202,8 @@ pub static AUTH0: Dialect = Dialect {
         totals: &[&["total"], &["length"]],
         cursors: &["next"],
         user_parameter: Some("user_id"),
+        // `fields` and `include_fields` choose what is shown, not which tokens: what is masked is not among it.
+        search_parameters: &[("user_id", &["user_id"]), ("client_id", &["client_id"])],
         filters: None,
         session_id: None,
         session_token: None,

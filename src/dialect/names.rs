@@ -31,6 +31,8 @@ pub struct Names {
     pub cursors: &'static [&'static str],
     /// In a query: the ID of the user whose sessions or refresh tokens are listed.
     pub user_parameter: Option<&'static str>,
+    /// In a query: the parameters by which a list is filtered, each with the path of the field that it compares.
+    pub search_parameters: &'static [(&'static str, &'static [&'static str])],
     /// In a request for the list: the filters.
     pub filters: Option<Filters>,
     /// In a request: the session's ID.
@@ -93,6 +95,12 @@ pub struct Filters {
     pub user: &'static str,
     /// There: the ID of the user.
     pub user_id: &'static str,
+    /// All filters, each with the path of the field of a session that it compares: empty for what no session shows.
+    pub fields: &'static [(&'static str, &'static [&'static str])],
+    /// The field of a request that says by what the list is sorted; 0 leaves it to the provider.
+    pub sorting: &'static str,
+    /// Its values, each with the path of the field of a session.
+    pub columns: &'static [(i32, &'static [&'static str])],
 }
 
 /// The checks of a write.

@@ -181,6 +181,7 @@ pub static OKTA: Dialect = Dialect {
         totals: &[],
         cursors: &[],
         user_parameter: None,
+        search_parameters: &[],
         filters: None,
         session_id: None,
         session_token: None,

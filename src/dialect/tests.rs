@@ -63,6 +63,7 @@ pub(crate) static REALMS: Dialect = Dialect {
         totals: &[],
         cursors: &[],
         user_parameter: None,
+        search_parameters: &[],
         filters: None,
         session_id: None,
         session_token: None,

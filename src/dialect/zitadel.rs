@@ -140,6 +140,7 @@ pub static ZITADEL: Dialect = Dialect {
         totals: &[&["details", "total_result"]],
         cursors: &[],
         user_parameter: None,
+        search_parameters: &[],
         filters: Some(FILTERS),
         session_id: Some("session_id"),
         session_token: Some("session_token"),
@@ -196,7 +197,22 @@ const TRUSTED_PEER: &[TrustedHeader] = &[
     TrustedHeader { name: "x-forwarded-for", value: TrustedValue::Address },
 ];
 
-const FILTERS: Filters = Filters { field: "queries", user: "user_id_query", user_id: "id" };
+const FILTERS: Filters = Filters {
+    field: "queries",
+    user: "user_id_query",
+    user_id: "id",
+    fields: &[
+        ("ids_query", &["id"]),
+        ("user_id_query", &["factors", "user", "id"]),
+        ("creation_date_query", &["creation_date"]),
+        // A session does not show who created it.
+        ("creator_query", &[]),
+        ("user_agent_query", &["user_agent", "fingerprint_id"]),
+        ("expiration_date_query", &["expiration_date"]),
+    ],
+    sorting: "sorting_column",
+    columns: &[(1, &["creation_date"])],
+};
 
 const CHECKS: Checks = Checks {
     field: "checks",

@@ -12,7 +12,8 @@ impl AuthorizedRequest {
     ///
     /// # Errors
     ///
-    /// Rejects a body that is malformed, unexpected, or contradicts the path.
+    /// Rejects a body that is malformed, unexpected, or contradicts the path, and a request that its caller's grant does
+    /// not allow.
     pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
         let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
@@ -38,6 +39,7 @@ impl AuthorizedRequest {
         }
         let token = token.clone().or_else(|| dialect.session_token_in(&read).map(str::to_owned));
         let proof = self.prove(&read, session.as_ref())?;
+        self.check_search(&read, &proof)?;
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
         Ok(DecodedRequest { authorized: self, body, read, session, token, proof })
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 mod grants;
+mod masks;
 
 const CONFIG: &str = "
 upstreams:

@@ -30,7 +30,7 @@ upstreams:
 
 /// A provider that responds to each path as it is told, and with 404 to any other.
 #[derive(Default)]
-struct Provider {
+pub(super) struct Provider {
     responses: Mutex<HashMap<String, (u16, String)>>,
     sent: Mutex<Vec<String>>,
 }
@@ -47,14 +47,14 @@ impl ProviderClient for Provider {
     }
 }
 
-/// A service whose callers all have the same grant.
-struct World {
-    service: Arc<Service<Provider>>,
+/// A service whose callers have grants.
+pub(super) struct World {
+    pub(super) service: Arc<Service<Provider>>,
     provider: Arc<Provider>,
-    caller: Caller,
+    pub(super) caller: Caller,
 }
 
-fn grant(sessions: SessionScope) -> Grant {
+pub(super) fn grant(sessions: SessionScope) -> Grant {
     Grant {
         name: "g".into(),
         callers: CallerMatcher::default(),
@@ -71,9 +71,13 @@ fn scopes(all: &str) -> Vec<String> {
 }
 
 impl World {
-    fn new(grant: Grant) -> World {
+    pub(super) fn new(grant: Grant) -> World {
+        World::with([grant])
+    }
+
+    pub(super) fn with(grants: impl IntoIterator<Item = Grant>) -> World {
         let compiled = compile("c", CONFIG, &EmptyEnvironment, [7; 32]).unwrap().config.gateway;
-        let grants = Grants::new([grant]);
+        let grants = Grants::new(grants);
         let upstreams = compiled.upstreams().iter();
         let upstreams = upstreams.map(|own| Upstream { grants: grants.clone(), ..Upstream::clone(own) }).collect();
         let gateway = Arc::new(Gateway::new(upstreams, &[7; 32]));
@@ -104,17 +108,17 @@ impl World {
         World { service, provider, caller }
     }
 
-    fn shows(self, path: &str, body: &str) -> World {
+    pub(super) fn shows(self, path: &str, body: &str) -> World {
         self.responds(path, 200, body)
     }
 
-    fn responds(self, path: &str, status: u16, body: &str) -> World {
+    pub(super) fn responds(self, path: &str, status: u16, body: &str) -> World {
         self.provider.responses.lock().insert(path.to_owned(), (status, body.to_owned()));
         self
     }
 
     /// Sends a request as `HOST METHOD /PATH`. The result is the status and the body, or why it is rejected.
-    async fn send(&self, request: &str, body: &str) -> Result<(ServedFrom, String), Rejection> {
+    pub(super) async fn send(&self, request: &str, body: &str) -> Result<(ServedFrom, String), Rejection> {
         let mut words = request.split(' ');
         let [host, method, target] = [(); 3].map(|()| words.next().unwrap());
         let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -150,7 +154,7 @@ impl World {
         }
     }
 
-    fn sent(&self) -> Vec<String> {
+    pub(super) fn sent(&self) -> Vec<String> {
         std::mem::take(&mut *self.provider.sent.lock())
     }
 }

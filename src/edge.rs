@@ -15,6 +15,7 @@ mod hpack_heads;
 mod http2;
 mod listener;
 mod memory_share;
+mod peer_identity;
 mod proxy_header;
 mod resets;
 mod server;

@@ -334,7 +334,7 @@ mod tests {
             listener: "main".into(),
             addresses: Addresses::direct(None),
             tls: false,
-            identity: None,
+            identity: std::sync::OnceLock::new(),
             unix_socket: false,
             head_limits: HeadLimits::default(),
             requests: Arc::default(),

@@ -12,6 +12,7 @@ use super::frame::PREFACE;
 use super::http2;
 use super::listener::BoundListener;
 use super::memory_share::MemoryShares;
+use super::peer_identity;
 use super::proxy_header::{self, Addresses, HeaderFault, ProxyProtocol};
 use super::server::{NO_KEEPALIVE_TIMEOUT, Server, ServerOptions, ShutdownStage, wait_for_stage};
 use super::socket::Socket;
@@ -29,7 +30,7 @@ use rustls::ServerConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -178,7 +179,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             listener: name,
             addresses,
             tls: tls || addresses.tls,
-            identity: None,
+            identity: OnceLock::new(),
             unix_socket: socket.is_unix(),
             head_limits: options.limits.head,
             requests: Arc::default(),
@@ -187,6 +188,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             share,
             uploads: Arc::default(),
         };
+        connection.identify(peer_identity::of_socket(&socket));
         let timing = Arc::new(ClientTiming::since(accepted, connection, options.timeouts));
         let Some((stream, http2)) = Box::pin(self.negotiate(socket, config, accepted, &timing)).await else {
             return self.count_disconnect(&timing);
@@ -244,6 +246,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
                 return None;
             }
         };
+        timing.connection.identify(peer_identity::of_chain(stream.get_ref().1.peer_certificates()));
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Some((ClientStream::encrypted(stream, digest, timing.clone()), http2))
     }

@@ -7,8 +7,8 @@ use super::uploads::Uploads;
 use crate::metrics::Metrics;
 use crate::model::PeerIdentity;
 use crate::wire::http1::HeadLimits;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// The connection on which a request arrived.
@@ -20,8 +20,8 @@ pub(crate) struct ConnectionContext {
     pub addresses: Addresses,
     /// Whether the client uses TLS, up to the gateway or up to the proxy that sent a PROXY header.
     pub tls: bool,
-    /// What it proves of who opened it; `None` for nothing.
-    pub identity: Option<Arc<PeerIdentity>>,
+    /// What it proves of who opened it; empty for nothing, and before the TLS handshake.
+    pub identity: OnceLock<Arc<PeerIdentity>>,
     /// Whether it is a Unix socket. Clients may then send its path in place of a host.
     pub unix_socket: bool,
     /// The limits of request heads. They stay the same for the life of the connection.
@@ -38,6 +38,11 @@ pub(crate) struct ConnectionContext {
 }
 
 impl ConnectionContext {
+    /// Sets what the connection proves.
+    pub(super) fn identify(&self, identity: Option<PeerIdentity>) {
+        identity.into_iter().for_each(|identity| drop(self.identity.set(Arc::new(identity))));
+    }
+
     /// The flood guard of an HTTP/2 connection.
     pub(super) fn flood_guard(&self) -> FloodGuard {
         let counts = (self.requests.clone(), self.rejected.clone());

@@ -28,6 +28,14 @@ impl Socket {
         matches!(self, Socket::Unix(_))
     }
 
+    /// The user ID of the process at the other end of a Unix socket.
+    pub fn peer_uid(&self) -> Option<u32> {
+        match self {
+            Socket::Tcp(_) => None,
+            Socket::Unix(socket) => Some(socket.peer_cred().ok()?.uid()),
+        }
+    }
+
     /// Waits for the next byte, and leaves it in the socket. `false` if the connection ends before it, with FIN or RST.
     /// Unix sockets cannot look ahead: `true` at once.
     pub async fn has_more(&self) -> bool {

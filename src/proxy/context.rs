@@ -152,7 +152,8 @@ impl Context {
     pub fn matched(&mut self, upstream: &Upstream, credential: Credential) -> Result<MatchedCredential, Rejection> {
         self.outcome.caller = credential.verified().cloned();
         let none = PeerIdentity::default();
-        let peer = self.timing.as_ref().and_then(|timing| timing.connection.identity.as_deref()).unwrap_or(&none);
+        let proven = self.timing.as_ref().and_then(|timing| timing.connection.identity.get());
+        let peer = proven.map_or(&none, |identity| identity);
         let matched = upstream.matched(credential, peer)?;
         self.outcome.grant = matched.grant().map(|grant| grant.name.clone());
         Ok(matched)

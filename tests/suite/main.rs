@@ -94,6 +94,7 @@ mod connections {
 mod identity {
     mod introspection;
     mod issuer_keys;
+    mod real_issuer;
     mod tokens;
 }
 

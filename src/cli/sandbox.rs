@@ -59,12 +59,14 @@ pub(super) struct SandboxArgs {
 /// This machine's environment, with random secrets and a certificate for the life of the process.
 struct Ephemeral {
     keys: [String; 2],
+    introspection: String,
     certificate: Option<Certificate>,
 }
 
 impl Ephemeral {
-    fn new(certificate: Option<Certificate>) -> Result<Ephemeral, CommandError> {
-        Ok(Ephemeral { keys: [hex::text(&random()?), hex::text(&random()?)], certificate })
+    fn new(providers: &Providers, certificate: Option<Certificate>) -> Result<Ephemeral, CommandError> {
+        let introspection = providers.verified.instance().api_application().secret.clone();
+        Ok(Ephemeral { keys: [hex::text(&random()?), hex::text(&random()?)], introspection, certificate })
     }
 }
 
@@ -74,6 +76,7 @@ impl Environment for Ephemeral {
         match name {
             sandbox::HASH_KEY => Some(hash_key.into()),
             sandbox::SEAL_KEY => Some(seal_key.into()),
+            sandbox::INTROSPECTION_SECRET => Some((&self.introspection).into()),
             _ => Machine.variable(name),
         }
     }
@@ -144,7 +147,7 @@ async fn serve(args: &SandboxArgs, log_writer: LogWriter) -> Result<(), CommandE
     let providers = Providers::start(addresses, rate, certificate.as_ref()).await.map_err(other)?;
     let listeners = Listeners { gateway: args.listen, admin: args.admin, control: args.control };
     let text = providers.configuration(listeners, args.store.as_deref());
-    let environment = Ephemeral::new(certificate)?;
+    let environment = Ephemeral::new(&providers, certificate)?;
     let loaded = LoadedConfig::of("sandbox", &text, &environment, random()?)?;
     let gateway = Started::new(&loaded, log_writer, CaughtSignals::new().map_err(other)?, None).await?;
     gateway.ready().await;

@@ -11,6 +11,9 @@ pub const HASH_KEY: &str = "SESSIONGATE_SANDBOX_HASH_KEY";
 /// The environment variable with the seal key of the sandbox's configuration.
 pub const SEAL_KEY: &str = "SESSIONGATE_SANDBOX_SEAL_KEY";
 
+/// The environment variable with the secret with which the gateway introspects opaque tokens.
+pub const INTROSPECTION_SECRET: &str = "SESSIONGATE_SANDBOX_INTROSPECTION_SECRET";
+
 /// The path prefix of the instance whose tokens the gateway verifies.
 pub const VERIFIED: &str = "/verified";
 
@@ -31,7 +34,7 @@ pub struct Providers {
     pub auth0: Auth0,
     /// An instance that verifies its callers' tokens itself.
     pub zitadel: Zitadel,
-    /// An instance whose JWTs the gateway verifies.
+    /// An instance whose JWTs the gateway verifies, and whose opaque tokens it introspects.
     pub verified: Zitadel,
     /// Whether they, and the gateway in front of them, have TLS.
     pub(super) tls: bool,
@@ -76,6 +79,10 @@ impl Providers {
         let Listeners { gateway, admin, control } = listeners;
         let (auth0, zitadel, verified) = (self.auth0.url(), self.zitadel.url(), self.verified.url());
         let audience = self.verified.instance().audience();
+        let introspection = format!(
+            "{{ url: {verified}/oauth/v2/introspect, client_id: {:?}, client_secret: {{ env: {INTROSPECTION_SECRET} }} }}",
+            self.verified.instance().api_application().client_id
+        );
         let store = store.map(stored).unwrap_or_default();
         let (listen, tls, keys) = if self.tls { with_tls(gateway) } else { without_tls(gateway) };
         format!(
@@ -116,7 +123,7 @@ upstreams:
     url: {verified}
     match: {{ path_prefix: {VERIFIED}, strip_prefix: true }}
     {tls}
-    auth: {{ issuer: {verified}, audience: {audience:?}, algorithms: [ES256], opaque: forward{keys} }}
+    auth: {{ issuer: {verified}, audience: {audience:?}, algorithms: [ES256], introspection: {introspection}{keys} }}
     cache: {{ ttl: 30s }}
     policy: sandbox_login
 {POLICIES}{store}"

@@ -62,6 +62,7 @@ impl Providers {
             "zitadel": described(&self.zitadel),
             "zitadel_verified": {
                 "prefix": VERIFIED,
+                "introspection": introspection(&self.verified),
                 "instance": described(&self.verified),
                 "id_token": self.verified.instance().id_token(self.verified.instance().session_id()),
             },
@@ -145,6 +146,19 @@ fn described(zitadel: &Zitadel) -> serde_json::Value {
         "session_id": instance.session_id(),
         "session_token": instance.session_token(instance.session_id()),
         "user_id": instance.user_id(),
+    })
+}
+
+/// What a gateway of one's own needs to introspect tokens of the instance.
+fn introspection(zitadel: &Zitadel) -> serde_json::Value {
+    let application = zitadel.instance().api_application();
+    serde_json::json!({
+        "url": format!("{}/oauth/v2/introspect", zitadel.url()),
+        "client_id": application.client_id,
+        "client_secret": application.secret,
+        "key_id": application.key_id,
+        "private_key": application.private_key,
+        "opaque_client_id": zitadel.instance().opaque_client_id(),
     })
 }
 

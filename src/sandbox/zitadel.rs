@@ -10,6 +10,7 @@
 //! caller (401), rules of the fields (400). Then it executes the operation.
 
 mod accounts;
+mod api_application;
 mod authority;
 mod body;
 mod call;
@@ -18,6 +19,7 @@ mod checks;
 mod error;
 mod header;
 mod instance;
+mod introspection;
 mod job;
 mod json;
 mod listing;
@@ -32,6 +34,7 @@ mod store;
 mod token_endpoint;
 mod validation;
 
+pub use api_application::ApiApplication;
 pub use checks::{CODE, PASSWORD, RECOVERY_CODE};
 pub use instance::{Error, Instance, Made, Options, Tokens};
 pub use store::Mail;

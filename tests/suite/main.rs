@@ -163,5 +163,6 @@ mod zitadel {
     mod carrier_agreement;
     mod grpc_behind_proxies;
     mod official_clients;
+    mod opaque_tokens;
     mod sessions;
 }

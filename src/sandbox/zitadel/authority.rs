@@ -94,6 +94,16 @@ impl Authority {
 
     /// A signed access token of the owner: `claims` are laid over the usual ones, `null` removing one.
     pub(super) fn sign(&self, issuer: &str, claims: Value, now: SystemTime) -> String {
+        let all = self.claims(issuer, claims, now);
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.key_id});
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", encode(&header), encode(&Value::Object(all)));
+        let signature = self.key.sign(&self.random, signed.as_bytes());
+        format!("{signed}.{}", signature.map_or_else(|_| String::new(), |bytes| URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// The claims of an access token of the owner.
+    pub(super) fn claims(&self, issuer: &str, claims: Value, now: SystemTime) -> Map<String, Value> {
         let mut all = self.usual_claims(issuer, unix_seconds(now));
         if let Value::Object(claims) = claims {
             for (name, value) in claims {
@@ -103,11 +113,7 @@ impl Authority {
                 }
             }
         }
-        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.key_id});
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", encode(&header), encode(&Value::Object(all)));
-        let signature = self.key.sign(&self.random, signed.as_bytes());
-        format!("{signed}.{}", signature.map_or_else(|_| String::new(), |bytes| URL_SAFE_NO_PAD.encode(bytes)))
+        all
     }
 
     fn usual_claims(&self, issuer: &str, now: u64) -> Map<String, Value> {
@@ -135,13 +141,26 @@ impl Authority {
         }]})
     }
 
+    /// The user whose personal access token this is.
+    pub(super) fn account(&self, token: &str) -> Option<&MachineUser> {
+        [&self.owner, &self.viewer, &self.stranger].into_iter().find(|account| account.token == token)
+    }
+
     /// The caller of a token that is not a session token. `issued_here` decides whether its issuer is valid.
     pub(super) fn caller(&self, token: &str, now: SystemTime, issued_here: impl Fn(&str) -> bool) -> Option<Caller> {
-        let mut accounts = [&self.owner, &self.viewer, &self.stranger].into_iter();
-        if let Some(account) = accounts.find(|account| account.token == token) {
+        if let Some(account) = self.account(token) {
             return Some(Caller { user_id: account.user_id.clone(), role: account.role });
         }
-        let claims = self.verified(token)?;
+        self.caller_of(&self.verified(token)?, now, issued_here)
+    }
+
+    /// The caller that the claims of an access token name.
+    pub(super) fn caller_of(
+        &self,
+        claims: &Map<String, Value>,
+        now: SystemTime,
+        issued_here: impl Fn(&str) -> bool,
+    ) -> Option<Caller> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let in_time = claims.get("exp").and_then(Value::as_u64).is_some_and(|expiry| expiry > unix_seconds(now));
         let audience = match claims.get("aud")? {
@@ -187,7 +206,8 @@ pub(super) fn bearer(header: Option<&str>) -> Result<&str, ApiError> {
     }
 }
 
-fn decode(part: &str) -> Option<Map<String, Value>> {
+/// A part of a JWT that is a JSON object.
+pub(super) fn decode(part: &str) -> Option<Map<String, Value>> {
     match serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
         Value::Object(object) => Some(object),
         _ => None,

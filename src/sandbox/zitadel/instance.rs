@@ -9,6 +9,7 @@ use http::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
+use super::api_application::ApiApplication;
 use super::authority::{Authority, Caller, PROJECT, bearer};
 use super::call::{Rpc, Version};
 use super::error::{ApiError, Code};
@@ -21,6 +22,8 @@ use crate::sandbox::clock::unix_seconds;
 
 /// The client ID of the owner.
 const CLIENT_ID: &str = "session-service";
+/// The same for opaque tokens.
+const OPAQUE_CLIENT_ID: &str = "session-service-opaque";
 
 /// How the simulated instance behaves.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +95,7 @@ pub(super) struct Shared {
     pub(super) url: String,
     domains: Vec<String>,
     pub(super) authority: Authority,
+    pub(super) api: ApiApplication,
     client_secret: String,
     first: String,
     store: Mutex<Store>,
@@ -114,6 +118,7 @@ impl Instance {
         let mut random = Random::new(random_seed);
         let authority = Authority::new(&mut random).ok_or(Error::Key)?;
         let client_secret = random.text(64);
+        let api = ApiApplication::new(&mut random).ok_or(Error::Key)?;
         let mut store = Store::new(random);
         store.password_attempts = options.password_attempts;
         let first = make_session(&mut store, &authority.owner.user_id).id;
@@ -121,6 +126,7 @@ impl Instance {
             url: external.trim_end_matches('/').to_owned(),
             domains,
             authority,
+            api,
             client_secret,
             first,
             store: Mutex::new(store),
@@ -160,6 +166,28 @@ impl Instance {
     #[must_use]
     pub fn client(&self) -> (&str, &str) {
         (CLIENT_ID, &self.0.client_secret)
+    }
+
+    /// The client ID of a machine user with the same secret whose access tokens are opaque (access token type
+    /// *Bearer*).
+    #[must_use]
+    pub fn opaque_client_id(&self) -> &'static str {
+        OPAQUE_CLIENT_ID
+    }
+
+    /// The application that may introspect tokens.
+    #[must_use]
+    pub fn api_application(&self) -> &ApiApplication {
+        &self.0.api
+    }
+
+    /// A new opaque access token of the owner, for an issuer: one of the origins of the instance.
+    pub(super) fn issue_opaque(&self, issuer: &str, claims: Value) -> String {
+        let claims = self.0.authority.claims(issuer, claims, SystemTime::now());
+        let mut store = self.store();
+        let token = store.random.text(60);
+        store.opaque.insert(token.clone(), claims);
+        token
     }
 
     /// Whether clients know the instance by https (ZITADEL's `ExternalSecure`).
@@ -304,6 +332,10 @@ impl Instance {
             return Ok(caller);
         }
         let store = self.store();
+        let opaque = store.opaque.get(token);
+        if let Some(caller) = opaque.and_then(|claims| self.0.authority.caller_of(claims, now, issued_here)) {
+            return Ok(caller);
+        }
         let session = store.sessions.values().find(|record| record.has_token(token) && !record.gone);
         match session.and_then(|record| Some((record, record.user_id()?))) {
             Some((record, _)) if record.expired(now) => {

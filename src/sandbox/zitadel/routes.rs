@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::instance::Instance;
 use super::origin::Origin;
-use super::{accounts, carriers, rest, token_endpoint};
+use super::{accounts, carriers, introspection, rest, token_endpoint};
 
 /// The largest body that the instance reads; ZITADEL itself has no limit.
 const MAX_BODY: usize = 32 * 1024 * 1024;
@@ -65,6 +65,8 @@ fn dispatch(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
         "/debug/healthz" | "/debug/ready" => text("ok"),
         "/.well-known/openid-configuration" => discovery(instance, parts),
         "/oauth/v2/token" => token_endpoint::respond(instance, parts, body),
+        "/oauth/v2/introspect" => introspection::respond(instance, parts, body),
+        "/oauth/v2/revoke" => introspection::revoke(instance, parts, body),
         "/oauth/v2/keys" => json_response(&instance.0.authority.key_set()),
         "/sandbox/stats" => stats(instance),
         "/oidc/v1/end_session" => end_session(instance, parts, body),

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
 use ring::digest::{SHA256, digest};
+use serde_json::{Map, Value};
 
 use super::call::Version;
 use super::error::{ApiError, Code};
@@ -21,6 +22,8 @@ pub(super) struct Store {
     pub(super) instance_id: String,
     pub(super) org_id: String,
     pub(super) user: User,
+    /// The claims of opaque access tokens, by token.
+    pub(super) opaque: BTreeMap<String, Map<String, Value>>,
     pub(super) sessions: BTreeMap<String, Record>,
     pub(super) mails: Vec<Mail>,
     /// How many wrong passwords lock the user; unlimited if `None`.
@@ -100,6 +103,7 @@ impl Store {
             org_id,
             user,
             sessions: BTreeMap::new(),
+            opaque: BTreeMap::new(),
             mails: Vec::new(),
             password_attempts: None,
             random,

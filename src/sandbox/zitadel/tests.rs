@@ -652,3 +652,52 @@ async fn client_credentials_get_a_token() {
         assert_eq!((got, response["error"].as_str()), (status, Some(error)), "{body}");
     }
 }
+
+#[tokio::test]
+async fn applications_introspect_tokens_and_clients_revoke_them() {
+    let zitadel = start(Options::default()).await;
+    let instance = zitadel.instance();
+    let (secret, application) = (instance.client().1.to_owned(), instance.api_application());
+    let post = async |path: &str, client: Option<(&str, &str)>, body: &str| {
+        let basic = client.map(|(id, secret)| format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))));
+        let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
+        headers.extend(basic.as_ref().map(|basic| ("authorization", basic.as_str())));
+        let response = over(false, &zitadel, "POST", path, &headers, body.as_bytes()).await;
+        (response.status.as_u16(), response.json())
+    };
+    let client = (instance.opaque_client_id(), secret.as_str());
+    let grant = "grant_type=client_credentials&scope=urn:zitadel:iam:org:project:id:zitadel:aud";
+    let (_, issued) = post("/oauth/v2/token", Some(client), grant).await;
+    let token = issued["access_token"].as_str().unwrap().to_owned();
+    assert!(!token.contains('.'));
+    let path = format!("/v2/sessions/{}", instance.session_id());
+    let read = async || {
+        let bearer = format!("Bearer {token}");
+        over(false, &zitadel, "GET", &path, &[("authorization", &bearer)], b"").await.status
+    };
+    assert_eq!(read().await, 200);
+    let own = (application.client_id.as_str(), application.secret.as_str());
+    let introspect = async |token: &str| post("/oauth/v2/introspect", Some(own), &format!("token={token}")).await;
+    let session_token = instance.session_token(instance.session_id()).unwrap();
+    for (known, active) in [
+        (token.as_str(), true),
+        (&zitadel.tokens().jwt, true),
+        (&zitadel.tokens().viewer, true),
+        (&zitadel.tokens().expired, false),
+        (&session_token, false),
+        ("unknown", false),
+    ] {
+        let (status, response) = introspect(known).await;
+        assert_eq!((status, &response["active"]), (200, &json!(active)), "{known}");
+        let expected = if active { json!(zitadel.url()) } else { json!(null) };
+        assert_eq!(response["iss"], expected);
+    }
+    for other in [None, Some((own.0, "x")), Some(("x", own.1)), Some(client)] {
+        let (status, response) = post("/oauth/v2/introspect", other, &format!("token={token}")).await;
+        assert_eq!((status, response["error"].as_str()), (401, Some("invalid_client")));
+    }
+    assert_eq!(post("/oauth/v2/revoke", Some(own), &format!("token={token}")).await.0, 401);
+    assert_eq!(post("/oauth/v2/revoke", Some(client), &format!("token={token}")).await.0, 200);
+    assert_eq!(introspect(&token).await.1, json!({"active": false}));
+    assert_eq!(read().await, 401);
+}

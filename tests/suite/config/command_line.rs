@@ -271,7 +271,7 @@ fn sandbox_prints_one_line_of_json() {
     let said: Value = serde_json::from_str(&stdout[0]).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&said), ["admin", "auth0", "control", "gateway", "zitadel", "zitadel_verified"]);
-    assert_eq!(keys(&said["zitadel_verified"]), ["id_token", "instance", "prefix"]);
+    assert_eq!(keys(&said["zitadel_verified"]), ["id_token", "instance", "introspection", "prefix"]);
     for instance in [&said["zitadel"], &said["zitadel_verified"]["instance"]] {
         let expected =
             ["client_id", "client_secret", "jwt", "session_id", "session_token", "token", "upstream", "user_id"];

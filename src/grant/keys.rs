@@ -62,15 +62,19 @@ impl KeyGrant {
         for field in fields.iter().filter(|field| !inserted(&field.key)) {
             self.check_sent(patch, field, &sees, current, &mut ungranted);
         }
-        let kept = |key: &str| fields.iter().any(|field| field.key == key && !clears(patch, field));
+        // A default takes the place of what the caller omits.
+        let kept = |own: &Field| {
+            let same = |field: &&Field| field.key == own.key;
+            fields.iter().find(same).is_some_and(|field| !inserted(&own.key) || field.value.is_same(&own.value))
+        };
         let replaces = patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field));
         if replaces && !patch.creates && self.clear.is_some() {
             match current {
                 None => ungranted.needs_current = true,
                 Some(current) => {
-                    let sent = |key: &str| fields.iter().any(|field| field.key == key);
-                    let lost = current.iter().map(|field| field.key.as_str()).filter(|key| !kept(key) && !sent(key));
-                    for key in lost.filter(|key| !allows(&self.clear, key)) {
+                    let lost = current.iter().filter(|own| !kept(own)).map(|own| own.key.as_str());
+                    let may = |key: &str| allows(&self.clear, key) || (inserted(key) && allows(&self.set, key));
+                    for key in lost.filter(|key| !may(key)) {
                         match sees(key) {
                             true => ungranted.cleared.push(field_path(patch.name, key)),
                             false => ungranted.removes_hidden = true,

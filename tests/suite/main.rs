@@ -49,6 +49,11 @@ mod cache {
     mod unverified_callers;
 }
 
+/// What callers may do, with which sessions, and what they see of them.
+mod grants {
+    mod sessions;
+}
+
 /// The configuration and the command line that reads it.
 mod config {
     mod check_formats;

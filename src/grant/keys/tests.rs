@@ -69,6 +69,14 @@ fn a_write_that_replaces_may_not_remove_what_the_caller_may_not_clear() {
 }
 
 #[test]
+fn a_default_does_not_replace_what_the_caller_may_not_clear() {
+    let sent = write(&[("cart_x", "1"), ("default", "1")], true);
+    assert_eq!(decide(&sent, Some(&[])), KeyDecision::Granted);
+    assert_eq!(decide(&sent, Some(&[("default", "1")])), KeyDecision::Granted);
+    assert_eq!(decide(&sent, Some(&[("default", "2")])), rejected("clearing `m.default`"));
+}
+
+#[test]
 fn an_empty_value_clears_where_the_provider_drops_it() {
     assert_eq!(decide(&write(&[("team_a", "")], false), None), rejected("clearing `m.team_a`"));
     assert_eq!(decide(&write(&[("cart_a", "")], false), None), KeyDecision::Granted);

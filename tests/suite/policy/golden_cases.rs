@@ -8,6 +8,7 @@
 //! * `=== title` begins a case; lines with `#` before the request are comments.
 //! * `> scopes …` sets the scopes of the token (by default all of sessions and refresh tokens); `> token expired`, `>
 //!   token other-audience`, … use another token; `> token none` sends none.
+//! * `> claims {…}` sets claims of the token.
 //! * `> current {…}` is the session's metadata that the provider would return; `> user ID` and `> session ID` say whose
 //!   session or refresh token it is, `> status 404` its status.
 //! * `> rejected …` rejects the request, once it is routed, for a reason that does not depend on it.
@@ -279,7 +280,7 @@ impl Case {
         let target = expand(words.next().unwrap());
         let target = String::from_utf8_lossy(&target).into_owned();
         let uri = Uri::builder().path_and_query(target.split('#').next().unwrap()).build();
-        let token = bearer_of(order("token"), order("scopes"), signer);
+        let token = bearer_of(order("token"), order("scopes"), order("claims"), signer);
         let takes_json = method == Method::PATCH || (matches!(signer, Signer::Opaque) && method == Method::POST);
         let headers = headers(takes_json, &rest[1..end], token, body.len());
         let shown = Shown { metadata: order("current"), user: order("user"), session: order("session") };
@@ -317,10 +318,10 @@ impl Shown<'_> {
     }
 }
 
-fn bearer_of(token: Option<&str>, scopes: Option<&str>, signer: Signer) -> Option<String> {
+fn bearer_of(token: Option<&str>, scopes: Option<&str>, claims: Option<&str>, signer: Signer) -> Option<String> {
     let now = now();
     let claims = match token {
-        None => json!({}),
+        None => claims.map_or_else(|| json!({}), |claims| serde_json::from_str(claims).unwrap()),
         Some("none") => return None,
         _ if matches!(signer, Signer::Opaque) => return Some("pat".into()),
         Some("expired") => json!({ "exp": now - 3600 }),
@@ -330,7 +331,7 @@ fn bearer_of(token: Option<&str>, scopes: Option<&str>, signer: Signer) -> Optio
         Some("other-issuer") => json!({ "iss": "https://other.test/" }),
         Some("no-expiry") => json!({ "exp": null }),
         Some("forged") => {
-            let good = bearer_of(None, None, signer).unwrap();
+            let good = bearer_of(None, None, None, signer).unwrap();
             let (head, signature) = good.rsplit_once('.').unwrap();
             let first = if signature.starts_with('A') { 'B' } else { 'A' };
             return Some(format!("{head}.{first}{}", &signature[1..]));

@@ -1,6 +1,5 @@
 //! The masked forms of a response, kept with it.
 
-use super::ProviderResponse;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -10,18 +9,13 @@ const MAX_FORMS: usize = 8;
 
 /// The masked forms of a response, in the order in which they were made, each with the hash of its masks: a hit costs
 /// only their comparison. A copy of the response has none.
-#[derive(Default)]
-pub struct MaskedForms(Mutex<Vec<Form>>);
+pub struct MaskedForms<T>(Mutex<Vec<Form<T>>>);
 
-type Form = ([u8; 16], Arc<ProviderResponse>);
+type Form<T> = ([u8; 16], Arc<T>);
 
-impl MaskedForms {
+impl<T> MaskedForms<T> {
     /// The form for these masks. `make` makes it if there is none; `None` if it does not.
-    pub(super) fn get_or_make(
-        &self,
-        masks: [u8; 16],
-        make: impl FnOnce() -> Option<ProviderResponse>,
-    ) -> Option<Arc<ProviderResponse>> {
+    pub(super) fn get_or_make(&self, masks: [u8; 16], make: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
         if let Some((_, form)) = self.0.lock().iter().find(|(own, _)| *own == masks) {
             return Some(form.clone());
         }
@@ -35,29 +29,25 @@ impl MaskedForms {
         Some(form)
     }
 
-    /// How many bytes they have.
-    fn size(&self) -> usize {
-        self.0.lock().iter().map(|(_, form)| form.size()).sum()
+    /// How many bytes they have, if `size` gives those of one.
+    pub(super) fn size(&self, size: impl Fn(&T) -> usize) -> usize {
+        self.0.lock().iter().map(|(_, form)| size(form)).sum()
     }
 }
 
-impl ProviderResponse {
-    /// How much memory it needs, in bytes, with its masked forms.
-    pub fn size(&self) -> usize {
-        /// With the ID of its user.
-        const OVERHEAD: usize = 320;
-        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        self.body.len() + headers + OVERHEAD + self.masked_forms.size()
+impl<T> Default for MaskedForms<T> {
+    fn default() -> MaskedForms<T> {
+        MaskedForms(Mutex::default())
     }
 }
 
-impl Clone for MaskedForms {
-    fn clone(&self) -> MaskedForms {
+impl<T> Clone for MaskedForms<T> {
+    fn clone(&self) -> MaskedForms<T> {
         MaskedForms::default()
     }
 }
 
-impl fmt::Debug for MaskedForms {
+impl<T> fmt::Debug for MaskedForms<T> {
     /// Does not print the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MaskedForms({})", self.0.lock().len())

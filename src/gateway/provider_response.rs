@@ -23,7 +23,7 @@ pub struct ProviderResponse {
     /// The user of the session that it shows, once somebody has asked: a hit costs no parsing.
     user: OnceLock<Option<Box<str>>>,
     /// What callers see of it who may not see all of it.
-    pub(super) masked_forms: MaskedForms,
+    pub(super) masked_forms: MaskedForms<ProviderResponse>,
 }
 
 /// A response as its caller may see it. Only [`super::Read::released`], writes, and reads before a write make it.
@@ -76,6 +76,14 @@ const STORED_HEADERS: [HeaderName; 7] = [
 ];
 
 impl ProviderResponse {
+    /// How much memory it needs, in bytes, with its masked forms.
+    pub fn size(&self) -> usize {
+        /// With the ID of its user.
+        const OVERHEAD: usize = 320;
+        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        self.body.len() + headers + OVERHEAD + self.masked_forms.size(ProviderResponse::size)
+    }
+
     /// A whole response.
     pub fn new(status: StatusCode, headers: HeaderMap, body: Bytes, trailers: Option<HeaderMap>) -> ProviderResponse {
         ProviderResponse {

@@ -39,6 +39,16 @@ impl MatchedCredential {
         self.grant.grant()
     }
 
+    /// The name of the grant, for metrics and the access log: empty if none of the upstream's grants matches; `None` if
+    /// the upstream has no grants.
+    pub fn grant_name(&self) -> Option<Arc<str>> {
+        match &self.grant {
+            GrantMatch::Unrestricted => None,
+            GrantMatch::Granted(grant) => Some(grant.name.clone()),
+            GrantMatch::None => Some("".into()),
+        }
+    }
+
     /// Rejects an operation that the caller may not do.
     pub fn check(&self, operation: Operation) -> Result<(), Rejection> {
         if self.grant.allows(operation) {

@@ -28,7 +28,7 @@ pub struct Outcome {
     pub route: Option<&'static Route>,
     /// The caller, as soon as the token is verified.
     pub caller: Option<Arc<Verified>>,
-    /// The name of the caller's grant.
+    /// The name of the caller's grant; empty if the upstream has grants and none is the caller's.
     pub grant: Option<Arc<str>>,
     /// The keyed hash of the session ID.
     pub session: Option<[u8; 16]>,

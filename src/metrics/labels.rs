@@ -21,6 +21,12 @@ pub(super) static UPSTREAM: MetricLabel = MetricLabel {
     values: Open,
 };
 
+pub(super) static GRANT: MetricLabel = MetricLabel {
+    name: "grant",
+    meaning: "Name of the caller's grant in the configuration; empty for callers without one.",
+    values: Open,
+};
+
 pub(super) static OPERATION: MetricLabel = MetricLabel {
     name: "operation",
     meaning: "What the request does to sessions and refresh tokens.",

@@ -3,8 +3,10 @@
 use crate::model::Operation;
 use crate::telemetry::{CacheStatus, Decision, Label, Reused, StatusClass};
 use enum_map::{Enum, EnumMap};
+use parking_lot::RwLock;
 use prometheus::{Histogram, IntCounter, IntCounterVec};
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// The label of requests without an upstream.
 pub(super) const NO_UPSTREAM: &str = "";
@@ -26,6 +28,9 @@ pub(super) struct ExchangeSeries {
     pub failed: bool,
 }
 
+/// The series of the requests under one grant.
+pub(super) type GrantSeries = EnumMap<Decision, OnceLock<IntCounter>>;
+
 /// The metrics of one upstream.
 pub(super) struct Meter {
     pub name: String,
@@ -33,6 +38,8 @@ pub(super) struct Meter {
     pub series: Box<EnumMap<Series, OnceLock<(IntCounter, Histogram)>>>,
     /// The same for requests to the provider: the time, and the count of fetches.
     pub exchanges: Box<EnumMap<ExchangeSeries, OnceLock<(Histogram, IntCounter)>>>,
+    /// The series of requests by grant, created on first use.
+    pub grants: RwLock<HashMap<Arc<str>, Arc<GrantSeries>>>,
     /// Connections used by pass-through requests: new and reused.
     pub connections: Option<[IntCounter; 2]>,
 }
@@ -44,7 +51,16 @@ impl Meter {
             name: name.to_owned(),
             series: Box::default(),
             exchanges: Box::default(),
+            grants: RwLock::default(),
             connections: (name != NO_UPSTREAM).then(|| [Reused::False, Reused::True].map(connections)),
         }
+    }
+
+    /// The series of requests under this grant.
+    pub fn grant(&self, name: &Arc<str>) -> Arc<GrantSeries> {
+        if let Some(series) = self.grants.read().get(name) {
+            return series.clone();
+        }
+        self.grants.write().entry(name.clone()).or_default().clone()
     }
 }

@@ -69,6 +69,11 @@ impl Meters {
         let (requests, durations) = meter.series[series].get_or_init(find);
         requests.inc();
         durations.observe(took.as_secs_f64());
+        if let Some(grant) = &outcome.grant {
+            let labels = [meter.name.as_str(), grant, decision.name()];
+            let find = || self.requests.grants.with_label_values(&labels);
+            meter.grant(grant)[decision].get_or_init(find).inc();
+        }
         if let Some(findings) = &outcome.findings {
             let (name, mode) = (meter.name.as_str(), findings.mode.name());
             for rule in findings.violations.rules() {

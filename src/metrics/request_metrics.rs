@@ -11,6 +11,7 @@ pub(super) struct RequestMetrics {
     pub violations: IntCounterVec,
     pub edits: IntCounterVec,
     pub rejections: IntCounterVec,
+    pub grants: IntCounterVec,
 }
 
 impl RequestMetrics {
@@ -21,6 +22,7 @@ impl RequestMetrics {
             violations: registrar.add(&table::VIOLATIONS)?,
             edits: registrar.add(&table::EDITS)?,
             rejections: registrar.add(&table::REJECTIONS)?,
+            grants: registrar.add(&table::GRANTS)?,
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use super::declaration::{Metric, counter, gauge, histogram};
 use super::labels::{
-    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EDIT_KIND, EVENT, FETCH_STATUS, HASH, INTROSPECTION_CACHE,
+    CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EDIT_KIND, EVENT, FETCH_STATUS, GRANT, HASH, INTROSPECTION_CACHE,
     INTROSPECTION_RESULT, KEY_FETCH, LISTENER, MEMORY_KIND, MODE, OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD,
     REUSED, RULE, SHED, STATUS, STEP, STORE_FAILURE, STORE_REFUSAL, TOKEN_CHECK, UPSTREAM, UPSTREAM_OUTCOME, VERSION,
 };
@@ -65,6 +65,12 @@ metrics! {
         "Requests that the gateway rejected, or that failed, by upstream and reason.",
     )
     .note("See [Reasons of rejections](reasons.md).");
+    GRANTS = counter(
+        "sessiongate_grant_requests_total",
+        &[&UPSTREAM, &GRANT, &DECISION],
+        "Requests with a valid credential at upstreams with grants, by upstream, grant of the caller and decision.",
+    )
+    .note("See [Several applications, one tenant](../guides/several-applications.md).");
     UPSTREAM_DURATION = histogram(
         "sessiongate_upstream_duration_seconds",
         &[&UPSTREAM, &OPERATION, &UPSTREAM_OUTCOME],

@@ -70,6 +70,9 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &
     if let Some(rejection) = rejection {
         line.word(&fields::REASON, rejection);
     }
+    if let Some(grant) = context.outcome.grant.as_deref().filter(|name| !name.is_empty()) {
+        line.text(&fields::GRANT, grant, usize::MAX);
+    }
     if let Some(findings) = findings {
         policy(&mut line, findings);
     }

@@ -136,6 +136,9 @@ fields! {
     REASON = String "reason", "rejected and failed requests, and reads of deleted sessions",
         "Why the gateway rejected the request, or why it failed: see [Reasons of rejections](reasons.md).",
         ["error.type", "event.reason"];
+    GRANT = Text "grant", "requests of callers with a grant",
+        "Name of the [grant](../guides/several-applications.md) of the caller.",
+        ["sessiongate.grant", "labels.grant"];
     POLICY = Text "policy", "requests that a policy of the configuration evaluated",
         "Name of the policy.",
         ["sessiongate.policy", "rule.ruleset"];

@@ -155,7 +155,7 @@ impl Context {
         let proven = self.timing.as_ref().and_then(|timing| timing.connection.identity.get());
         let peer = proven.map_or(&none, |identity| identity);
         let matched = upstream.matched(credential, peer)?;
-        self.outcome.grant = matched.grant().map(|grant| grant.name.clone());
+        self.outcome.grant = matched.grant_name();
         Ok(matched)
     }
 

@@ -1,10 +1,11 @@
 //! Who sends a request, and from where.
 
 use super::context::Context;
+use super::head::head;
 use super::reported_address::reported;
 use crate::edge;
 use crate::gateway::{CallerCheck, Credential, OpaqueTokens, Upstream};
-use crate::model::Rejection;
+use crate::model::{Operation, Rejection};
 use crate::runtime::Runtime;
 use crate::serve::clock;
 use crate::token::{Verified, is_jwt};
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The caller of a request with a token that the gateway knows to be valid, or can verify without a fetch.
-pub(super) fn recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> Option<Arc<Verified>> {
+fn recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> Option<Arc<Verified>> {
     let (issuer, token) = (runtime.issuer(upstream)?, upstream.dialect.token(headers).ok()?);
     if is_jwt(token) {
         return issuer.recognized(token, clock::seconds());
@@ -49,6 +50,26 @@ pub(super) async fn credential(
             None => Credential::Anonymous,
         }),
     }
+}
+
+/// Authorizes a request that the gateway only forwards. Without grants, and for requests that carry no credential by
+/// design, it only recognizes the caller.
+pub(super) async fn authorize_passed(
+    session: &Session,
+    context: &mut Context,
+    upstream: &Upstream,
+    operation: Operation,
+) -> Result<(), Rejection> {
+    let needs_grant = || !upstream.is_public(&head(session.req_header(), "", false));
+    if upstream.grants.is_empty() || !needs_grant() {
+        context.outcome.caller = recognized(&context.runtime, upstream, &session.req_header().headers);
+        return Ok(());
+    }
+    context.outcome.operation = operation;
+    upstream.dialect.check_credentials(&session.req_header().headers)?;
+    // Boxed, so that the future of a request without grants stays small.
+    let credential = Box::pin(credential(context, upstream, session)).await?;
+    context.matched(upstream, credential)?.check(operation)
 }
 
 /// The address whose share of slots a request uses. `None` for verified callers, for clients without an IP address, and

@@ -1,7 +1,7 @@
 //! Pingora's hooks: one request, from its head to its access log line.
 
 use super::access_log;
-use super::caller::{credential, recognized};
+use super::caller::{authorize_passed, credential};
 use super::context::Context;
 use super::declared_length::{self, Declared};
 use super::head::{self, REQUEST_ID, head, is_http2};
@@ -76,7 +76,7 @@ impl Hooks {
             }
             Ok(Routed::PassThrough(upstream, operation)) => {
                 context.upstream = Some(upstream.clone());
-                if let Err(rejection) = Self::authorize_passed(session, context, &upstream, operation).await {
+                if let Err(rejection) = authorize_passed(session, context, &upstream, operation).await {
                     return reject(session, context, &rejection).await;
                 }
                 context.is_plain_read = context.samples() && logout::is_plain_read(session, &upstream);
@@ -89,7 +89,7 @@ impl Hooks {
             Ok(Routed::InvalidatingIfAccepted(upstream)) => {
                 context.upstream = Some(upstream.clone());
                 let operation = Operation::ChangeRelated;
-                if let Err(rejection) = Self::authorize_passed(session, context, &upstream, operation).await {
+                if let Err(rejection) = authorize_passed(session, context, &upstream, operation).await {
                     return reject(session, context, &rejection).await;
                 }
                 let passed = invalidating::forward_if_accepted(session, context, upstream).await;
@@ -127,26 +127,6 @@ impl Hooks {
             Err(NotServed::Rejected(rejection)) => reject(session, context, &rejection).await,
             Err(NotServed::Gone(error)) => Err(error),
         }
-    }
-
-    /// Authorizes a request that the gateway only forwards. Without grants, and for requests that carry no credential by
-    /// design, it only recognizes the caller.
-    async fn authorize_passed(
-        session: &Session,
-        context: &mut Context,
-        upstream: &Upstream,
-        operation: Operation,
-    ) -> Result<(), Rejection> {
-        let needs_grant = || !upstream.is_public(&head(session.req_header(), "", false));
-        if upstream.grants.is_empty() || !needs_grant() {
-            context.outcome.caller = recognized(&context.runtime, upstream, &session.req_header().headers);
-            return Ok(());
-        }
-        context.outcome.operation = operation;
-        upstream.dialect.check_credentials(&session.req_header().headers)?;
-        // Boxed, so that the future of a request without grants stays small.
-        let credential = Box::pin(credential(context, upstream, session)).await?;
-        context.matched(upstream, credential)?.check(operation)
     }
 
     /// Authorizes and forwards a call that lists sessions, or a request that may change any session. The latter sets a

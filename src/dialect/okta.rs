@@ -208,7 +208,7 @@ pub static OKTA: Dialect = Dialect {
 static OVERRIDES: &[Override] = &[
     of(&[Reason::UnknownOperation, Reason::NoUpstream]).code("E0000008"),
     of(&[Reason::Method]).code("E0000022").text("The endpoint does not support the provided HTTP method"),
-    of(&[Reason::Deleted]).code("E0000007").text("Not found: Resource not found (Session)"),
+    of(&[Reason::Deleted, Reason::ForeignSession]).code("E0000007").text("Not found: Resource not found (Session)"),
     of(&[Reason::CredentialMissing, Reason::CredentialMalformed, Reason::TokenExpired]).code("E0000011"),
     of(&[Reason::TokenNotYetValid, Reason::TokenIssuer, Reason::TokenAudience, Reason::TokenAlgorithm])
         .code("E0000011"),

@@ -50,7 +50,7 @@ impl DecodedRequest {
                 return Ok(CurrentResponse::None(self.released(response)?));
             }
             // That it is missing, and that the caller may not see it, are no different from that it is another's.
-            _ => return Err(Rejection::Deleted),
+            _ => return Err(Rejection::ForeignSession),
         }
         let dialect = self.upstream().dialect;
         let plain = coding::remaining(&response.headers).is_none();

@@ -30,7 +30,24 @@ impl Read {
             return if status.is_success() { self.owned_part(owner, response) } else { Ok(response) };
         }
         let shown = status == StatusCode::OK && self.shows(owner, &response);
-        shown.then_some(response).ok_or(Rejection::Deleted)
+        shown.then_some(response).ok_or(Rejection::ForeignSession)
+    }
+
+    /// A list, without what does not belong to the owner; any other response as it is.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a list that cannot be parsed.
+    pub fn owned_list(&self, response: Arc<ProviderResponse>) -> Result<Arc<ProviderResponse>, Rejection> {
+        match self.owner.as_ref().filter(|_| self.lists()) {
+            Some(owner) => self.owned(owner, response),
+            None => Ok(response),
+        }
+    }
+
+    /// The rejection of a read of a session that was deleted through the gateway. Whose it was, nobody knows any more.
+    pub fn deleted(&self) -> Rejection {
+        if self.owner.is_some() { Rejection::ForeignSession } else { Rejection::Deleted }
     }
 
     /// Whether it lists sessions or refresh tokens: it names none itself.

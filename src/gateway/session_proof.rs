@@ -47,7 +47,7 @@ impl SessionProof {
             (SessionProof::Missing(_), None) => Ok(None),
             (SessionProof::Missing(owner), Some(current)) => {
                 let owned = !current.is_empty() && current.iter().all(|state| state.belongs_to(owner));
-                owned.then_some(Some(Proven(()))).ok_or(Rejection::Deleted)
+                owned.then_some(Some(Proven(()))).ok_or(Rejection::ForeignSession)
             }
         }
     }
@@ -82,7 +82,7 @@ impl AuthorizedRequest {
     ) -> Result<SessionProof, Rejection> {
         let own = caller.session.as_deref().filter(|own| !own.is_empty());
         if self.names_refresh_tokens(body) {
-            let own = own.ok_or(Rejection::Deleted)?;
+            let own = own.ok_or(Rejection::ForeignSession)?;
             return self.missing(Owner::Session(own.to_owned()));
         }
         let named = session.filter(|_| self.governed.route.effect != Effect::CreatesSession).ok_or_else(others)?;
@@ -90,7 +90,7 @@ impl AuthorizedRequest {
         if self.user_in_path().is_some_and(|user| user != caller.subject) {
             return Err(others());
         }
-        if own == Some(named.as_str()) { Ok(SessionProof::Complete) } else { Err(Rejection::Deleted) }
+        if own == Some(named.as_str()) { Ok(SessionProof::Complete) } else { Err(Rejection::ForeignSession) }
     }
 
     /// The session's user is the subject of the caller's token.

@@ -220,6 +220,11 @@ reasons! {
     /// The session was deleted or revoked through the gateway.
     Deleted = client(404, NotFound, "the session does not exist");
 
+    /// The caller's grant has `sessions: own` or `user`, and the session or refresh token is not the caller's, or does not
+    /// exist: the response is the same in both cases. Also a call that changes a session that does not exist, if the
+    /// gateway had to read its metadata first.
+    ForeignSession = client(404, NotFound, "the session does not exist").error_id("deleted");
+
     /// 64 writes are in flight on the session.
     TooManyWrites = client(429, ResourceExhausted, "too many concurrent writes to this session").retry_after(1);
 

@@ -89,7 +89,7 @@ impl<P: ProviderClient> Service<P> {
                     client.record().take_if(|record| !record.is_over());
                     (response, ServedFrom::Hit { age, left })
                 }
-                ReadResult::Deleted if read.is_shared() => return Err(Rejection::Deleted.into()),
+                ReadResult::Deleted if read.is_shared() => return Err(read.deleted().into()),
                 ReadResult::Deleted => self.unverified_deleted(client, &read).await?,
                 ReadResult::Miss(fetched, why) => {
                     // The retry below set `fresh`, not the client: report `fwd=miss`.
@@ -128,7 +128,7 @@ impl<P: ProviderClient> Service<P> {
     ) -> Result<(Arc<ProviderResponse>, ServedFrom), NotServed<C::Gone>> {
         let FetchedResponse { response, status, .. } = self.fetch_alone(client, read).await?;
         let response = response?;
-        if status == Some(StatusCode::OK) { Err(Rejection::Deleted.into()) } else { Ok((response, ServedFrom::Bypass)) }
+        if status == Some(StatusCode::OK) { Err(read.deleted().into()) } else { Ok((response, ServedFrom::Bypass)) }
     }
 
     fn detached<C: ClientRequest>(self: &Arc<Self>, client: &mut C, read: &Arc<Read>) -> DetachedFetch<P> {
@@ -172,6 +172,8 @@ impl<P: ProviderClient> Service<P> {
 
     /// The response to a read. From a list of sessions, those are taken out that were deleted through the gateway.
     async fn listed(&self, read: &Read, response: Arc<ProviderResponse>) -> Result<Arc<ProviderResponse>, Rejection> {
+        // Before, so that totals are corrected even if all that is not the caller's was deleted.
+        let response = read.owned_list(response)?;
         let Some(listing) = read.listing(&self.gateway, &response)? else {
             return Ok(response);
         };

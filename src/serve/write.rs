@@ -11,7 +11,7 @@ use crate::model::Rejection;
 use crate::provider::{ExchangeRecord, Failure, Fetch, Slot};
 use crate::wire::carrier::Carrier;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -71,6 +71,7 @@ impl<P: ProviderClient> Service<P> {
                     (Some(write), _) => Ok(Ok(write)),
                     // The response is to the gateway's own read. Only REST callers can parse it.
                     (None, Ok(Err(response))) if request.carrier() == Carrier::Rest => Ok(Err(response)),
+                    (None, Ok(Err(response))) if is_missing(response.status) => Err(Rejection::ForeignSession.into()),
                     (None, Ok(_)) => Err(Rejection::UpstreamFailed.into()),
                     (None, Err(rejection)) => Err(rejection.into()),
                 };
@@ -173,4 +174,9 @@ impl<P: ProviderClient> Service<P> {
             self.lockouts.join(upstream.scope, renewed).await;
         }
     }
+}
+
+/// Whether what a request changes does not exist.
+fn is_missing(status: StatusCode) -> bool {
+    status == StatusCode::NOT_FOUND || status == StatusCode::GONE
 }

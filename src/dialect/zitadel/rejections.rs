@@ -34,7 +34,7 @@ const BAD_REQUEST: &str = "google.rpc.BadRequest";
 pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::UnknownOperation]).text("Not Found"),
     of(&[Reason::Method]).text("Method Not Allowed"),
-    of(&[Reason::Deleted]).text("Session does not exist"),
+    of(&[Reason::Deleted, Reason::ForeignSession]).text("Session does not exist"),
     of(&[Reason::CredentialMissing]).text("auth header missing"),
     of(&[Reason::CredentialMalformed]).text("invalid auth header"),
     // Not ZITADEL's own: only the wording differs from the rows, and is kept.

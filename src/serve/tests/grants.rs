@@ -172,12 +172,12 @@ async fn own_session_is_the_one_that_the_token_names() {
     assert_eq!(world.send(&format!("a GET {OWN}"), "").await.unwrap().1, "{}");
     assert_eq!(world.sent(), ["GET /api/v2/sessions/own"]);
     for request in ["a GET /api/v2/sessions/other", "a DELETE /api/v2/sessions/other", "z GET /v2/sessions/other"] {
-        assert_eq!(world.send(request, "").await.unwrap_err(), Rejection::Deleted, "{request}");
+        assert_eq!(world.send(request, "").await.unwrap_err(), Rejection::ForeignSession, "{request}");
     }
-    assert_eq!(world.send("a PATCH /api/v2/sessions/other", PATCH).await.unwrap_err(), Rejection::Deleted);
+    assert_eq!(world.send("a PATCH /api/v2/sessions/other", PATCH).await.unwrap_err(), Rejection::ForeignSession);
     assert!(world.sent().is_empty(), "nothing is read");
     let revoke = "a POST /api/v2/users/u1/revoke-access";
-    assert_eq!(world.send(revoke, r#"{"session_id":"other"}"#).await.unwrap_err(), Rejection::Deleted);
+    assert_eq!(world.send(revoke, r#"{"session_id":"other"}"#).await.unwrap_err(), Rejection::ForeignSession);
     let elsewhere = "a POST /api/v2/users/u2/revoke-access";
     assert_eq!(world.send(elsewhere, r#"{"session_id":"own"}"#).await.unwrap_err(), others());
     let world = world.responds("POST /api/v2/users/u1/revoke-access", 202, "{}");
@@ -189,8 +189,8 @@ async fn a_token_without_a_session_has_none_of_its_own() {
     for session in [None, Some(String::new())] {
         let mut world = World::new(grant(SessionScope::Own));
         world.caller.session = session;
-        assert_eq!(world.send(&format!("a GET {OWN}"), "").await.unwrap_err(), Rejection::Deleted);
-        assert_eq!(world.send("a GET /api/v2/refresh-tokens/t", "").await.unwrap_err(), Rejection::Deleted);
+        assert_eq!(world.send(&format!("a GET {OWN}"), "").await.unwrap_err(), Rejection::ForeignSession);
+        assert_eq!(world.send("a GET /api/v2/refresh-tokens/t", "").await.unwrap_err(), Rejection::ForeignSession);
         assert!(world.sent().is_empty());
     }
 }
@@ -255,7 +255,7 @@ async fn the_user_of_a_session_is_compared_before_it_is_released() {
                     world = World::new(grant(SessionScope::User)).responds(path, status, body);
                     for _ in 0..2 {
                         let rejected = world.send(request, "").await.unwrap_err();
-                        assert_eq!(rejected, Rejection::Deleted, "{request} {status} {body}");
+                        assert_eq!(rejected, Rejection::ForeignSession, "{request} {status} {body}");
                     }
                 }
             }
@@ -276,7 +276,7 @@ async fn a_hit_of_one_user_is_no_hit_of_another() {
     assert!(matches!(world.send("a GET /api/v2/sessions/s", "").await, Ok((ServedFrom::Hit { .. }, _))));
     for subject in ["u2", "", "U1", "u1 "] {
         world.caller.subject = subject.into();
-        let expected = if subject.is_empty() { others() } else { Rejection::Deleted };
+        let expected = if subject.is_empty() { others() } else { Rejection::ForeignSession };
         assert_eq!(world.send("a GET /api/v2/sessions/s", "").await.unwrap_err(), expected, "{subject}");
     }
     assert_eq!(world.sent().len(), 1);
@@ -400,7 +400,11 @@ async fn a_write_is_forwarded_after_a_read_that_shows_its_user() {
         assert_eq!(world.sent(), [read, written]);
         for (status, user) in [(200, "u2"), (200, ""), (403, "u1"), (404, "u1"), (410, "u1"), (302, "u1")] {
             let world = World::new(grant(SessionScope::User)).responds(read, status, &session_of(request, user));
-            assert_eq!(world.send(request, body).await.unwrap_err(), Rejection::Deleted, "{request} {status} {user}");
+            assert_eq!(
+                world.send(request, body).await.unwrap_err(),
+                Rejection::ForeignSession,
+                "{request} {status} {user}"
+            );
             assert_eq!(world.sent(), [read], "nothing is written");
         }
         let world = World::new(grant(SessionScope::User)).responds(read, 429, "slow down");
@@ -548,7 +552,7 @@ async fn revocations_name_the_subject_or_tokens_that_are_read_first() {
         ["GET /api/v2/refresh-tokens/t1", "GET /api/v2/refresh-tokens/t2", "POST /api/v2/refresh-tokens/revoke"]
     );
     for ids in [r#"["t1","t3"]"#, r#"["t3"]"#, r#"["t1","missing"]"#] {
-        assert_eq!(world.send(revoke, &bulk(ids)).await.unwrap_err(), Rejection::Deleted, "{ids}");
+        assert_eq!(world.send(revoke, &bulk(ids)).await.unwrap_err(), Rejection::ForeignSession, "{ids}");
         assert!(!world.sent().iter().any(|sent| sent.starts_with("POST")));
     }
     let rejected = world.send(revoke, &bulk(r#"["../users/u2"]"#)).await.unwrap_err();

@@ -206,7 +206,7 @@ async fn owners_are_compared_in_what_the_provider_shows() {
             "okta" => ("o", "/api/v1/sessions/s", "userId"),
             _ => ("a", "/api/v2/sessions/s", "user_id"),
         };
-        for (owner, shown) in [("u1", Ok(r#"{"id":"s"}"#.to_owned())), ("u2", Err(Rejection::Deleted))] {
+        for (owner, shown) in [("u1", Ok(r#"{"id":"s"}"#.to_owned())), ("u2", Err(Rejection::ForeignSession))] {
             let grant = Grant { sessions: SessionScope::User, ..hiding(None, masks(dialect, &[], &[user], None)) };
             let world = World::new(grant).shows(&format!("GET {path}"), &format!(r#"{{"id":"s","{user}":"{owner}"}}"#));
             for _ in 0..2 {

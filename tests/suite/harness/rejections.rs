@@ -51,6 +51,7 @@ pub fn rejections() -> Vec<Rejection> {
         Rejection::Malformed("duplicate key `a` at 1:9".into()),
         Rejection::Violations(violations),
         Rejection::Deleted,
+        Rejection::ForeignSession,
         Rejection::TooManyWrites,
         Rejection::StoreUnavailable,
         Rejection::UpstreamFailed,

@@ -17,6 +17,9 @@ pub const INTROSPECTION_SECRET: &str = "SESSIONGATE_SANDBOX_INTROSPECTION_SECRET
 /// The path prefix of the instance whose tokens the gateway verifies.
 pub const VERIFIED: &str = "/verified";
 
+/// The path prefix under which two applications have different grants at the tenant.
+pub const APPLICATIONS: &str = "/apps";
+
 /// The addresses of the gateway's listeners.
 #[derive(Debug, Clone, Copy)]
 pub struct Listeners {
@@ -99,6 +102,17 @@ upstreams:
     auth: {{ issuer: {auth0}/, audience: {auth0}/api/v2/{keys} }}
     cache: {{ ttl: 30s }}
     policy: sandbox
+  applications:
+    dialect: auth0
+    url: {auth0}
+    match: {{ path_prefix: {APPLICATIONS}, strip_prefix: true }}
+    {tls}
+    auth: {{ issuer: {auth0}/, audience: {auth0}/api/v2/{keys} }}
+    cache: {{ ttl: 30s }}
+    policy: sandbox
+    grants:
+      - {{ name: shop, callers: {{ client_id: shop }}, operations: [read_session, update_session], keys: {{ set: [\"cart_*\"] }} }}
+      - {{ name: support, callers: {{ client_id: support }}, operations: [read_session], dropped: [device.initial_ip, device.last_ip] }}
   auth0_oauth:
     dialect: auth0
     url: {auth0}/oauth

@@ -1,7 +1,7 @@
 //! What the sandbox prints: addresses, credentials, and commands to try.
 
 use super::listening::{Auth0, Zitadel};
-use super::providers::{Listeners, Providers, VERIFIED};
+use super::providers::{APPLICATIONS, Listeners, Providers, VERIFIED};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -85,6 +85,7 @@ impl Providers {
             purge_tour(control),
             credentials_tour(reached, &self.auth0),
             own_gateway_tour(reached, &self.auth0),
+            applications_tour(reached, &self.auth0),
             self.sdk_variables(reached),
         ];
         let gateway = reached.gateway();
@@ -122,7 +123,7 @@ Stop it with Ctrl-C.
         let token = self.zitadel.tokens().owner;
         format!(
             "
-# 12. SDKs: docs/guides/sdks.md has programs that read these variables
+# 14. SDKs: docs/guides/sdks.md has programs that read these variables
 export AUTH0_DOMAIN={domain} AUTH0_AUDIENCE={audience}
 export AUTH0_CLIENT_ID={client_id} AUTH0_CLIENT_SECRET={client_secret}
 export AUTH0_SESSION_ID={session}
@@ -256,6 +257,26 @@ fn own_gateway_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
 # 11. a gateway of your own in front of the same tenant, on other ports: docs/guides/sdks.md, "A gateway of your own"
 #   sessiongate init --dialect auth0 --url {url}{authority} --listen 127.0.0.1:8180 > own.yaml
 #   echo 'admin: 127.0.0.1:9190' >> own.yaml; sessiongate run -c own.yaml
+"#
+    )
+}
+
+/// Two callers with different grants.
+fn applications_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
+    let (gateway, curl, id) = (reached.gateway(), reached.curl(), auth0.tenant().session_id());
+    let (shop, support) = (auth0.tenant().token_of("shop"), auth0.tenant().token_of("support"));
+    format!(
+        r#"
+# 12. two applications, one tenant: the shop may set `cart_*` (200), and neither set nor remove another key (403)
+export SHARED={gateway}{APPLICATIONS}/api/v2/sessions/{id}
+shop() {{ {curl} -H "Authorization: Bearer {shop}" -H 'Content-Type: application/json' "$@" $SHARED; echo; }}
+shop -X PATCH -d '{{"session_metadata":{{"tier":"pro","cart_id":"42"}}}}' -o /dev/null -w '%{{http_code}}'
+shop -X PATCH -d '{{"session_metadata":{{"tier":"free","cart_id":"42"}}}}'
+
+# 13. support reads the same session without addresses, and may not change it
+support() {{ {curl} -H "Authorization: Bearer {support}" -H 'Content-Type: application/json' "$@" $SHARED; echo; }}
+shop | grep -o '"last_ip":'; support | grep -o '"cart_id":"42"'; support | grep '"last_ip":' || echo 'no address'
+support -X PATCH -d '{{"session_metadata":{{}}}}'
 "#
     )
 }

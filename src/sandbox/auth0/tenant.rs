@@ -123,6 +123,11 @@ impl Tenant {
         self.0.authority.audience()
     }
 
+    /// A fresh token with all scopes for an application with this client ID.
+    pub fn token_of(&self, client_id: &str) -> String {
+        self.sign(json!({"azp": client_id, "sub": format!("{client_id}@clients")}))
+    }
+
     /// How many tokens `POST /oauth/token` has issued.
     #[must_use]
     pub fn issued_tokens(&self) -> u64 {

@@ -407,6 +407,12 @@ fn tour_works(options: &[&str]) {
         purged,
         after,
         token,
+        shop,
+        stolen,
+        address,
+        cart,
+        hidden,
+        support,
     ] = said.as_slice()
     else {
         panic!("{}", finished.stdout)
@@ -425,6 +431,10 @@ fn tour_works(options: &[&str]) {
     assert_eq!(*calls, "calls to the tenant: 1");
     assert_eq!(*purged, r#"{"purged":true}"#);
     assert_eq!(*token, r#""token_type":"Bearer""#);
+    assert_eq!([*shop, *address, *cart, *hidden], ["200", "\"last_ip\":", "\"cart_id\":\"42\"", "no address"]);
+    for (rejected, what) in [(stolen, "setting `session_metadata.tier`"), (support, "operation `update_session`")] {
+        assert_eq!(json(rejected)["message"], format!("Not granted: {what}."));
+    }
     assert_eq!((json(rest)["code"].clone(), json(connect)["code"].clone()), (3.into(), "invalid_argument".into()));
     assert!(rest.contains("metadata.tier") && connect.contains("metadata.tier"));
     for (line, expected) in

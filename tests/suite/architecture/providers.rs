@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Words of standards, of the gateway's own messages and of plain English, that providers use too.
-const STANDARD: [&str; 40] = [
+const STANDARD: [&str; 46] = [
     // HTTP, Forwarded, OAuth and OpenID Connect; gRPC and Connect; OpenTelemetry.
+    "/.well-known",
     "authorization",
     "bearer",
     "client_id",
@@ -35,7 +36,8 @@ const STANDARD: [&str; 40] = [
     "code",
     "details",
     "user_agent",
-    // English.
+    // English, and the escape of a character.
+    "/u",
     "as",
     "audience",
     "domain",
@@ -44,6 +46,9 @@ const STANDARD: [&str; 40] = [
     "ids",
     "metadata",
     "in",
+    "ip",
+    "limit",
+    "offset",
     "page",
     "password",
     "query",
@@ -53,6 +58,7 @@ const STANDARD: [&str; 40] = [
     "sessions",
     "take",
     "text",
+    "timestamp",
     "user",
     "fields",
 ];

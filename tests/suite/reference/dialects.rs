@@ -57,6 +57,17 @@ fn claims_of_dialects() {
     generated_part("docs/reference/configuration.md", "claims of dialects", &table);
 }
 
+/// The paths that carry no credential by design.
+#[test]
+fn requests_that_need_no_grant() {
+    let rows = DIALECTS.iter().map(|dialect| {
+        let paths: Vec<String> = dialect.public_paths.iter().map(|path| format!("`{path}`")).collect();
+        [format!("`{}`", dialect.name), paths.join(", ")]
+    });
+    let table = markdown_table(["Dialect", "Paths, and what is below them"], rows);
+    generated_part("docs/reference/routes.md", "requests that need no grant", &table);
+}
+
 /// The limits of metadata that the providers have on their own.
 #[test]
 fn limits_of_providers() {

@@ -49,9 +49,15 @@ mod cache {
     mod unverified_callers;
 }
 
-/// What callers may do, with which sessions, and what they see of them.
+/// Grants: who may do what with which sessions, and what each caller sees.
 mod grants {
+    mod auth0_table;
+    mod guide;
+    mod hits;
+    mod sdks;
     mod sessions;
+    mod world;
+    mod zitadel_table;
 }
 
 /// The configuration and the command line that reads it.

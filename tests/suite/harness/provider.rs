@@ -145,6 +145,7 @@ impl Tenant {
 /// A request as a scripted provider received it.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -258,6 +259,7 @@ fn serve(
     loop {
         let first = connection.line()?;
         let mut request = Received {
+            method: first.split(' ').next().unwrap_or_default().to_owned(),
             path: first.split(' ').nth(1).unwrap_or_default().to_owned(),
             headers: connection.fields()?,
             body: Vec::new(),

@@ -1,0 +1,67 @@
+//! The page docs/guides/several-applications.md: its configuration of four applications does what its table says.
+
+use crate::harness::documented::{self, blocks_in};
+use crate::harness::{Gateway, Request, Tenant};
+use serde_json::json;
+
+/// The first configuration of the page, in front of this tenant.
+fn four_applications(tenant: &Tenant) -> Gateway {
+    let page = documented::page("docs/guides/several-applications.md");
+    let yaml = blocks_in(&page, "yaml").remove(0).replace("https://acme.eu.auth0.com", &tenant.url());
+    let gateway = Gateway::start(&yaml);
+    gateway.ready();
+    gateway
+}
+
+#[test]
+fn four_applications_need_twelve_lines() {
+    let page = documented::page("docs/guides/several-applications.md");
+    let yaml = blocks_in(&page, "yaml").remove(0);
+    let grants = yaml.lines().skip_while(|line| line.trim() != "grants:").count();
+    assert!(grants <= 12, "{grants} lines");
+}
+
+#[test]
+fn each_application_gets_what_the_page_says() {
+    let tenant = Tenant::start();
+    let gateway = four_applications(&tenant);
+    let token = |client: &str| tenant.sign(json!({ "azp": client, "sub": format!("{client}@clients") }));
+    let session = tenant.session_path();
+    let read = |client: &str| Request::new("GET", &session).bearer(&token(client)).send(&gateway.url());
+    let set = |client: &str, metadata: serde_json::Value| {
+        let body = json!({ "session_metadata": metadata }).to_string();
+        Request::new("PATCH", &session).json(&body).bearer(&token(client)).send(&gateway.url())
+    };
+    let list = |client: &str| {
+        let path = format!("/api/v2/users/{}/sessions", tenant.user_id().replace('|', "%7C"));
+        Request::new("GET", &path).bearer(&token(client)).send(&gateway.url())
+    };
+    let current = read("shop").json()["session_metadata"].as_object().cloned().unwrap_or_default();
+    let with = |key: &str| {
+        let mut changed = current.clone();
+        changed.insert(key.into(), "42".into());
+        changed.into()
+    };
+    assert_eq!(set("shop", with("cart_id")).status, 200);
+    let stolen = set("shop", with("team_id"));
+    assert_eq!(stolen.status, 403);
+    assert_eq!(stolen.json()["message"], "Not granted: setting `session_metadata.team_id`.");
+    for _ in 0..2 {
+        let (all, seen) = (read("shop"), read("support"));
+        assert_eq!((all.status, seen.status), (200, 200));
+        let (mut all, seen) = (all.json(), seen.json());
+        for field in ["initial_ip", "last_ip"] {
+            assert!(all["device"].as_object_mut().unwrap().remove(field).is_some(), "{field}");
+        }
+        assert_eq!(seen, all);
+    }
+    let written = set("support", json!({}));
+    assert_eq!(written.json()["message"], "Not granted: operation `update_session`.");
+    assert_eq!((written.status, list("job").status, read("job").status), (403, 200, 403));
+    assert_eq!((read("other").status, list("other").status, set("other", json!({})).status), (403, 403, 403));
+    // Discovery, keys and the token endpoint need no grant, and any other request does.
+    let passed = |path: &str| Request::new("GET", path).send(&gateway.url()).status;
+    assert_eq!((passed("/.well-known/jwks.json"), passed("/api/v2/clients")), (200, 401));
+    let others = Request::new("GET", "/api/v2/clients").bearer(&token("shop")).send(&gateway.url());
+    assert_eq!(others.status, 403);
+}

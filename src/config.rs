@@ -15,6 +15,7 @@ mod error;
 mod field_path;
 mod finding;
 mod grant_callers;
+mod grant_findings;
 mod grants;
 mod introspection;
 mod listeners;

@@ -49,6 +49,12 @@ pub enum FindingId {
     NoEffect,
     /// A grant hides a field that the provider does not document: perhaps a typo, which would hide nothing.
     UnknownField,
+    /// A grant can never match a caller, or never allow anything: an earlier grant matches the same callers, or what it
+    /// matches never exists.
+    IneffectiveGrant,
+    /// A grant hides something of sessions, or is for some sessions only, but allows requests that the gateway passes
+    /// through: the same data may be in their responses.
+    GrantWithPassThrough,
     /// No upstream uses the policy.
     UnusedPolicy,
     /// Several replicas with in-memory stores do not see each other's writes.
@@ -94,6 +100,8 @@ impl FindingId {
             | IssuerForm
             | AudienceForm
             | NoEffect
+            | IneffectiveGrant
+            | GrantWithPassThrough
             | UnknownField
             | UnusedPolicy
             | ReplicasWithoutSharedStore

@@ -1,7 +1,7 @@
 //! The option `callers` of a grant.
 
 use super::FindingId;
-use super::error::Problem;
+use super::error::{Location, Problem};
 use super::options::declare::Plain;
 use super::options::grants as rows;
 use super::section::{Section, Spanned};
@@ -9,11 +9,13 @@ use super::value;
 use crate::grant::CallerMatcher;
 use crate::policy::KeyPatterns;
 
-/// Reads the callers. Without any, every caller matches.
-pub(super) fn read(section: &mut Section) -> CallerMatcher {
+/// Reads the callers. Without any, every caller matches. `places` gets where those options are set that may not match.
+pub(super) fn read(section: &mut Section, places: &mut Vec<(&'static str, Location)>) -> CallerMatcher {
     section
         .optional_subsection(&rows::CALLERS, |section| {
             let callers = callers(section);
+            places.extend(section.places(&[&rows::ISSUER, &rows::ORGANIZATION, &rows::ROLES, &rows::GROUPS]));
+            places.extend(section.places(&[&rows::CERTIFICATE, &rows::UNIX_UID]));
             require_any(section, "name the callers, or remove the key for every caller");
             callers
         })

@@ -27,6 +27,15 @@ pub(super) struct DeclaredGrant {
     /// The name of its policy.
     pub policy: Option<String>,
     pub location: Location,
+    /// Where options are set, and the words for requests that are no operation.
+    pub places: Vec<(&'static str, Location)>,
+}
+
+impl DeclaredGrant {
+    /// Where an option is set, or a word for requests that are no operation.
+    pub fn place(&self, key: &str) -> Option<&Location> {
+        self.places.iter().find(|(own, _)| *own == key).map(|(_, location)| location)
+    }
 }
 
 /// Reads the grants. `dialect` is `None` after an error.
@@ -52,13 +61,18 @@ pub(super) fn read(section: &mut Section, dialect: Option<&Dialect>, policies: &
 fn grant(section: &mut Section, dialect: Option<&Dialect>, policies: &Policies) -> Option<DeclaredGrant> {
     let name = section.required(&rows::NAME, "expected the name of the grant");
     let name = name.and_then(|entry| entry.read(section.context, value::name));
-    let callers = grant_callers::read(section);
-    let operations = operations(section, dialect);
+    let mut places = Vec::new();
+    let callers = grant_callers::read(section, &mut places);
+    let operations = operations(section, dialect, &mut places);
     let sessions = section.get(&rows::SESSIONS);
     let policy = policies::named(section, &rows::POLICY, policies);
-    let (see, keys) = section.subsection(&rows::KEYS, keys);
+    let (see, keys) = section.subsection(&rows::KEYS, |section| {
+        places.extend(section.places(&[&rows::SEE, &rows::SET, &rows::CLEAR]));
+        keys(section)
+    });
     let masked = fields(section, &rows::MASKED, dialect);
     let dropped = fields(section, &rows::DROPPED, dialect);
+    places.extend(section.places(&[&rows::SESSIONS, &rows::POLICY]));
     let grant = Grant {
         name: name?.into(),
         callers,
@@ -68,7 +82,7 @@ fn grant(section: &mut Section, dialect: Option<&Dialect>, policies: &Policies) 
         keys,
         masks: Masks::new(masked, dropped, see),
     };
-    Some(DeclaredGrant { grant, policy, location: section.location_of(&rows::NAME) })
+    Some(DeclaredGrant { grant, policy, location: section.location_of(&rows::NAME), places })
 }
 
 /// The words of the operations that a dialect has.
@@ -77,11 +91,22 @@ pub(super) fn operations_of(dialect: &Dialect) -> impl Iterator<Item = Operation
     Operation::VARIANTS.iter().filter(has).copied()
 }
 
-fn operations(section: &mut Section, dialect: Option<&Dialect>) -> OperationSet {
+fn operations(
+    section: &mut Section,
+    dialect: Option<&Dialect>,
+    places: &mut Vec<(&'static str, Location)>,
+) -> OperationSet {
     let found = section.one_or_several(&rows::OPERATIONS, WORDS_OF_OPERATIONS, |text| match dialect {
         Some(dialect) => operations_named(text, dialect),
         None => Ok(Vec::new()),
     });
+    for word in &found {
+        match word.value.as_slice() {
+            [Operation::Other] => places.push((PASS_THROUGH, word.location.clone())),
+            [Operation::ChangeRelated] => places.push((INVALIDATING, word.location.clone())),
+            _ => {}
+        }
+    }
     Spanned::values(found).into_iter().flatten().collect()
 }
 

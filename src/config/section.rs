@@ -207,6 +207,12 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         self.members.is_empty()
     }
 
+    /// Where those of the options are that are set.
+    pub fn places(&self, options: &[&'static dyn Declared]) -> Vec<(&'static str, Location)> {
+        let set = options.iter().filter(|option| self.has(**option));
+        set.map(|option| (option.key(), self.location_of(*option))).collect()
+    }
+
     /// The location of an option, or of the map that lacks it.
     pub fn location_of(&self, option: &dyn Declared) -> Location {
         let key = option.key();

@@ -4,6 +4,7 @@ use super::callers;
 use super::certificates;
 use super::egress_proxy;
 use super::error::{Location, Problem, listed};
+use super::grant_findings::{self, Surroundings};
 use super::grants::{self, DeclaredGrant};
 use super::options::process;
 use super::options::upstreams::{self as rows, dialects};
@@ -133,6 +134,8 @@ fn upstream(
     let (dialect, target, mut check) = (dialect?, target?, check?);
     callers::inherit_host(&mut check, &target);
     callers::use_token_form(&mut check, dialect, &grants);
+    let around = Surroundings { dialect, check: &check, matcher: &matcher, unmatched, listeners };
+    grant_findings::check(section, &grants, &around);
     check_paths(section, dialect, &matcher, &target);
     warn_of_protocol(section, &target, allow_http);
     let mut upstream = Upstream {

@@ -48,6 +48,34 @@ impl CallerMatcher {
     }
 }
 
+impl CallerMatcher {
+    /// Whether every caller who matches `other` certainly matches this.
+    pub fn covers(&self, other: &CallerMatcher) -> bool {
+        let pairs = [
+            (&self.client_id, &other.client_id),
+            (&self.subject, &other.subject),
+            (&self.issuer, &other.issuer),
+            (&self.organization, &other.organization),
+            (&self.scopes, &other.scopes),
+            (&self.roles, &other.roles),
+            (&self.groups, &other.groups),
+            (&self.certificate_name, &other.certificate_name),
+            (&self.certificate_subject, &other.certificate_subject),
+        ];
+        let covers = |own: &Option<KeyPatterns>, other: Option<&KeyPatterns>| {
+            own.as_ref().is_none_or(|own| other.is_some_and(|other| own.cover(other)))
+        };
+        let claim = |(name, own): &(String, KeyPatterns)| {
+            other.claims.iter().any(|(found, other)| found == name && own.cover(other))
+        };
+        let uids =
+            |own: &Vec<u32>| other.unix_uid.as_ref().is_some_and(|other| other.iter().all(|uid| own.contains(uid)));
+        pairs.into_iter().all(|(own, other)| covers(own, other.as_ref()))
+            && self.claims.iter().all(claim)
+            && self.unix_uid.as_ref().is_none_or(uids)
+    }
+}
+
 /// Whether the text matches. An absent or empty one matches no pattern, not even `*`.
 fn one(patterns: &Option<KeyPatterns>, text: Option<&str>) -> bool {
     let matches = |patterns: &KeyPatterns| text.is_some_and(|text| !text.is_empty() && patterns.matches(text));

@@ -16,7 +16,7 @@ impl KeyPattern {
         if source.is_empty() {
             return Err("is empty; expected an exact text, a pattern with `*`, or a regular expression as `/…/`".into());
         }
-        let expression = match source.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+        let expression = match expression(source) {
             Some(expression) => Some(compile_anchored(expression)?),
             None if source.contains('*') => {
                 Some(compile_anchored(&format!("(?s:{})", regex::escape(source).replace("\\*", ".*")))?)
@@ -31,6 +31,13 @@ impl KeyPattern {
         self.regex.as_ref().map_or(self.source == key, |regex| regex.is_match(key))
     }
 
+    /// Whether every text that `other` matches certainly matches this. Regular expressions are not analysed.
+    pub fn covers(&self, other: &KeyPattern) -> bool {
+        // A `*` of `other` can only be within a `*` of this pattern, which matches anything else there too.
+        let is_covered = other.exact().is_some() || (expression(&self.source).or(expression(&other.source)).is_none());
+        self.source == "*" || self.source == other.source || (is_covered && self.matches(&other.source))
+    }
+
     /// The key, if this is an exact key.
     pub fn exact(&self) -> Option<&str> {
         self.regex.is_none().then_some(self.source.as_str())
@@ -40,6 +47,11 @@ impl KeyPattern {
     pub fn source(&self) -> &str {
         &self.source
     }
+}
+
+/// What is between slashes.
+fn expression(source: &str) -> Option<&str> {
+    source.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'))
 }
 
 /// Compiles a regular expression that must match the whole text. It must be valid on its own: `a)|(b` would otherwise
@@ -66,6 +78,11 @@ impl KeyPatterns {
     /// Whether any pattern matches this key.
     pub fn matches(&self, key: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(key))
+    }
+
+    /// Whether every text that one of `other` matches certainly matches one of these.
+    pub fn cover(&self, other: &KeyPatterns) -> bool {
+        other.0.iter().all(|one| self.0.iter().any(|own| own.covers(one)))
     }
 
     /// Whether the list is empty.

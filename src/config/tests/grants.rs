@@ -3,6 +3,7 @@
 use super::*;
 use crate::grant::{Grant, SessionScope};
 use crate::model::{Caller, CertificateNames, Operation};
+use crate::policy::KeyPattern;
 use crate::telemetry::Label;
 use crate::token::ClaimNames;
 use std::sync::Arc;
@@ -10,13 +11,12 @@ use strum::VariantArray;
 
 /// The grants of an upstream of this dialect.
 fn grants(dialect: &str, grants: &str) -> Vec<Arc<Grant>> {
-    let policies =
-        if grants.contains("policy: strict") { "policies: {strict: {keys: {allowed: [team]}}}\n" } else { "" };
     let text = format!(
-        "{policies}upstreams:\n  a:\n    dialect: {dialect}\n    url: https://a.example\n    \
+        "policies: {{strict: {{keys: {{allowed: [team]}}}}}}\nupstreams:\n  a:\n    dialect: {dialect}\n    url: https://a.example\n    \
          auth: {{issuer: 'https://a.example/', audience: 'https://a.example/api/v2/'}}\n    grants:\n{grants}\n"
     );
-    compiled(&text).gateway.upstreams()[0].grants.iter().cloned().collect()
+    let config = compile("c", &text, &Sample, [7; 32]).unwrap().config;
+    config.gateway.upstreams()[0].grants.iter().cloned().collect()
 }
 
 fn operations(grant: &Grant) -> Vec<&'static str> {
@@ -182,4 +182,24 @@ fn only_claims_that_grants_need_are_read() {
     assert_eq!(claims("zitadel", "", every), zitadel);
     // A cached token has only the claims that were read: another configuration must not use it.
     assert_ne!(claims("zitadel", "", every), claims("zitadel", "", ""));
+}
+
+/// A pattern covers another only if it matches every text that the other matches. Texts show where it does not.
+#[test]
+fn patterns_cover_others() {
+    let pattern = |source: &str| KeyPattern::parse(source).unwrap();
+    let sources = ["a", "b", "*", "a*", "*a", "a*a", "ab*", "*b*", "a**", "a*b*", "/a/", "/.*/", "/a.*/", "/[ab]*/"];
+    let texts = ["", "a", "b", "aa", "ab", "ba", "aba", "abb", "bab", "aab", "c", "ac", "acb", "a*"];
+    let mut covered = 0;
+    for (one, other) in sources.iter().flat_map(|one| sources.iter().map(move |other| (one, other))) {
+        let covers = pattern(one).covers(&pattern(other));
+        let counter = texts.iter().find(|text| pattern(other).matches(text) && !pattern(one).matches(text));
+        assert!(!covers || counter.is_none(), "`{one}` does not cover `{other}`: {counter:?}");
+        let is_regex = |source: &str| source.starts_with('/');
+        if !is_regex(one) && !is_regex(other) {
+            assert_eq!(covers, counter.is_none(), "`{one}` and `{other}`");
+        }
+        covered += usize::from(covers);
+    }
+    assert!(covered > 40, "{covered}");
 }

@@ -1,0 +1,138 @@
+//! What is wrong with grants as a whole: callers that are not verified, and grants that do nothing.
+
+use super::error::{Location, Problem};
+use super::grants::DeclaredGrant;
+use super::options::declare::Plain;
+use super::options::grants::{self as rows, INVALIDATING, PASS_THROUGH};
+use super::options::upstreams;
+use super::section::{Context, Section};
+use super::{FindingId, ListenAddress, Listener};
+use crate::dialect::{Dialect, PolicySubject};
+use crate::gateway::{CallerCheck, OpaqueTokens, RequestMatcher, Unmatched};
+use crate::grant::SessionScope;
+use crate::model::Operation;
+use crate::token::Expectations;
+
+/// What an upstream is, beside its grants.
+pub(super) struct Surroundings<'u> {
+    pub dialect: &'static Dialect,
+    pub check: &'u CallerCheck,
+    pub matcher: &'u RequestMatcher,
+    pub unmatched: Unmatched,
+    pub listeners: &'u [Listener],
+}
+
+/// Operations that a policy evaluates.
+const WRITES: [Operation; 3] = [Operation::CreateSession, Operation::UpdateSession, Operation::UpdateRefreshToken];
+
+/// Rejects grants of callers whom the gateway does not verify, and warns of what has no effect.
+pub(super) fn check(section: &mut Section, grants: &[DeclaredGrant], around: &Surroundings) {
+    if grants.is_empty() {
+        return;
+    }
+    let (found, allowed) = match around.check {
+        CallerCheck::None | CallerCheck::Forward => {
+            ("callers are not verified", "expected `auth` with `issuer` and `audience`")
+        }
+        CallerCheck::Token { opaque: OpaqueTokens::Forward, .. } => {
+            ("callers with opaque tokens are not verified", "use `auth.introspection`, or `opaque: reject`")
+        }
+        CallerCheck::Token { expected, .. } => return grants_of_verified(section.context, grants, expected, around),
+    };
+    let location = section.location_of(&upstreams::GRANTS);
+    section.context.reject(&location, Problem::new(found).id(FindingId::Conflict).expected(allowed));
+}
+
+fn grants_of_verified(context: &mut Context, grants: &[DeclaredGrant], expected: &Expectations, around: &Surroundings) {
+    for (at, grant) in grants.iter().enumerate() {
+        let earlier = grants.iter().take(at).find(|earlier| earlier.grant.callers.covers(&grant.grant.callers));
+        if let Some(earlier) = earlier {
+            let found = format!("grant `{}` above matches every caller that this one matches", earlier.grant.name);
+            ineffective(context, &grant.location, found, "remove one of them, or change their order");
+        }
+        check_claims(context, grant, expected);
+        check_connection(context, grant, around);
+        check_writes(context, grant, around.dialect);
+        check_pass_through(context, grant, around.unmatched);
+    }
+}
+
+fn ineffective(context: &mut Context, location: &Location, found: impl Into<String>, allowed: &str) {
+    context.warn(location, FindingId::IneffectiveGrant, Problem::new(found).expected(allowed));
+}
+
+fn no_effect(context: &mut Context, location: &Location, why: impl Into<String>) {
+    context.warn(location, FindingId::NoEffect, Problem::new("has no effect").expected(why));
+}
+
+/// Warns of what no token of the issuer has.
+fn check_claims(context: &mut Context, grant: &DeclaredGrant, expected: &Expectations) {
+    let names = &expected.claims;
+    let own = grant.place(rows::SESSIONS.key).filter(|_| grant.grant.sessions == SessionScope::Own);
+    for (location, claim, option) in [
+        (grant.place(rows::ROLES.key), &names.roles, "roles"),
+        (grant.place(rows::GROUPS.key), &names.groups, "groups"),
+        (grant.place(rows::ORGANIZATION.key), &names.organization, "organization"),
+        (own, &names.session, "session"),
+    ] {
+        if let Some(location) = location.filter(|_| claim.is_none()) {
+            let allowed = format!("declare `auth.claims.{option}`");
+            ineffective(context, location, "the dialect has no claim for it", &allowed);
+        }
+    }
+    let issuer = grant.grant.callers.issuer.as_ref();
+    let unknown = issuer.is_some_and(|patterns| !expected.issuers.iter().any(|issuer| patterns.matches(issuer)));
+    if let Some(location) = grant.place(rows::ISSUER.key).filter(|_| unknown) {
+        ineffective(context, location, "matches no issuer of the upstream", "expected one of `auth.issuer`");
+    }
+}
+
+/// Warns of what no connection proves.
+fn check_connection(context: &mut Context, grant: &DeclaredGrant, around: &Surroundings) {
+    let reached = |listener: &&Listener| around.matcher.listener.as_ref().is_none_or(|name| listener.name == *name);
+    let mut listeners = around.listeners.iter().filter(reached);
+    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+    let has_certificates = listeners.clone().any(asks);
+    let has_sockets = listeners.any(|listener| matches!(listener.address, ListenAddress::Unix(_)));
+    if let Some(location) = grant.place(rows::CERTIFICATE.key).filter(|_| !has_certificates) {
+        let found = "no listener of the upstream requests client certificates";
+        ineffective(context, location, found, "set `tls.client_certificates` of a listener");
+    }
+    if let Some(location) = grant.place(rows::UNIX_UID.key).filter(|_| !has_sockets) {
+        let found = "no listener of the upstream is a Unix socket";
+        ineffective(context, location, found, "set `address: unix:PATH` of a listener");
+    }
+}
+
+/// Warns of options that no operation of the grant uses.
+fn check_writes(context: &mut Context, grant: &DeclaredGrant, dialect: &Dialect) {
+    let places = |options: &[&Plain]| -> Vec<&Location> {
+        options.iter().filter_map(|option| grant.place(option.key)).collect()
+    };
+    if !WRITES.iter().any(|operation| grant.grant.operations.contains(*operation)) {
+        for location in places(&[&rows::SET, &rows::CLEAR, &rows::POLICY]) {
+            no_effect(context, location, "the grant allows no write that it applies to");
+        }
+    }
+    if !dialect.names.has(PolicySubject::Metadata) {
+        for location in places(&[&rows::SEE, &rows::SET, &rows::CLEAR]) {
+            no_effect(context, location, format!("sessions of dialect `{}` have no metadata", dialect.name));
+        }
+    }
+}
+
+/// Warns of requests that show what the grant hides.
+fn check_pass_through(context: &mut Context, grant: &DeclaredGrant, unmatched: Unmatched) {
+    let limits = grant.grant.masks.is_some() || grant.grant.sessions != SessionScope::Any;
+    for location in [PASS_THROUGH, INVALIDATING].into_iter().filter_map(|word| grant.place(word)) {
+        match unmatched {
+            Unmatched::Reject => no_effect(context, location, "`unmatched: reject` rejects these requests"),
+            Unmatched::Forward if limits => {
+                let found = "these requests reach any session, and may show what the grant hides";
+                let problem = Problem::new(found).expected("remove it, or what limits the grant");
+                context.warn(location, FindingId::GrantWithPassThrough, problem);
+            }
+            Unmatched::Forward => {}
+        }
+    }
+}

@@ -17,7 +17,7 @@ use crate::model::Rejection;
 use crate::telemetry::{IntrospectionCache, IntrospectionFailure, IntrospectionResult, Label};
 use crate::token::{Expectations, IntrospectionError, MAX_TOKEN, Verified, introspected};
 use calls::{Calls, Permit};
-use endpoint::{CallError, Endpoint};
+use endpoint::{CallError, Endpoint, unique};
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -126,8 +126,8 @@ impl Introspector {
         }
         let key = self.tokens.key_of(token);
         let known = match self.tokens.find(&key, &self.source, now) {
-            Cached::Accepted(verified) => return Ok(self.from_cache(IntrospectionCache::Active, verified)),
-            Cached::Stale(verified) => return Ok(self.from_cache(IntrospectionCache::Stale, verified)),
+            Cached::Accepted(verified) => return Ok(self.cached(IntrospectionCache::Active, verified)),
+            Cached::Stale(verified) => return Ok(self.cached(IntrospectionCache::Stale, verified)),
             Cached::Rejected(rejection) => {
                 self.context.counters.cached(IntrospectionCache::Inactive);
                 return Err(rejection);
@@ -139,13 +139,13 @@ impl Introspector {
         let outcome = self.start(key, token, now, known.is_some(), source);
         if let Some(Known { stale: Some(verified), has_failed: true }) = &known {
             // Its introspection failed before, and another one is on its way.
-            return Ok(self.from_cache(IntrospectionCache::Stale, verified.clone()));
+            return Ok(self.cached(IntrospectionCache::Stale, verified.clone()));
         }
         match waited(outcome).await {
             Outcome::Accepted(verified) => Ok(verified),
             Outcome::Rejected(rejection) => Err(rejection),
             Outcome::Failed(rejection) => match known.and_then(|known| known.stale) {
-                Some(verified) => Ok(self.from_cache(IntrospectionCache::Stale, verified)),
+                Some(verified) => Ok(self.cached(IntrospectionCache::Stale, verified)),
                 None => Err(rejection),
             },
         }
@@ -154,12 +154,30 @@ impl Introspector {
     /// The caller whom this token identifies, if that is known without an introspection.
     pub fn recognized(&self, token: &str, now: u64) -> Option<Arc<Verified>> {
         match self.tokens.find(&self.tokens.key_of(token), &self.source, now) {
-            Cached::Accepted(verified) => Some(self.from_cache(IntrospectionCache::Active, verified)),
+            Cached::Accepted(verified) => Some(self.cached(IntrospectionCache::Active, verified)),
             Cached::Stale(_) | Cached::Rejected(_) | Cached::Expired(_) | Cached::Unknown => None,
         }
     }
 
-    fn from_cache(&self, how: IntrospectionCache, verified: Arc<Verified>) -> Arc<Verified> {
+    /// Introspects a random token at `now` (seconds since the epoch), which must not be active.
+    ///
+    /// # Errors
+    ///
+    /// If the endpoint gives no usable response, or says that the token is active.
+    pub async fn trial(&self, now: u64) -> Result<(), String> {
+        let token = unique().unwrap_or_default();
+        let until = Instant::now() + self.source.timeout;
+        let response = self.endpoint.call(&token, now, until).await.map_err(|error| error.reason)?;
+        match introspected(&response, &token, &self.expected, now) {
+            Err(IntrospectionError::Rejected(Rejection::TokenInactive)) => Ok(()),
+            Err(IntrospectionError::Unusable) => Err(CallError::unusable(&self.source.url).reason),
+            Err(IntrospectionError::Rejected(_)) | Ok(_) => {
+                Err(format!("{}: the endpoint says that a random token is active", self.source.url))
+            }
+        }
+    }
+
+    fn cached(&self, how: IntrospectionCache, verified: Arc<Verified>) -> Arc<Verified> {
         self.context.counters.cached(how);
         verified
     }
@@ -178,8 +196,8 @@ impl Introspector {
         self.calls.join(key, known, source, |call| {
             tokio::spawn(async move {
                 let began = Instant::now();
-                let until = began + own.source.timeout;
-                let outcome = match call.permit(until).await {
+                // The other half is for the response.
+                let outcome = match call.permit(began + own.source.timeout / 2).await {
                     Some(permit) => own.introspect(&key, &token, now, began, permit).await,
                     None => Outcome::Failed(Rejection::IntrospectionBusy),
                 };

@@ -21,7 +21,7 @@ use crate::log_writer::LogWriter;
 use crate::metrics::{IntrospectionReading, IssuerReading, Meters, MetricsSnapshot, QuotaReading, SlotReading};
 use crate::provider::Provider;
 use crate::serve::Service;
-use crate::telemetry::Label;
+use crate::telemetry::{IntrospectionCache, IntrospectionResult, Label};
 use crate::wire::trace::Trace;
 use backends::Backend;
 use http::HeaderValue;
@@ -152,6 +152,10 @@ impl Runtime {
         let issuers = self.each().filter_map(|(upstream, backend)| {
             let issuer = backend.issuer()?;
             let health = issuer.health();
+            let (introspected, hits) = backend.introspector().map_or_else(Default::default, |introspector| {
+                let counters = introspector.counters();
+                (counters.results(), counters.hits())
+            });
             let CallerCheck::Token { keys, .. } = &upstream.check else {
                 return None;
             };
@@ -163,8 +167,8 @@ impl Runtime {
                 refresh: keys.refresh,
                 max_stale: keys.max_stale,
                 mismatch: issuer.has_discovery().then(|| issuer.mismatch().is_some()),
-                verified: health.verified,
-                cached: health.cached,
+                verified: health.verified + introspected[IntrospectionResult::Active],
+                cached: health.cached + hits[IntrospectionCache::Active] + hits[IntrospectionCache::Stale],
             };
             Some((upstream.name.clone(), reading))
         });

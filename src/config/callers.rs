@@ -88,7 +88,7 @@ fn token(
             token_type: None,
         };
         let opaque = opaque(section, &keys, allow_http);
-        CallerCheck::Token { expected, keys, opaque }
+        CallerCheck::Token { expected: Box::new(expected), keys, opaque }
     })
 }
 

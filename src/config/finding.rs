@@ -77,6 +77,8 @@ pub enum FindingId {
     OnlineIssuer,
     /// An issuer's keys cannot be fetched, or none can be used (`--online`).
     OnlineKeys,
+    /// An issuer's introspection endpoint does not respond as such, or rejects the gateway (`--online`).
+    OnlineIntrospection,
     /// The store cannot be connected to, or rejects the login or a command (`--online`).
     OnlineStore,
 }
@@ -85,7 +87,10 @@ impl FindingId {
     /// Whether only `--online` finds it.
     pub fn is_online(self) -> bool {
         use FindingId::*;
-        matches!(self, OnlineDns | OnlineConnect | OnlineProvider | OnlineIssuer | OnlineKeys | OnlineStore)
+        matches!(
+            self,
+            OnlineDns | OnlineConnect | OnlineProvider | OnlineIssuer | OnlineKeys | OnlineIntrospection | OnlineStore
+        )
     }
 
     /// Whether it is the ID of a warning, and not of an error.
@@ -109,7 +114,8 @@ impl FindingId {
             | CleartextStore
             | CleartextToken
             | TrustsEveryClient => true,
-            OnlineDns | OnlineConnect | OnlineProvider | OnlineIssuer | OnlineKeys | OnlineStore => false,
+            OnlineDns | OnlineConnect | OnlineProvider | OnlineIssuer | OnlineKeys | OnlineIntrospection
+            | OnlineStore => false,
         }
     }
 }

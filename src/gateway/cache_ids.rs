@@ -72,7 +72,7 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
     let CallerCheck::Token { expected, keys, opaque } = check else {
         return vec![if matches!(check, CallerCheck::Forward) { b"forward".to_vec() } else { b"none".to_vec() }];
     };
-    let Expectations { issuers, audiences, algorithms, leeway: _, claims: _, token_type: _ } = expected;
+    let Expectations { issuers, audiences, algorithms, leeway: _, claims: _, token_type: _ } = &**expected;
     let KeySource {
         jwks,
         host,

@@ -126,7 +126,7 @@ pub enum CallerCheck {
     /// By a JWT of this issuer.
     Token {
         /// What the token must contain.
-        expected: Expectations,
+        expected: Box<Expectations>,
         /// The issuer's keys.
         keys: Box<KeySource>,
         /// How opaque tokens are treated.

@@ -156,7 +156,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// A random text that is never used again.
-fn unique() -> Option<String> {
+pub(super) fn unique() -> Option<String> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).ok()?;
     Some(hex::text(&bytes))

@@ -217,7 +217,7 @@ metrics! {
     TOKEN_CHECKS = counter(
         "sessiongate_token_checks_total",
         &[&UPSTREAM, &TOKEN_CHECK],
-        "Valid tokens, by whether the signature was verified or the result was cached.",
+        "Valid tokens, by whether they were verified or the result was cached.",
     );
     INTROSPECTIONS = counter(
         "sessiongate_introspections_total",

@@ -35,13 +35,13 @@ pub(super) async fn credential(
     match runtime.issuer(upstream) {
         Some(issuer) => {
             let (token, source) = (upstream.dialect.token(headers)?, || source(context, session));
-            if !is_jwt(token) {
-                if let Some(introspector) = runtime.introspector(upstream) {
-                    return introspector.verify(token, clock::seconds(), source).await.map(Credential::Verified);
-                }
-                if let CallerCheck::Token { opaque: OpaqueTokens::Forward, .. } = upstream.check {
-                    return Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes())));
-                }
+            if let Some(introspector) = runtime.introspector(upstream)
+                && !is_jwt(token)
+            {
+                return introspector.verify(token, clock::seconds(), source).await.map(Credential::Verified);
+            }
+            if matches!(upstream.check, CallerCheck::Token { opaque: OpaqueTokens::Forward, .. }) && !is_jwt(token) {
+                return Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes())));
             }
             issuer.verify(token, clock::seconds(), source).await.map(Credential::Verified)
         }

@@ -122,7 +122,7 @@ fn issuer(
         return Some(same.clone());
     }
     let before = before.map(|issuer| &*issuer.value);
-    let issuer = Issuer::new(&upstream.name, (**keys).clone(), expected.clone(), issuer_context, before);
+    let issuer = Issuer::new(&upstream.name, (**keys).clone(), (**expected).clone(), issuer_context, before);
     Some(Supervised::new(issuer.clone(), issuer.keep_current()))
 }
 
@@ -138,7 +138,7 @@ fn introspector(
         return Ok(Some(same.clone()));
     }
     let before = before.map(|known| &*known.value);
-    let introspector = Introspector::new(&upstream.name, source.clone(), expected.clone(), context, before)?;
+    let introspector = Introspector::new(&upstream.name, source.clone(), (**expected).clone(), context, before)?;
     let current = introspector.addresses().clone().keep_current();
     Ok(Some(Supervised::new(introspector, current)))
 }

@@ -62,7 +62,7 @@ pub enum KeyFetchFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray, EnumMessage)]
 #[strum(serialize_all = "snake_case")]
 pub enum TokenCheck {
-    /// By its signature.
+    /// By its signature, or by introspection.
     Verified,
     /// The result of an earlier verification was cached.
     Cached,

@@ -44,6 +44,27 @@ const clients = [
   },
 ];
 
+// What was issued, whichever keys sign: the adapter that comes with the package is another one for each provider.
+const stored = new Map();
+class Adapter {
+  constructor(model) {
+    this.key = (id) => `${model}:${id}`;
+  }
+  async upsert(id, payload) {
+    stored.set(this.key(id), payload);
+  }
+  async find(id) {
+    return stored.get(this.key(id));
+  }
+  async destroy(id) {
+    stored.delete(this.key(id));
+  }
+  async consume() {}
+  async revokeByGrantId() {}
+  async findByUid() {}
+  async findByUserCode() {}
+}
+
 let signing = [];
 let provider;
 let handle;
@@ -51,6 +72,7 @@ let handle;
 function rotate(issuer) {
   signing = [rsa("sig").jwk("privateKey"), ...signing].slice(0, 3);
   provider = new Provider(issuer, {
+    adapter: Adapter,
     clients,
     jwks: { keys: signing },
     cookies: { keys: ["of this test"] },

@@ -1,13 +1,15 @@
 //! What to do about a failed check: the first row with its kind and a part of its message applies.
 
-use crate::config::FindingId::{self, OnlineConnect, OnlineDns, OnlineIssuer, OnlineKeys, OnlineProvider, OnlineStore};
+use crate::config::FindingId::{
+    self, OnlineConnect, OnlineDns, OnlineIntrospection, OnlineIssuer, OnlineKeys, OnlineProvider, OnlineStore,
+};
 
 /// Kinds, parts of the message with ` … ` between them, and the hint.
 type Hint = (&'static [FindingId], &'static str, &'static str);
 
 const PROVIDER: &[FindingId] = &[OnlineConnect, OnlineProvider];
 const DOCUMENTS: &[FindingId] = &[OnlineIssuer, OnlineKeys];
-const PROXY: &[FindingId] = &[OnlineConnect, OnlineProvider, OnlineIssuer, OnlineKeys];
+const PROXY: &[FindingId] = &[OnlineConnect, OnlineProvider, OnlineIssuer, OnlineKeys, OnlineIntrospection];
 
 /// In messages about failures that are none of the proxy itself.
 pub(super) const BEHIND: &str = "behind the egress proxy";
@@ -80,6 +82,15 @@ const HINTS: &[Hint] = &[
     (&[OnlineKeys], "no usable key", "check `auth.algorithms`: it must name the algorithms of the issuer's keys"),
     (&[OnlineIssuer], "", "check `auth.issuer`, or set `auth.jwks` to the URL of the issuer's keys"),
     (&[OnlineKeys], "", "check `auth.jwks`, or the `jwks_uri` of the issuer's discovery document"),
+    (&[OnlineIntrospection], "does not accept", "check `client_id` and the secret or key of `auth.introspection`"),
+    (&[OnlineIntrospection], "unknown host", "check the host in `auth.introspection.url`, and `dns.servers`"),
+    (
+        &[OnlineIntrospection],
+        "no complete response",
+        "the issuer is slow; otherwise raise `auth.introspection.timeout`",
+    ),
+    (&[OnlineIntrospection], "UnknownIssuer", "the issuer's CA is not trusted: set `auth.ca_file` to it"),
+    (&[OnlineIntrospection], "", "check `auth.introspection.url`: see docs/guides/opaque-tokens.md"),
     (&[OnlineStore], "onnection refused", "no server listens there: check the address in `store.redis`"),
     (
         &[OnlineStore],

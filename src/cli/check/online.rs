@@ -7,7 +7,8 @@ use super::hints::{BEHIND, hint};
 use crate::cache::{Evicts, ServerTrial, try_servers};
 use crate::client::{Connected, ConnectionTrial, Files, Resolver};
 use crate::config::{Config, FindingId, Redis, Store};
-use crate::gateway::{CallerCheck, KeySource, Upstream};
+use crate::gateway::{CallerCheck, KeySource, OpaqueTokens, Upstream};
+use crate::introspection::{IntrospectionContext, Introspector};
 use crate::jwks::{Discovery, Documents, FetchError, IssuerMismatch};
 use crate::memory::Memory;
 use crate::model::truncated;
@@ -18,7 +19,7 @@ use futures_util::stream::{self, StreamExt};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinError;
 
 /// The longest time of a step.
@@ -60,8 +61,15 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
     for upstream in config.gateway.upstreams() {
         let name = format!("upstream.{}", upstream.name);
         jobs.push((name.clone(), Box::pin(of_provider(Prepared::new(upstream, &resolver, &memory)))));
-        if let CallerCheck::Token { expected, keys, .. } = &upstream.check {
-            let (source, expected) = ((**keys).clone(), expected.clone());
+        if let CallerCheck::Token { expected, keys, opaque } = &upstream.check {
+            if let OpaqueTokens::Introspect(source) = opaque {
+                let context = IntrospectionContext { resolver: resolver.clone(), counters: Arc::default() };
+                let introspector =
+                    Introspector::new(&upstream.name, source.clone(), (**expected).clone(), context, None);
+                let introspector = introspector.map_err(|error| error.to_string());
+                jobs.push((name.clone(), Box::pin(of_introspection(upstream.name.clone(), introspector))));
+            }
+            let (source, expected) = ((**keys).clone(), (**expected).clone());
             jobs.push((name, Box::pin(of_issuer(upstream.name.clone(), source, expected, resolver.clone()))));
         }
     }
@@ -178,6 +186,18 @@ async fn of_issuer(upstream: String, source: KeySource, expected: Expectations, 
             }
         },
     }
+}
+
+/// The introspection of a random token.
+async fn of_introspection(upstream: String, introspector: Result<Arc<Introspector>, String>) -> Vec<Check> {
+    let option = "auth.introspection.url";
+    let about = About::upstream(&upstream, "introspection", option, FindingId::OnlineIntrospection);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (took, tried) = timed(async { introspector?.trial(now).await }).await;
+    vec![match tried {
+        Ok(()) => about.passed(took, "a random token is not active"),
+        Err(reason) => about.failed(took, &reason),
+    }]
 }
 
 fn compare(about: About, took: Duration, discovery: &Discovery, expected: &Expectations, upstream: &str) -> Check {

@@ -14,13 +14,14 @@ fn findings(text: &str) -> (bool, Vec<ConfigError>) {
 }
 
 /// Kinds that no case of the files can have: the memory of the machine decides, or other machines.
-const ELSEWHERE: [FindingId; 7] = [
+const ELSEWHERE: [FindingId; 8] = [
     FindingId::StoreExceedsMemory,
     FindingId::OnlineDns,
     FindingId::OnlineConnect,
     FindingId::OnlineProvider,
     FindingId::OnlineIssuer,
     FindingId::OnlineKeys,
+    FindingId::OnlineIntrospection,
     FindingId::OnlineStore,
 ];
 

@@ -370,3 +370,37 @@ fn nothing_is_checked_if_the_configuration_has_errors() {
     assert_eq!((finished.code, document.get("checks")), (Some(1), None));
     assert!(provider.received().is_empty());
 }
+
+#[test]
+fn introspection_of_a_random_token_is_tried() {
+    let keys = issuer(names("/"), key_document());
+    let trial = |response: Response| {
+        let endpoint = Scripted::start(move |_| response.clone());
+        let introspection = format!(
+            "introspection: {{ url: {}/introspect, client_id: gate, client_secret: {{ file: key }} }}",
+            endpoint.url()
+        );
+        let auth = format!("auth: {{ issuer: {}/, audience: here, algorithms: [EdDSA], {introspection} }}", keys.url());
+        let url = format!("url: {}, {auth}", keys.url());
+        let (finished, _, mut checks) = checks(&format!("upstreams:\n{}", upstream("a", &url)));
+        let form = String::from_utf8(endpoint.received()[0].body.clone()).unwrap();
+        assert!(form.starts_with("token=") && form.len() > 40, "{form}");
+        (finished.code, checks.remove("upstream.a.introspection").unwrap())
+    };
+    let (code, check) = trial(json_response(200, r#"{"active":false}"#));
+    assert_eq!(
+        (code, &check["status"], &check["message"]),
+        (Some(0), &json!("ok"), &json!("a random token is not active"))
+    );
+    for (response, message, hint) in [
+        (json_response(200, r#"{"active":true}"#), "says that a random token is active", "`auth.introspection.url`"),
+        (json_response(200, "<html>"), "not an introspection response", "`auth.introspection.url`"),
+        (json_response(404, "{}"), "response 404", "`auth.introspection.url`"),
+        (json_response(401, "{}"), "does not accept the gateway's client", "`client_id`"),
+    ] {
+        let (code, check) = trial(response);
+        assert_eq!((code, &check["status"]), (Some(1), &json!("failed")), "{check}");
+        assert!(check["message"].as_str().unwrap().contains(message), "{check}");
+        assert!(check["hint"].as_str().unwrap().contains(hint), "{check}");
+    }
+}

@@ -6,9 +6,10 @@ use super::decoded::{DecodedRequest, Read, Write, WriteDecision};
 use super::granted::Granted;
 use super::policy_findings::PolicyFindings;
 use super::session_proof::Proven;
-use crate::model::{Edit, Rejection, SessionPatch};
+use crate::model::{Edit, Field, Rejection, SessionPatch};
 use crate::policy::{Evaluation, Mode, Need, Policy};
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// What comes of a request, and what its policy found.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ impl DecodedRequest {
         let policy = self.policy();
         let mut findings = Box::new(PolicyFindings::none(policy));
         let metadata = current.and_then(|current| current.first()?.metadata.as_deref());
+        let metadata = metadata.map(|metadata| self.seen(patch.name, metadata));
+        let metadata = metadata.as_deref();
         // The policy has no rules for deletions, but the provider's constraints apply.
         let evaluation = if self.governed().route.effect.ends_session() {
             Policy::default().evaluate(patch, metadata)
@@ -98,6 +101,14 @@ impl DecodedRequest {
         Evaluated { findings: Some(findings), result }
     }
 
+    /// The metadata that the caller sees. A verdict on other keys would tell it of them.
+    fn seen<'m>(&self, name: &str, metadata: &'m [Field]) -> Cow<'m, [Field]> {
+        match self.authorized.grant.as_ref().filter(|grant| grant.masks.is_some()) {
+            None => Cow::Borrowed(metadata),
+            Some(grant) => metadata.iter().filter(|field| grant.shows_value(name, &field.key)).cloned().collect(),
+        }
+    }
+
     /// Forwards a body with these edits, or asks for the current state, which the proof or the keys need.
     fn forward(
         &self,
@@ -106,7 +117,7 @@ impl DecodedRequest {
         edits: &[Edit],
         current: Option<&[CurrentState]>,
     ) -> Result<WriteDecision, Rejection> {
-        let granted = Granted::check(&self.authorized, body, edits, current)?;
+        let granted = Granted::check(&self.authorized, self.policy(), body, edits, current)?;
         Ok(match granted.zip(proven) {
             Some((granted, proven)) => WriteDecision::Forward(self.write(granted, proven)),
             None => WriteDecision::NeedsCurrent,

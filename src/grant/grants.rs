@@ -6,6 +6,7 @@ use super::masks::Masks;
 use super::operations::OperationSet;
 use crate::model::{Caller, Operation, PeerIdentity};
 use crate::policy::Policy;
+use crate::wire::masking::{FieldMask, Shown};
 use std::sync::Arc;
 
 /// The grants of an upstream, in the order of the configuration. Without any, every authorized caller may do
@@ -53,6 +54,20 @@ pub enum GrantMatch {
     Granted(Arc<Grant>),
     /// None.
     None,
+}
+
+impl Grant {
+    /// Whether its callers see the value of a key in the metadata with this name.
+    pub fn shows_value(&self, name: &str, key: &str) -> bool {
+        self.masks.as_ref().is_none_or(|masks| {
+            masks.shows_key(key)
+                && match masks.fields().member(name) {
+                    Shown::Whole => true,
+                    Shown::Partly(below) => matches!(below.member(key), Shown::Whole),
+                    Shown::Masked | Shown::Dropped => false,
+                }
+        })
+    }
 }
 
 impl Grants {

@@ -103,6 +103,7 @@ mod connections {
 
 /// Callers' tokens, and the keys of their issuers.
 mod identity {
+    mod callers;
     mod introspection;
     mod issuer_keys;
     mod real_issuer;

@@ -19,9 +19,13 @@ impl<T> MaskedForms<T> {
         if let Some((_, form)) = self.0.lock().iter().find(|(own, _)| *own == masks) {
             return Some(form.clone());
         }
-        // Not under the lock: it may take a while. Two that are made at once are equal.
+        // Not under the lock: it may take a while.
         let form = Arc::new(make()?);
         let mut forms = self.0.lock();
+        // Those that are made at once are equal.
+        if let Some((_, other)) = forms.iter().find(|(own, _)| *own == masks) {
+            return Some(other.clone());
+        }
         if forms.len() >= MAX_FORMS {
             forms.remove(0);
         }
@@ -51,5 +55,39 @@ impl<T> fmt::Debug for MaskedForms<T> {
     /// Does not print the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MaskedForms({})", self.0.lock().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(forms: &MaskedForms<usize>, masks: u8, value: usize) -> usize {
+        *forms.get_or_make([masks; 16], || Some(value)).unwrap()
+    }
+
+    #[test]
+    fn a_form_is_made_once_and_counts() {
+        let forms = MaskedForms::default();
+        assert_eq!((form(&forms, 1, 500), form(&forms, 1, 7)), (500, 500), "the second read makes nothing");
+        assert_eq!(form(&forms, 2, 30), 30);
+        assert_eq!(forms.size(|form| *form), 530);
+        assert_eq!(forms.clone().size(|form| *form), 0, "a copy has no forms");
+        assert!(forms.get_or_make([3; 16], || None).is_none());
+        assert_eq!(forms.size(|_| 1), 2, "what could not be made is not kept");
+        // Made meanwhile by another reader.
+        assert_eq!(*forms.get_or_make([4; 16], || Some(form(&forms, 4, 8))).unwrap(), 8);
+        assert_eq!(forms.size(|_| 1), 3);
+    }
+
+    #[test]
+    fn old_forms_make_room() {
+        let forms = MaskedForms::default();
+        for masks in 0..=8 {
+            form(&forms, masks, 1);
+        }
+        assert_eq!(forms.size(|_| 1), MAX_FORMS);
+        assert_eq!(form(&forms, 8, 2), 1, "the newest stays");
+        assert_eq!(form(&forms, 0, 2), 2, "the oldest is made again");
     }
 }

@@ -106,6 +106,7 @@ mod identity {
     mod callers;
     mod introspection;
     mod issuer_keys;
+    mod masks;
     mod real_issuer;
     mod tokens;
 }

@@ -75,8 +75,20 @@ impl Grpc {
     }
 
     pub fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> GrpcResponse {
+        self.call_as("pat", gateway, path, body, headers)
+    }
+
+    pub fn call_as(
+        &self,
+        token: &str,
+        gateway: &Gateway,
+        path: &str,
+        body: &[u8],
+        headers: &[(&str, &str)],
+    ) -> GrpcResponse {
         let address = gateway.address();
-        let mut request = http::Request::post(format!("http://{address}{path}")).header("authorization", "Bearer pat");
+        let url = format!("http://{address}{path}");
+        let mut request = http::Request::post(url).header("authorization", format!("Bearer {token}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -8,19 +8,21 @@ mod token_cache;
 mod calls;
 mod counters;
 mod endpoint;
+mod state_log;
 
 pub use counters::IntrospectionCounters;
 
 use crate::client::{Addresses, Resolver};
 use crate::gateway::IntrospectionSource;
 use crate::model::Rejection;
-use crate::telemetry::{IntrospectionCache, IntrospectionFailure, IntrospectionResult, Label};
+use crate::telemetry::{IntrospectionCache, IntrospectionFailure, IntrospectionResult};
 use crate::token::{Expectations, IntrospectionError, MAX_TOKEN, Verified, introspected};
 use calls::{Calls, Permit};
 use endpoint::{CallError, Endpoint, unique};
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use token_cache::{Cached, Known, TokenCache};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -55,6 +57,8 @@ pub struct Introspector {
     calls: Arc<Calls<Outcome>>,
     /// The cause of the last failure; `None` if the last introspection succeeded.
     failing: Mutex<Option<IntrospectionFailure>>,
+    /// Whether an active token was accepted or rejected.
+    knows_token: AtomicBool,
     context: IntrospectionContext,
 }
 
@@ -84,6 +88,7 @@ impl Introspector {
             source,
             expected,
             failing: Mutex::new(None),
+            knows_token: AtomicBool::new(false),
             context,
         }))
     }
@@ -224,6 +229,7 @@ impl Introspector {
             Ok(verified) => {
                 self.context.counters.introspected(IntrospectionResult::Active);
                 let verified = Arc::new(verified);
+                self.knows_token.store(true, Ordering::Relaxed);
                 self.tokens.accept(*key, sent, verified.clone());
                 Outcome::Accepted(verified)
             }
@@ -231,6 +237,7 @@ impl Introspector {
                 let inactive = rejection == Rejection::TokenInactive;
                 let result = if inactive { IntrospectionResult::Inactive } else { IntrospectionResult::Rejected };
                 self.context.counters.introspected(result);
+                self.record_rejection(&rejection);
                 self.tokens.reject(*key, Instant::now() + self.source.negative_ttl, rejection.clone());
                 Outcome::Rejected(rejection)
             }
@@ -239,22 +246,6 @@ impl Introspector {
                 self.tokens.failed(key);
                 Outcome::Failed(Rejection::IntrospectionFailed)
             }
-        }
-    }
-
-    /// Records the result of an introspection, and logs a change: also if the cause changes.
-    fn record(&self, error: Option<&CallError>) {
-        let cause = error.map(|error| error.cause);
-        let mut failing = self.failing.lock();
-        if *failing == cause {
-            return;
-        }
-        *failing = cause;
-        match error {
-            Some(CallError { cause, reason }) => {
-                tracing::warn!(upstream = self.name, cause = cause.name(), reason, "cannot introspect tokens");
-            }
-            None => tracing::info!(upstream = self.name, "tokens can be introspected again"),
         }
     }
 }

@@ -190,6 +190,31 @@ fn claims_of_active_tokens_are_checked_as_those_of_jwts() {
     assert_eq!(introspection.world.provider.received().len(), 1, "only for the good one");
 }
 
+/// The issuer itself says that the token is active, so that the option is probably wrong.
+#[test]
+fn first_active_token_that_is_rejected_names_the_option() {
+    const MESSAGE: &str = "first token of the issuer rejected; the option may be wrong";
+    let introspection = Introspection::new();
+    for (changes, cause, option, expected) in [
+        (json!({"iss": "https://evil.example/"}), "token_issuer", "issuer", ISSUER),
+        (json!({"aud": "https://evil.example/"}), "token_audience", "audience", AUDIENCE),
+    ] {
+        let gateway = introspection.gateway("");
+        introspection.respond(|_| inactive());
+        is_rejected(&read(&gateway, "inactive"), 401, "not because of an option");
+        introspection.respond(move |_| active(changes.clone()));
+        for number in 0..2 {
+            is_rejected(&read(&gateway, &format!("other-{number}")), 401, cause);
+        }
+        let line: Value = serde_json::from_str(&gateway.wait_for_log(|line| line.contains(MESSAGE))).unwrap();
+        assert_eq!(
+            json!([line["level"], line["upstream"], line["cause"], line["option"], line["expected"]]),
+            json!(["WARN", "auth0", cause, format!("upstreams.auth0.auth.{option}"), expected])
+        );
+        assert_eq!(gateway.log().iter().filter(|line| line.contains(MESSAGE)).count(), 1);
+    }
+}
+
 #[test]
 fn endpoint_that_says_nothing_of_the_token_admits_nobody() {
     let introspection = Introspection::new();

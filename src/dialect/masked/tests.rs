@@ -200,3 +200,4 @@ fn documented_fields_are_known() {
 }
 
 mod calls;
+mod documents;

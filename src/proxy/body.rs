@@ -41,3 +41,26 @@ pub(super) async fn whole(
     };
     tokio::time::timeout(within, whole).await.map_err(|_| Rejection::BodyTimeout(within))?
 }
+
+/// Reads and drops the body of a rejected HTTP/1 request, if it is small and arrives in time. Otherwise the connection
+/// would end after the response, and a client that still sends would see an error of its connection instead.
+pub(super) async fn discard(session: &mut Session, context: &Context) {
+    const MOST: usize = 64 << 10;
+    let Some(upstream) = context.upstream.as_ref().filter(|_| !session.is_http2() && !session.is_body_empty()) else {
+        return;
+    };
+    // A client that waits for 100 sends no body after another status.
+    if session.req_header().headers.contains_key(http::header::EXPECT) {
+        return;
+    }
+    let rest = async {
+        let mut read = 0;
+        while let Ok(Some(part)) = session.read_request_body().await {
+            read += part.len();
+            if read > MOST {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(upstream.body.timeout, rest).await;
+}

@@ -1,5 +1,6 @@
 //! Writing rejections.
 
+use super::body;
 use super::context::Context;
 use super::head::head;
 use super::response::{rejection_response, write};
@@ -20,6 +21,10 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
     }
     if let Rejection::Violations(violations) = rejection {
         context.outcome.add_violations(violations);
+    }
+    // The request is well-formed, and its caller is known.
+    if matches!(rejection, Rejection::Grant(_) | Rejection::Scope(_)) {
+        Box::pin(body::discard(session, context)).await;
     }
     let (header, body) = rejection_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
     write(session, context, header, body, None).await?;

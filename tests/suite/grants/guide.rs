@@ -1,7 +1,7 @@
 //! The page docs/guides/several-applications.md: its configuration of four applications does what its table says.
 
 use crate::harness::documented::{self, blocks_in};
-use crate::harness::{Gateway, Request, Tenant};
+use crate::harness::{Connection, Gateway, Request, Tenant};
 use serde_json::json;
 
 /// The first configuration of the page, in front of this tenant.
@@ -64,4 +64,29 @@ fn each_application_gets_what_the_page_says() {
     assert_eq!((passed("/.well-known/jwks.json"), passed("/api/v2/clients")), (200, 401));
     let others = Request::new("GET", "/api/v2/clients").bearer(&token("shop")).send(&gateway.url());
     assert_eq!(others.status, 403);
+}
+
+/// A client that still sends its body gets the rejection, and its connection stays.
+#[test]
+fn rejected_writes_keep_their_connection() {
+    let tenant = Tenant::start();
+    let gateway = four_applications(&tenant);
+    let support = tenant.sign(json!({ "azp": "support" }));
+    let no_scope = tenant.sign(json!({ "azp": "shop", "scope": "read:sessions" }));
+    for token in [support, no_scope] {
+        let mut connection = Connection::open(gateway.address()).unwrap();
+        for turn in 1..=3 {
+            let head = format!(
+                "PATCH {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n",
+                tenant.session_path()
+            );
+            for part in [head.as_str(), "2\r\n{}\r\n", "0\r\n\r\n"] {
+                connection.write(part.as_bytes()).unwrap();
+            }
+            let response = connection.response(false).unwrap();
+            assert_eq!(response.status, 403, "{turn}");
+            assert_ne!(response.header("Connection"), Some("close"), "{turn}");
+        }
+    }
 }

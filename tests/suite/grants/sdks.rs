@@ -2,6 +2,7 @@
 
 use crate::harness::{Gateway, Request, Tenant, finish, project, sdks_installed};
 use serde_json::{Value, json};
+use sessiongate::sandbox::Zitadel;
 use sessiongate::sandbox::auth0::Options;
 use std::process::Command;
 
@@ -50,5 +51,45 @@ fn four_applications_share_sessions() {
             let value = session["session_metadata"].get(key).and_then(Value::as_str);
             assert!(value.is_none_or(|value| value.starts_with(owner)), "{session}");
         }
+    }
+}
+
+/// The same at ZITADEL, each application on a carrier of its own.
+#[test]
+fn four_applications_share_sessions_on_four_carriers() {
+    if !sdks_installed() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let zitadel = runtime.block_on(Zitadel::start(([127, 0, 0, 1], 0).into(), Default::default(), None)).unwrap();
+    let (url, instance) = (zitadel.url(), zitadel.instance());
+    let grants = GRANTS
+        .replace("[device.initial_ip, device.last_ip]", "[factors.user.login_name, user_agent]")
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect::<String>();
+    let gateway = Gateway::start(&format!(
+        "upstreams:
+  idp:
+    dialect: zitadel
+    url: {url}
+    auth: {{ issuer: {url}, audience: {:?}, algorithms: [ES256] }}
+{grants}",
+        instance.audience()
+    ));
+    gateway.ready();
+    let sessions: Vec<String> = (0..3).map(|_| instance.create_session().id).collect();
+    let names = ["shop", "crm", "support", "job"];
+    let tokens: serde_json::Map<String, Value> =
+        names.map(|name| (name.to_owned(), instance.sign(json!({ "client_id": name })).into())).into_iter().collect();
+    let input = json!({ "base": gateway.url(), "tokens": tokens, "sessions": sessions, "rounds": 8 });
+    let mut command = Command::new("node");
+    command.arg(project().join("tests/sdk/applications_zitadel.mjs")).arg(input.to_string());
+    let done = finish(command);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{}", done.stdout);
+    let result: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(result["faults"], json!([]), "{result}");
+    for (name, least) in [("shop", 24), ("crm", 24), ("support", 96), ("job", 32)] {
+        assert!(result["counts"][name]["ok"].as_u64().unwrap() >= least, "{name}: {result}");
     }
 }

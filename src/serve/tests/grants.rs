@@ -12,8 +12,10 @@ use crate::policy::{KeyPattern, KeyPatterns, Mode, Policy};
 use crate::provider::{Failure, Fetch, RequestHeaders, Slots};
 use crate::serve::{NotServed, ProviderClient, Served, Service, UpstreamHandles};
 use crate::token::Verified;
+use crate::wire::frame::{framed, framed_trailers};
+use crate::wire::proto::{put_bytes, put_number};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ upstreams:
 /// A provider that responds to each path as it is told, and with 404 to any other.
 #[derive(Default)]
 pub(super) struct Provider {
-    responses: Mutex<HashMap<String, (u16, String)>>,
+    responses: Mutex<HashMap<String, (u16, Bytes)>>,
     sent: Mutex<Vec<String>>,
 }
 
@@ -39,11 +41,11 @@ impl ProviderClient for Provider {
     async fn fetch(&self, fetch: Fetch) -> Result<ProviderResponse, Failure> {
         let named = format!("{} {}", fetch.method, fetch.path);
         self.sent.lock().push(named.clone());
-        let missing = (404, r#"{"message":"(QUERY-SFeaa)","errorCode":"E0000007"}"#.to_owned());
+        let missing = (404, r#"{"message":"(QUERY-SFeaa)","errorCode":"E0000007"}"#.into());
         let (status, body) = self.responses.lock().get(&named).cloned().unwrap_or(missing);
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
-        Ok(ProviderResponse::new(StatusCode::from_u16(status).unwrap(), headers, body.into(), None))
+        Ok(ProviderResponse::new(StatusCode::from_u16(status).unwrap(), headers, body, None))
     }
 }
 
@@ -113,18 +115,29 @@ impl World {
     }
 
     pub(super) fn responds(self, path: &str, status: u16, body: &str) -> World {
-        self.provider.responses.lock().insert(path.to_owned(), (status, body.to_owned()));
+        self.provider.responses.lock().insert(path.to_owned(), (status, Bytes::copy_from_slice(body.as_bytes())));
         self
     }
 
     /// Sends a request as `HOST METHOD /PATH`. The result is the status and the body, or why it is rejected.
     pub(super) async fn send(&self, request: &str, body: &str) -> Result<(ServedFrom, String), Rejection> {
+        let (source, body) = self.send_as("application/json", request, body.as_bytes()).await?;
+        Ok((source, String::from_utf8(body.to_vec()).unwrap()))
+    }
+
+    /// Sends a body of this content type.
+    async fn send_as(
+        &self,
+        content_type: &'static str,
+        request: &str,
+        body: &[u8],
+    ) -> Result<(ServedFrom, Bytes), Rejection> {
         let mut words = request.split(' ');
         let [host, method, target] = [(); 3].map(|()| words.next().unwrap());
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut headers = HeaderMap::new();
         if !body.is_empty() {
-            headers.insert("content-type", HeaderValue::from_static("application/json"));
+            headers.insert("content-type", HeaderValue::from_static(content_type));
             headers.insert("content-length", HeaderValue::from(body.len()));
         }
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
@@ -141,14 +154,11 @@ impl World {
         let Ok(Routed::Governed(governed)) = self.service.gateway.route(head) else { panic!("{path} is not governed") };
         let credential = Credential::Verified(Arc::new(Verified::for_test(self.caller.clone())));
         let caller = governed.upstream().matched(credential, &PeerIdentity::default())?;
-        let body = Bytes::copy_from_slice(body.as_bytes());
+        let body = Bytes::copy_from_slice(body);
         let request = governed.authorize(caller)?.read_body(&self.service.gateway, body)?;
         let mut client = FakeClient { headers, outcome: Outcome::default(), record: None, is_gone: false };
         match self.service.respond(&mut client, request).await {
-            Ok(Served { response, source }) => {
-                let body = String::from_utf8(response.body.to_vec()).unwrap();
-                Ok((source, body))
-            }
+            Ok(Served { response, source }) => Ok((source, response.body.clone())),
             Err(NotServed::Rejected(rejection)) => Err(rejection),
             Err(NotServed::Gone(gone)) => panic!("{gone}"),
         }
@@ -334,6 +344,63 @@ async fn a_list_is_bound_to_the_subject() {
         let world = World::new(grant(SessionScope::User)).shows(sent, r#"{"sessions":[],"tokens":[]}"#);
         assert!(world.send(request, body).await.is_ok(), "{request} {body}");
     }
+}
+
+/// A session in protocol buffers.
+fn session_proto(id: &str, user: Option<&str>) -> Vec<u8> {
+    let mut factors = Vec::new();
+    if let Some(user) = user {
+        let [mut inner, mut outer] = [Vec::new(), Vec::new()];
+        put_bytes(&mut inner, 2, user.as_bytes());
+        put_bytes(&mut outer, 1, &inner);
+        put_bytes(&mut factors, 5, &outer);
+    }
+    let mut session = Vec::new();
+    put_bytes(&mut session, 1, id.as_bytes());
+    [session, factors].concat()
+}
+
+/// A list of sessions in protocol buffers, framed with its trailers.
+fn list_proto(total: u64, sessions: &[Vec<u8>]) -> Vec<u8> {
+    let [mut details, mut list] = [Vec::new(), Vec::new()];
+    put_number(&mut details, 1, total);
+    put_bytes(&mut list, 1, &details);
+    sessions.iter().for_each(|session| put_bytes(&mut list, 2, session));
+    let trailers = [(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))].into_iter().collect();
+    [framed(&list), framed_trailers(&trailers)].concat()
+}
+
+#[tokio::test]
+async fn a_framed_list_keeps_its_frames_and_trailers() {
+    let own = || session_proto("a", Some("u1"));
+    let shown = [session_proto("b", Some("u2")), own(), session_proto("c", None)];
+    let list = "/zitadel.session.v2.SessionService/ListSessions";
+    let world = World::new(grant(SessionScope::User));
+    let response = (200, Bytes::from(list_proto(300, &shown)));
+    world.provider.responses.lock().insert(format!("POST {list}"), response);
+    let request = format!("z POST {list}");
+    let send = async |filter: &[u8]| {
+        let mut query = Vec::new();
+        put_bytes(&mut query, 2, filter);
+        world.send_as("application/grpc-web+proto", &request, &framed(&query)).await.map(|(_, body)| body)
+    };
+    assert_eq!(send(&by_user_filter()).await.unwrap(), list_proto(1, &[own()]));
+    // A second member of the filter would count in place of the first.
+    let second = |number: u32| {
+        let mut filter = by_user_filter();
+        put_bytes(&mut filter, number, b"");
+        filter
+    };
+    assert!(matches!(send(&second(4)).await.unwrap_err(), Rejection::Malformed(_)));
+    assert_eq!(send(&second(9)).await.unwrap_err(), others());
+}
+
+/// A filter by the user `u1`, in protocol buffers.
+fn by_user_filter() -> Vec<u8> {
+    let [mut by_user, mut filter] = [Vec::new(), Vec::new()];
+    put_bytes(&mut by_user, 1, b"u1");
+    put_bytes(&mut filter, 2, &by_user);
+    filter
 }
 
 #[tokio::test]

@@ -189,7 +189,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 /// The path of what a response contains, in a session; `None` for what belongs to none.
-fn in_session<'p>(path: &'p [String]) -> Option<Vec<&'p str>> {
+fn in_session(path: &[String]) -> Option<Vec<&str>> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path.as_slice() {
         ["session" | "sessions" | "details", rest @ ..] => Some(rest.to_vec()),

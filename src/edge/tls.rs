@@ -2,7 +2,9 @@
 
 use crate::config::{ClientCertificates, ListenerTls};
 use rustls::client::verify_server_name;
-use rustls::server::{Acceptor, ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    Acceptor, ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -86,6 +88,12 @@ pub(crate) fn server_config(tls: &ListenerTls, protocols: &[&str]) -> Result<Arc
     };
     let mut config = builder.with_cert_resolver(Arc::new(Certificates(tls.certificates.clone())));
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    if tls.clients.is_none() {
+        config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    } else {
+        // A resumed session would keep a certificate that is no longer valid.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }

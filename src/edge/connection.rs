@@ -20,6 +20,7 @@ use super::strict_http1::{StrictHttp1Reader, StrictHttp1Stream};
 use super::tls;
 use crate::descriptors;
 use crate::memory::Memory;
+use crate::model::PeerIdentity;
 use crate::telemetry::DisconnectReason;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -188,7 +189,6 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             share,
             uploads: Arc::default(),
         };
-        connection.identify(peer_identity::of_socket(&socket));
         let timing = Arc::new(ClientTiming::since(accepted, connection, options.timeouts));
         let Some((stream, http2)) = Box::pin(self.negotiate(socket, config, accepted, &timing)).await else {
             return self.count_disconnect(&timing);
@@ -220,7 +220,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         timing: &Arc<ClientTiming>,
     ) -> Option<(ClientStream, bool)> {
         let digest = digest(&socket, timing.connection.addresses.client);
+        let uid = socket.peer_uid();
         let Some(config) = config else {
+            timing.connection.identify(PeerIdentity { uid, certificate: None });
             let mut stream = ClientStream::plain(socket, digest, timing.clone());
             return match detect_protocol(&mut stream).await.ok()?? {
                 Protocol::Http1 => Some((stream, false)),
@@ -246,7 +248,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
                 return None;
             }
         };
-        timing.connection.identify(peer_identity::of_chain(stream.get_ref().1.peer_certificates()));
+        let certificate = peer_identity::certificate(stream.get_ref().1.peer_certificates());
+        timing.connection.identify(PeerIdentity { uid, certificate });
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Some((ClientStream::encrypted(stream, digest, timing.clone()), http2))
     }

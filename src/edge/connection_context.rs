@@ -20,7 +20,7 @@ pub(crate) struct ConnectionContext {
     pub addresses: Addresses,
     /// Whether the client uses TLS, up to the gateway or up to the proxy that sent a PROXY header.
     pub tls: bool,
-    /// What it proves of who opened it; empty for nothing, and before the TLS handshake.
+    /// What it proves of who opened it; empty before the TLS handshake.
     pub identity: OnceLock<Arc<PeerIdentity>>,
     /// Whether it is a Unix socket. Clients may then send its path in place of a host.
     pub unix_socket: bool,
@@ -38,9 +38,9 @@ pub(crate) struct ConnectionContext {
 }
 
 impl ConnectionContext {
-    /// Sets what the connection proves.
-    pub(super) fn identify(&self, identity: Option<PeerIdentity>) {
-        identity.into_iter().for_each(|identity| drop(self.identity.set(Arc::new(identity))));
+    /// Sets all that the connection proves. Only the first call counts.
+    pub(super) fn identify(&self, identity: PeerIdentity) {
+        self.identity.get_or_init(|| Arc::new(identity));
     }
 
     /// The flood guard of an HTTP/2 connection.

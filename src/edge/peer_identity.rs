@@ -1,7 +1,6 @@
-//! What a connection proves of who opened it: the names in a client certificate, or the user ID of a local process.
+//! What a client certificate proves of who opened a connection: its names, and how long they count.
 
-use super::socket::Socket;
-use crate::model::{CertificateNames, PeerIdentity};
+use crate::model::CertificateNames;
 use rustls_pki_types::CertificateDer;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,15 +23,9 @@ const ATTRIBUTES: [(&str, &str); 10] = [
     ("1.2.840.113549.1.9.1", "emailAddress"),
 ];
 
-/// What a Unix socket proves; `None` for TCP.
-pub(super) fn of_socket(socket: &Socket) -> Option<PeerIdentity> {
-    Some(PeerIdentity { certificate: None, uid: Some(socket.peer_uid()?) })
-}
-
-/// What a verified chain of certificates proves; `None` without one.
-pub(super) fn of_chain(chain: Option<&[CertificateDer]>) -> Option<PeerIdentity> {
-    let names = names(chain?.first()?).unwrap_or_default();
-    Some(PeerIdentity { certificate: Some(names), uid: None })
+/// The names in the first certificate of a verified chain; `None` without one.
+pub(super) fn certificate(chain: Option<&[CertificateDer]>) -> Option<CertificateNames> {
+    Some(names(chain?.first()?).unwrap_or_default())
 }
 
 /// The names in a certificate. `None` if it is malformed, or has too many.
@@ -44,7 +37,8 @@ fn names(certificate: &[u8]) -> Option<CertificateNames> {
         None => Vec::new(),
     };
     let length = alternative.iter().fold(subject.len(), |length, name| length + name.len());
-    (length <= MAX_NAMES).then_some(CertificateNames { subject, alternative })
+    let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+    (length <= MAX_NAMES).then_some(CertificateNames { subject, alternative, not_after })
 }
 
 /// A DNS name in lower case, a URI, an email address or an IP address.
@@ -215,8 +209,7 @@ mod tests {
         });
         assert_eq!(names(&many), None);
         let chain = [CertificateDer::from(many)];
-        let none = PeerIdentity { certificate: Some(CertificateNames::default()), uid: None };
-        assert_eq!(of_chain(Some(&chain)), Some(none));
-        assert_eq!((of_chain(None), of_chain(Some(&[]))), (None, None));
+        assert_eq!(super::certificate(Some(&chain)), Some(CertificateNames::default()));
+        assert_eq!((super::certificate(None), super::certificate(Some(&[]))), (None, None));
     }
 }

@@ -26,6 +26,17 @@ impl Upstream {
         let grant = self.grants.of(credential.verified().map(|verified| verified.caller()), peer);
         Ok(MatchedCredential { credential, grant })
     }
+
+    /// Checks a request over a connection whose client certificate has expired since, or cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// Rejects it if a grant names certificates: without its certificate, the caller might get a wider grant.
+    pub fn check_expired_certificate(&self) -> Result<(), Rejection> {
+        let names_one = self.grants.iter().any(|grant| grant.callers.names_certificate());
+        let found = || Rejection::Grant("requests with an expired or unusable client certificate".into());
+        if names_one { Err(found()) } else { Ok(()) }
+    }
 }
 
 impl MatchedCredential {

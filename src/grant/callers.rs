@@ -49,6 +49,11 @@ impl CallerMatcher {
 }
 
 impl CallerMatcher {
+    /// Whether names in the client certificate matter.
+    pub fn names_certificate(&self) -> bool {
+        self.certificate_name.is_some() || self.certificate_subject.is_some()
+    }
+
     /// Whether every caller who matches `other` certainly matches this.
     pub fn covers(&self, other: &CallerMatcher) -> bool {
         let pairs = [

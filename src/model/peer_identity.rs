@@ -9,11 +9,13 @@ pub struct PeerIdentity {
     pub uid: Option<u32>,
 }
 
-/// The names in a client certificate.
+/// The names in a client certificate. The default, without names and expired, stands for one that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CertificateNames {
     /// The subject, as RFC 4514 writes it.
     pub subject: String,
     /// The subject alternative names: DNS names, URIs, email addresses and IP addresses.
     pub alternative: Vec<String>,
+    /// The last second in which the certificate is valid, since the epoch.
+    pub not_after: u64,
 }

@@ -15,7 +15,7 @@ use crate::metrics::Counted;
 use crate::model::{Operation, PeerIdentity, Rejection};
 use crate::provider::{ExchangeRecord, Origin, Provider, Slot};
 use crate::runtime::Runtime;
-use crate::serve::ObservedExchange;
+use crate::serve::{ObservedExchange, clock};
 use crate::telemetry::{Decision, Shed};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
@@ -151,12 +151,23 @@ impl Context {
     /// Finds the grant of the caller with this credential. The access log names both.
     pub fn matched(&mut self, upstream: &Upstream, credential: Credential) -> Result<MatchedCredential, Rejection> {
         self.outcome.caller = credential.verified().cloned();
-        let none = PeerIdentity::default();
-        let proven = self.timing.as_ref().and_then(|timing| timing.connection.identity.get());
-        let peer = proven.map_or(&none, |identity| identity);
-        let matched = upstream.matched(credential, peer)?;
+        let matched = upstream.matched(credential, self.identity().unwrap_or(&PeerIdentity::default()))?;
+        if self.has_expired_certificate() {
+            upstream.check_expired_certificate()?;
+        }
         self.outcome.grant = matched.grant_name();
         Ok(matched)
+    }
+
+    /// What the connection proves of who opened it.
+    fn identity(&self) -> Option<&PeerIdentity> {
+        self.timing.as_ref().and_then(|timing| timing.connection.identity.get()).map(|identity| &**identity)
+    }
+
+    /// Whether the client certificate of the connection has expired since the handshake, or cannot be read.
+    pub fn has_expired_certificate(&self) -> bool {
+        let certificate = self.identity().and_then(|identity| identity.certificate.as_ref());
+        certificate.is_some_and(|names| names.not_after < clock::seconds())
     }
 
     /// Whether the gateway has verified the caller.

@@ -26,6 +26,10 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
     if matches!(rejection, Rejection::Grant(_) | Rejection::Scope(_)) {
         Box::pin(body::discard(session, context)).await;
     }
+    // The client connects again, with its new certificate.
+    if context.has_expired_certificate() {
+        session.set_keepalive(None);
+    }
     let (header, body) = rejection_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
     write(session, context, header, body, None).await?;
     Ok(true)

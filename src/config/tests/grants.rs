@@ -91,7 +91,7 @@ fn every_matcher_must_match() {
         claims: vec![("c".into(), one("true")), ("d".into(), one("x"))],
         ..Caller::default()
     };
-    let certificate = CertificateNames { subject: "CN=a".into(), alternative: one("spiffe://a") };
+    let certificate = CertificateNames { subject: "CN=a".into(), alternative: one("spiffe://a"), not_after: 1 };
     let peer = PeerIdentity { certificate: Some(certificate), uid: Some(1000) };
     let matches = |caller: &Caller, peer: &PeerIdentity| grant.callers.matches(caller, peer);
     assert!(matches(&caller, &peer));
@@ -114,7 +114,7 @@ fn every_matcher_must_match() {
     assert!(!matches(&caller, &PeerIdentity { uid: None, ..peer.clone() }));
     assert!(!matches(&caller, &PeerIdentity { uid: Some(0), ..peer.clone() }));
     assert!(!matches(&caller, &PeerIdentity { certificate: None, ..peer.clone() }));
-    let other = CertificateNames { subject: "CN=b".into(), alternative: one("spiffe://a") };
+    let other = CertificateNames { subject: "CN=b".into(), alternative: one("spiffe://a"), not_after: 1 };
     assert!(!matches(&caller, &PeerIdentity { certificate: Some(other), ..peer }));
 }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::issuer::{SESSION, Signer, World};
 use crate::harness::{Authority, Gateway, Request, TIMEOUT, TlsClient, on_runtime, wait_for};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -156,11 +157,15 @@ fn read_over_tls(gateway: &Gateway, config: &Arc<ClientConfig>, request: &str) -
     })
 }
 
-fn client(authority: &Authority, shows: Option<&(PathBuf, PathBuf)>) -> Arc<ClientConfig> {
+fn client(
+    authority: &Authority,
+    shows: Option<&(PathBuf, PathBuf)>,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&authority.file).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(rustls::ALL_VERSIONS).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
     let builder = builder.with_root_certificates(roots);
     Arc::new(match shows {
         None => builder.with_no_client_auth(),
@@ -171,19 +176,25 @@ fn client(authority: &Authority, shows: Option<&(PathBuf, PathBuf)>) -> Arc<Clie
     })
 }
 
-/// A certificate qualifies a caller; it does not replace the token. A resumed connection has the same one.
+/// A listener with TLS at this address, which requests certificates of this authority.
+fn listener(address: &str, authority: &Authority, clients: &Authority) -> String {
+    let (certificate, key) = authority.certify_in_files("own", &["one.example"]);
+    format!(
+        "listeners:\n  public:\n    address: \"{address}\"\n    tls:\n      certificates: [{{ certificate: {}, key: {} \
+         }}]\n      client_certificates: {{ ca_file: {}, required: false }}",
+        certificate.display(),
+        key.display(),
+        clients.file.display()
+    )
+}
+
+/// A certificate qualifies a caller; it does not replace the token. Sessions with one are not resumed: it would stay
+/// when it is no longer valid.
 #[test]
 fn client_certificates_qualify_callers() {
     let callers = Callers::new();
     let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
-    let (certificate, key) = authority.certify_in_files("own", &["one.example"]);
-    let listeners = format!(
-        "listeners:\n  public:\n    address: 127.0.0.1:0\n    tls:\n      certificates: [{{ certificate: {}, key: {} }}]\n      \
-         client_certificates: {{ ca_file: {}, required: false }}",
-        certificate.display(),
-        key.display(),
-        staff.file.display()
-    );
+    let listeners = listener("127.0.0.1:0", &authority, &staff);
     let grants = [
         "{ name: support, callers: { certificate: { san: \"spiffe://acme.example/support/*\" } }, operations: [read_session] }",
         "{ name: admin, callers: { certificate: { subject: \"CN=admin,O=Acme\\\\, Inc.\" } }, operations: [read_session] }",
@@ -203,13 +214,24 @@ fn client_certificates_qualify_callers() {
     let other = names("other", "spiffe://other", &[(rcgen::DnType::CommonName, "admin"), acme]);
     let request = callers.request();
     for (shown, expected) in [(Some(&support), 200), (Some(&admin), 200), (Some(&other), 403), (None, 403)] {
-        let client = client(&authority, shown);
-        assert_eq!(read_over_tls(&gateway, &client, &request), (expected, HandshakeKind::Full), "{shown:?}");
-        let (again, kind) = read_over_tls(&gateway, &client, &request);
-        assert_eq!((again, kind), (expected, HandshakeKind::Resumed), "{shown:?}");
+        for version in rustls::ALL_VERSIONS {
+            let client = client(&authority, shown, version);
+            for _ in 0..2 {
+                assert_eq!(read_over_tls(&gateway, &client, &request), (expected, HandshakeKind::Full), "{shown:?}");
+            }
+        }
+    }
+    let without = listeners.split("      client_certificates").next().unwrap();
+    let resuming = Gateway::start(&callers.config(without, "", &["{ name: all, operations: [read_session] }"]));
+    resuming.ready();
+    for version in rustls::ALL_VERSIONS {
+        let client = client(&authority, None, version);
+        assert_eq!(read_over_tls(&resuming, &client, &request), (200, HandshakeKind::Full));
+        assert_eq!(read_over_tls(&resuming, &client, &request), (200, HandshakeKind::Resumed));
     }
     let anonymous = format!("GET {SESSION} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert_eq!(read_over_tls(&gateway, &client(&authority, Some(&support)), &anonymous).0, 401);
+    let newest = client(&authority, Some(&support), &rustls::version::TLS13);
+    assert_eq!(read_over_tls(&gateway, &newest, &anonymous).0, 401);
     let over_http2 = TlsClient { alpn: &["h2"], shows: Some(&support), ..TlsClient::new(&authority) };
     let token = callers.token(json!({}));
     let status = on_runtime(async {
@@ -222,6 +244,49 @@ fn client_certificates_qualify_callers() {
         tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().status().as_u16()
     });
     assert_eq!(status, 200);
+}
+
+/// A connection stays open after its certificate has expired. The caller does not get a wider grant then.
+#[test]
+fn expired_certificates_do_not_count() {
+    let callers = Callers::new();
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let grants = [
+        "{ name: contractor, callers: { certificate: { subject: CN=contractor } }, operations: [read_session] }",
+        "{ name: everyone, operations: [\"*\"] }",
+    ];
+    let gateway = Gateway::start(&callers.config(&listener("127.0.0.1:0", &authority, &staff), "", &grants));
+    gateway.ready();
+    let mut soon = 0;
+    let shown = staff.certify_in_files_as("contractor", &["x.example"], |params| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "contractor");
+        params.not_after = SystemTime::now().into();
+        params.not_after += Duration::from_secs(3);
+        soon = params.not_after.unix_timestamp();
+    });
+    let client = TlsClient { shows: Some(&shown), ..TlsClient::new(&authority) };
+    let request = callers.request().replace("Connection: close\r\n", "");
+    let now = || i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let response = on_runtime(async {
+        let mut stream = client.connect(&gateway, "one.example").await.unwrap();
+        let begun = now();
+        loop {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut response = Vec::new();
+            while !response.ends_with(b"}") {
+                assert!(stream.read_buf(&mut response).await.unwrap() > 0);
+            }
+            let response = String::from_utf8(response).unwrap();
+            if status(&response) != 200 || now() > begun + 10 {
+                return response;
+            }
+        }
+    });
+    assert!(now() > soon, "{response}");
+    assert_eq!(status(&response), 403);
+    assert!(response.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{response}");
+    assert!(response.contains("requests with an expired or unusable client certificate"), "{response}");
 }
 
 fn read_over_socket(socket: &Path, request: &str) -> u16 {
@@ -247,5 +312,44 @@ fn user_ids_of_unix_peers_qualify_callers() {
         gateway.ready();
         assert_eq!(read_over_socket(&socket, &callers.request()), expected, "{uids}");
         assert_eq!(callers.read(&gateway, json!({})), 403, "there is no user ID over TCP");
+    }
+}
+
+/// Over a Unix socket with TLS a caller proves both.
+#[test]
+fn certificate_and_user_id_count_together() {
+    let callers = Callers::new();
+    let own = std::fs::metadata("/proc/self").unwrap().uid();
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gate.sock");
+    let tls = listener(&format!("unix:{}", socket.display()), &authority, &staff);
+    let listeners = tls.replacen("listeners:\n", "listeners:\n  main: { address: 127.0.0.1:0 }\n", 1);
+    let shown = staff.certify_in_files_as("contractor", &["x.example"], |params| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "contractor");
+    });
+    let contractor = "certificate: { subject: CN=contractor }";
+    for (matchers, expected) in [
+        (contractor.to_owned(), 403),
+        (format!("unix_uid: {own}"), 403),
+        (format!("{contractor}, unix_uid: {own}"), 403),
+        (format!("{contractor}, unix_uid: {}", own + 1), 200),
+    ] {
+        let restricted = format!("{{ name: contractor, callers: {{ {matchers} }}, operations: [delete_session] }}");
+        let grants = [&*restricted, "{ name: everyone, operations: [read_session] }"];
+        let gateway = Gateway::start(&callers.config(&listeners, "", &grants));
+        gateway.ready();
+        let config = client(&authority, Some(&shown), &rustls::version::TLS13);
+        let found = on_runtime(async {
+            let stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+            let name = ServerName::try_from("one.example").unwrap();
+            let mut stream = TlsConnector::from(config).connect(name, stream).await.unwrap();
+            stream.write_all(callers.request().as_bytes()).await.unwrap();
+            let mut response = Vec::new();
+            let _ = stream.read_to_end(&mut response).await;
+            status(&String::from_utf8_lossy(&response))
+        });
+        assert_eq!(found, expected, "{matchers}");
     }
 }

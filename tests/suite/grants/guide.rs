@@ -1,7 +1,7 @@
 //! The page docs/guides/several-applications.md: its configuration of four applications does what its table says.
 
 use crate::harness::documented::{self, blocks_in};
-use crate::harness::{Connection, Gateway, Request, Tenant};
+use crate::harness::{Connection, Gateway, Request, Tenant, finish, sessiongate};
 use serde_json::json;
 
 /// The first configuration of the page, in front of this tenant.
@@ -36,6 +36,8 @@ fn each_application_gets_what_the_page_says() {
         let path = format!("/api/v2/users/{}/sessions", tenant.user_id().replace('|', "%7C"));
         Request::new("GET", &path).bearer(&token(client)).send(&gateway.url())
     };
+    let others = Request::new("PATCH", &session).json(r#"{"session_metadata": {"tier": "pro"}}"#);
+    assert_eq!(others.bearer(&token("other")).send(&tenant.url()).status, 200);
     let current = read("shop").json()["session_metadata"].as_object().cloned().unwrap_or_default();
     let with = |key: &str| {
         let mut changed = current.clone();
@@ -43,6 +45,9 @@ fn each_application_gets_what_the_page_says() {
         changed.into()
     };
     assert_eq!(set("shop", with("cart_id")).status, 200);
+    let alone = set("shop", json!({ "cart_id": "42" }));
+    assert_eq!(alone.status, 403);
+    assert_eq!(alone.json()["message"], "Not granted: clearing `session_metadata.tier`.");
     let stolen = set("shop", with("team_id"));
     assert_eq!(stolen.status, 403);
     assert_eq!(stolen.json()["message"], "Not granted: setting `session_metadata.team_id`.");
@@ -57,7 +62,10 @@ fn each_application_gets_what_the_page_says() {
     }
     let written = set("support", json!({}));
     assert_eq!(written.json()["message"], "Not granted: operation `update_session`.");
-    assert_eq!((written.status, list("job").status, read("job").status), (403, 200, 403));
+    let listed = list("job");
+    assert_eq!((written.status, listed.status, read("job").status), (403, 200, 403));
+    let first = &listed.json()["sessions"][0];
+    assert!(first["id"].is_string() && first["device"].is_null() && first["session_metadata"].is_null(), "{first}");
     assert_eq!((read("other").status, list("other").status, set("other", json!({})).status), (403, 403, 403));
     // Discovery, keys and the token endpoint need no grant, and any other request does.
     let passed = |path: &str| Request::new("GET", path).send(&gateway.url()).status;
@@ -88,5 +96,23 @@ fn rejected_writes_keep_their_connection() {
             assert_eq!(response.status, 403, "{turn}");
             assert_ne!(response.header("Connection"), Some("close"), "{turn}");
         }
+    }
+}
+
+#[test]
+fn every_configuration_of_the_page_passes_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessiongate.yaml");
+    let page = documented::page("docs/guides/several-applications.md");
+    let blocks = blocks_in(&page, "yaml");
+    assert!(blocks.len() > 3, "{}", blocks.len());
+    for yaml in blocks {
+        std::fs::write(&path, &yaml).unwrap();
+        let finished = finish(sessiongate(&["check", "--format", "json", "-c", path.to_str().unwrap()]));
+        let report: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+        // The files of certificates are the reader's.
+        let findings = report["findings"].as_array().unwrap().iter();
+        let faults: Vec<_> = findings.filter(|finding| finding["id"] != "file").collect();
+        assert!(faults.is_empty(), "{faults:#?}\n{yaml}");
     }
 }

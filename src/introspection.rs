@@ -8,6 +8,7 @@ mod token_cache;
 mod calls;
 mod counters;
 mod endpoint;
+mod endpoint_state;
 mod state_log;
 
 pub use counters::IntrospectionCounters;
@@ -15,17 +16,22 @@ pub use counters::IntrospectionCounters;
 use crate::client::{Addresses, Resolver};
 use crate::gateway::IntrospectionSource;
 use crate::model::Rejection;
-use crate::telemetry::{IntrospectionCache, IntrospectionFailure, IntrospectionResult};
+use crate::telemetry::{IntrospectionCache, IntrospectionResult};
 use crate::token::{Expectations, IntrospectionError, MAX_TOKEN, Verified, introspected};
-use calls::{Calls, Permit};
+use calls::{Call, Calls, Permit};
 use endpoint::{CallError, Endpoint, unique};
+use endpoint_state::EndpointState;
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use token_cache::{Cached, Known, TokenCache};
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+/// How long a token is not introspected again after a failure, if it is accepted meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What an introspector needs from outside.
 #[derive(Clone)]
@@ -43,8 +49,10 @@ enum Outcome {
     Accepted(Arc<Verified>),
     /// It is not.
     Rejected(Rejection),
-    /// It failed, which says nothing of the token.
+    /// The issuer could not be asked.
     Failed(Rejection),
+    /// The endpoint responded, but said nothing of the token.
+    Unusable,
 }
 
 /// Introspects the opaque tokens of one upstream.
@@ -55,8 +63,7 @@ pub struct Introspector {
     endpoint: Endpoint,
     tokens: Arc<TokenCache>,
     calls: Arc<Calls<Outcome>>,
-    /// The cause of the last failure; `None` if the last introspection succeeded.
-    failing: Mutex<Option<IntrospectionFailure>>,
+    state: Mutex<EndpointState>,
     /// Whether an active token was accepted or rejected.
     knows_token: AtomicBool,
     context: IntrospectionContext,
@@ -84,10 +91,10 @@ impl Introspector {
                 Some(before) => before.tokens.clone(),
                 None => Arc::new(TokenCache::new()?),
             },
-            calls: Calls::new(source.in_flight, source.per_source),
+            calls: Calls::new(source.in_flight, source.per_source, source.ttl),
             source,
             expected,
-            failing: Mutex::new(None),
+            state: Mutex::new(EndpointState::default()),
             knows_token: AtomicBool::new(false),
             context,
         }))
@@ -103,9 +110,9 @@ impl Introspector {
         *self.source == *source && self.expected == *expected && Arc::ptr_eq(&self.context.resolver, resolver)
     }
 
-    /// Whether the last introspection failed.
+    /// Whether the endpoint fails.
     pub fn is_failing(&self) -> bool {
-        self.failing.lock().is_some()
+        self.state.lock().is_failing()
     }
 
     /// Its counters.
@@ -132,7 +139,6 @@ impl Introspector {
         let key = self.tokens.key_of(token);
         let known = match self.tokens.find(&key, &self.source, now) {
             Cached::Accepted(verified) => return Ok(self.cached(IntrospectionCache::Active, verified)),
-            Cached::Stale(verified) => return Ok(self.cached(IntrospectionCache::Stale, verified)),
             Cached::Rejected(rejection) => {
                 self.context.counters.cached(IntrospectionCache::Inactive);
                 return Err(rejection);
@@ -141,26 +147,37 @@ impl Introspector {
             Cached::Unknown => None,
         };
         let source = if known.is_some() { None } else { source() };
-        let outcome = self.start(key, token, now, known.is_some(), source);
-        if let Some(Known { stale: Some(verified), has_failed: true }) = &known {
-            // Its introspection failed before, and another one is on its way.
+        if let Some(Known { stale: Some(verified), failed: Some(failed) }) = &known
+            && failed.elapsed() < self.source.timeout + PAUSE
+            && self.is_out()
+        {
+            if failed.elapsed() >= PAUSE {
+                // Nobody waits for it.
+                let _outcome = self.start(key, token, now, true, source);
+            }
             return Ok(self.cached(IntrospectionCache::Stale, verified.clone()));
         }
-        match waited(outcome).await {
+        match waited(self.start(key, token, now, known.is_some(), source)).await {
             Outcome::Accepted(verified) => Ok(verified),
             Outcome::Rejected(rejection) => Err(rejection),
-            Outcome::Failed(rejection) => match known.and_then(|known| known.stale) {
+            Outcome::Failed(rejection) => match known.and_then(|known| known.stale).filter(|_| self.is_out()) {
                 Some(verified) => Ok(self.cached(IntrospectionCache::Stale, verified)),
                 None => Err(rejection),
             },
+            Outcome::Unusable => Err(Rejection::IntrospectionFailed),
         }
+    }
+
+    /// Whether the endpoint has an outage. One that was long ago may be over.
+    fn is_out(&self) -> bool {
+        self.state.lock().outage().is_some_and(|at| at.elapsed() < self.source.timeout + PAUSE)
     }
 
     /// The caller whom this token identifies, if that is known without an introspection.
     pub fn recognized(&self, token: &str, now: u64) -> Option<Arc<Verified>> {
         match self.tokens.find(&self.tokens.key_of(token), &self.source, now) {
             Cached::Accepted(verified) => Some(self.cached(IntrospectionCache::Active, verified)),
-            Cached::Stale(_) | Cached::Rejected(_) | Cached::Expired(_) | Cached::Unknown => None,
+            Cached::Rejected(_) | Cached::Expired(_) | Cached::Unknown => None,
         }
     }
 
@@ -172,7 +189,7 @@ impl Introspector {
     pub async fn trial(&self, now: u64) -> Result<(), String> {
         let token = unique().unwrap_or_default();
         let until = Instant::now() + self.source.timeout;
-        let response = self.endpoint.call(&token, now, until).await.map_err(|error| error.reason)?;
+        let response = self.endpoint.call(&token, now, until, false).await.map_err(|error| error.reason)?;
         match introspected(&response, &token, &self.expected, now) {
             Err(IntrospectionError::Rejected(Rejection::TokenInactive)) => Ok(()),
             Err(IntrospectionError::Unusable) => Err(CallError::unusable(&self.source.url).reason),
@@ -203,7 +220,7 @@ impl Introspector {
                 let began = Instant::now();
                 // The other half is for the response.
                 let outcome = match call.permit(began + own.source.timeout / 2).await {
-                    Some(permit) => own.introspect(&key, &token, now, began, permit).await,
+                    Some(permit) => own.introspect(&call, &token, now, began, permit).await,
                     None => Outcome::Failed(Rejection::IntrospectionBusy),
                 };
                 call.end(outcome);
@@ -211,12 +228,20 @@ impl Introspector {
         })
     }
 
-    async fn introspect(&self, key: &[u8; 32], token: &str, now: u64, began: Instant, _permit: Permit) -> Outcome {
+    async fn introspect(
+        &self,
+        call: &Call<Outcome>,
+        token: &str,
+        now: u64,
+        began: Instant,
+        _permit: Permit,
+    ) -> Outcome {
         let until = began + self.source.timeout;
         // The response may be as old as its request.
-        let sent = Instant::now();
+        let sent = call.sends();
         let at = || now.saturating_add(began.elapsed().as_secs());
-        let response = self.endpoint.call(token, at(), until).await;
+        let works = self.state.lock().works();
+        let response = self.endpoint.call(token, at(), until, works).await;
         let checked = match response {
             Ok(response) => introspected(&response, token, &self.expected, at()).map_err(|error| match error {
                 IntrospectionError::Rejected(rejection) => Ok(rejection),
@@ -225,12 +250,23 @@ impl Introspector {
             Err(error) => Err(Err(error)),
         };
         self.record(checked.as_ref().err().and_then(|error| error.as_ref().err()));
+        self.outcome(call, sent, checked)
+    }
+
+    /// Counts a result, and caches it. A newer one of the same token is never replaced.
+    fn outcome(
+        &self,
+        call: &Call<Outcome>,
+        sent: Instant,
+        checked: Result<Verified, Result<Rejection, CallError>>,
+    ) -> Outcome {
+        let tokens = Some(&self.tokens).filter(|_| call.is_latest());
         match checked {
             Ok(verified) => {
                 self.context.counters.introspected(IntrospectionResult::Active);
                 let verified = Arc::new(verified);
                 self.knows_token.store(true, Ordering::Relaxed);
-                self.tokens.accept(*key, sent, verified.clone());
+                tokens.inspect(|tokens| tokens.accept(call.key(), sent, verified.clone()));
                 Outcome::Accepted(verified)
             }
             Err(Ok(rejection)) => {
@@ -238,12 +274,15 @@ impl Introspector {
                 let result = if inactive { IntrospectionResult::Inactive } else { IntrospectionResult::Rejected };
                 self.context.counters.introspected(result);
                 self.record_rejection(&rejection);
-                self.tokens.reject(*key, Instant::now() + self.source.negative_ttl, rejection.clone());
+                tokens.inspect(|tokens| tokens.reject(call.key(), sent, rejection.clone()));
                 Outcome::Rejected(rejection)
             }
-            Err(Err(_)) => {
+            Err(Err(error)) => {
                 self.context.counters.introspected(IntrospectionResult::Failed);
-                self.tokens.failed(key);
+                if !error.is_outage {
+                    return Outcome::Unusable;
+                }
+                self.tokens.failed(&call.key());
                 Outcome::Failed(Rejection::IntrospectionFailed)
             }
         }

@@ -1,4 +1,5 @@
-//! The introspections in flight: one per token, and bounded. A request with a token that is being introspected joins it.
+//! The introspections in flight, which are bounded. A request with a token that is being introspected joins it, unless the
+//! issuer was asked too long before the request.
 //!
 //! Half of the permits are for tokens that were active before. Unknown tokens share the other half, and each source of
 //! them has a bound of its own. Waiting for permits is bounded in number and time.
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,6 +29,8 @@ pub(super) struct Calls<A> {
     /// The permits for known tokens only.
     reserve: Arc<Semaphore>,
     limits: Limits,
+    /// How old the issuer's response may be.
+    ttl: Duration,
     running: Mutex<Running<A>>,
 }
 
@@ -38,16 +42,27 @@ struct Limits {
 }
 
 struct Running<A> {
-    tokens: HashMap<Key, watch::Receiver<Option<A>>>,
+    /// The latest introspection of each token.
+    tokens: HashMap<Key, Latest<A>>,
+    started: u64,
     sources: HashMap<IpAddr, usize>,
     unknown: usize,
     known: usize,
+}
+
+/// The latest introspection of a token.
+struct Latest<A> {
+    number: u64,
+    /// When the issuer was asked; `None` if the introspection still waits.
+    sent: Option<Instant>,
+    outcome: watch::Receiver<Option<A>>,
 }
 
 /// An introspection that is in flight or waits.
 pub(super) struct Call<A> {
     calls: Arc<Calls<A>>,
     key: Key,
+    number: u64,
     known: bool,
     source: Option<IpAddr>,
     outcome: watch::Sender<Option<A>>,
@@ -55,15 +70,22 @@ pub(super) struct Call<A> {
 
 impl<A: Clone> Calls<A> {
     /// No calls, of which at most `in_flight` may be in flight, and at most `per_source` for unknown tokens of a source
-    /// may be in flight or wait.
-    pub fn new(in_flight: usize, per_source: usize) -> Arc<Calls<A>> {
+    /// may be in flight or wait. What a request joins may have asked the issuer `ttl` before it.
+    pub fn new(in_flight: usize, per_source: usize, ttl: Duration) -> Arc<Calls<A>> {
         let shared = (in_flight / 2).max(1);
         let most = |permits: usize| permits.saturating_mul(1 + WAITING_PER_PERMIT);
         Arc::new(Calls {
             shared: Arc::new(Semaphore::new(shared)),
             reserve: Arc::new(Semaphore::new(in_flight.saturating_sub(shared))),
             limits: Limits { unknown: most(shared), known: most(in_flight), per_source },
-            running: Mutex::new(Running { tokens: HashMap::new(), sources: HashMap::new(), unknown: 0, known: 0 }),
+            ttl,
+            running: Mutex::new(Running {
+                tokens: HashMap::new(),
+                started: 0,
+                sources: HashMap::new(),
+                unknown: 0,
+                known: 0,
+            }),
         })
     }
 
@@ -76,14 +98,18 @@ impl<A: Clone> Calls<A> {
         start: impl FnOnce(Call<A>),
     ) -> Result<watch::Receiver<Option<A>>, Rejection> {
         let mut running = self.running.lock();
-        if let Some(outcome) = running.tokens.get(&key) {
-            return Ok(outcome.clone());
+        if let Some(latest) = running.tokens.get(&key)
+            && latest.sent.is_none_or(|sent| sent.elapsed() < self.ttl)
+        {
+            return Ok(latest.outcome.clone());
         }
         running.admit(known, source, &self.limits)?;
         let (sender, outcome) = watch::channel(None);
-        running.tokens.insert(key, outcome.clone());
+        running.started += 1;
+        let number = running.started;
+        running.tokens.insert(key, Latest { number, sent: None, outcome: outcome.clone() });
         drop(running);
-        start(Call { calls: self.clone(), key, known, source, outcome: sender });
+        start(Call { calls: self.clone(), key, number, known, source, outcome: sender });
         Ok(outcome)
     }
 }
@@ -105,6 +131,10 @@ impl<A> Running<A> {
         *count += 1;
         Ok(())
     }
+
+    fn is_latest(&self, key: &Key, number: u64) -> bool {
+        self.tokens.get(key).is_some_and(|latest| latest.number == number)
+    }
 }
 
 impl<A> Call<A> {
@@ -125,6 +155,26 @@ impl<A> Call<A> {
         timeout_at(until, permit).await.ok()?.ok()
     }
 
+    /// The token's keyed hash.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The issuer is asked now.
+    pub fn sends(&self) -> Instant {
+        let now = Instant::now();
+        let mut running = self.calls.running.lock();
+        if let Some(latest) = running.tokens.get_mut(&self.key).filter(|latest| latest.number == self.number) {
+            latest.sent = Some(now);
+        }
+        now
+    }
+
+    /// Whether no other introspection of the token began after this one.
+    pub fn is_latest(&self) -> bool {
+        self.calls.running.lock().is_latest(&self.key, self.number)
+    }
+
     /// Gives the outcome to all that wait for it.
     pub fn end(self, outcome: A) {
         self.outcome.send_replace(Some(outcome));
@@ -134,7 +184,9 @@ impl<A> Call<A> {
 impl<A> Drop for Call<A> {
     fn drop(&mut self) {
         let mut running = self.calls.running.lock();
-        running.tokens.remove(&self.key);
+        if running.is_latest(&self.key, self.number) {
+            running.tokens.remove(&self.key);
+        }
         if self.known {
             running.known -= 1;
         } else {

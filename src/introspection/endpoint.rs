@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::uri::Authority;
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::ExposeSecret;
@@ -46,17 +46,22 @@ pub(super) struct CallError {
     pub cause: IntrospectionFailure,
     /// What is wrong. Bounded in length.
     pub reason: String,
+    /// Whether it is an outage of the endpoint: no response, or one with status 5xx. Others may concern one token only.
+    pub is_outage: bool,
 }
 
+/// The cause of a failure, whether it is an outage, and the reason.
+type Failure = (IntrospectionFailure, bool, String);
+
 impl CallError {
-    fn new(cause: IntrospectionFailure, url: &str, reason: impl ToString) -> CallError {
-        CallError { cause, reason: truncated(format!("{url}: {}", reason.to_string()), MAX_REASON) }
+    fn new(cause: IntrospectionFailure, is_outage: bool, url: &str, reason: &str) -> CallError {
+        CallError { cause, reason: truncated(format!("{url}: {reason}"), MAX_REASON), is_outage }
     }
 
     /// The response says nothing of the token.
     pub fn unusable(url: &str) -> CallError {
         let reason = "not an introspection response: expected a JSON object with `active`, true or false";
-        CallError::new(IntrospectionFailure::Document, url, reason)
+        CallError::new(IntrospectionFailure::Document, false, url, reason)
     }
 }
 
@@ -96,11 +101,12 @@ impl Endpoint {
         &self.addresses
     }
 
-    /// The response of an introspection at `now` (seconds since the epoch), which ends before `until`.
-    pub async fn call(&self, token: &str, now: u64, until: Instant) -> Result<Bytes, CallError> {
-        let failed = |(cause, reason): (IntrospectionFailure, String)| CallError::new(cause, &self.source.url, reason);
+    /// The response of an introspection at `now` (seconds since the epoch), which ends before `until`. `works` says
+    /// whether an introspection succeeded before.
+    pub async fn call(&self, token: &str, now: u64, until: Instant, works: bool) -> Result<Bytes, CallError> {
+        let failed = |(cause, is_outage, reason): Failure| CallError::new(cause, is_outage, &self.source.url, &reason);
         if !self.addresses.are_known() {
-            let unresolved = |reason: String| failed((IntrospectionFailure::Dns, reason));
+            let unresolved = |reason: String| failed((IntrospectionFailure::Dns, true, reason));
             let resolved = timeout_at(until, self.addresses.look_up()).await;
             let resolved = resolved.map_err(|_| unresolved("the host name was not resolved in time".to_owned()))?;
             resolved.map_err(|error| unresolved(error.to_string()))?;
@@ -111,7 +117,7 @@ impl Endpoint {
             other => other,
         };
         let response = response.map_err(|error| failed(no_response(&error)))?;
-        check_response(&response).map_err(failed)?;
+        check_response(&response, works).map_err(failed)?;
         Ok(response.body)
     }
 
@@ -172,34 +178,35 @@ fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, htt
     Uri::from_parts(parts)
 }
 
-fn no_response(error: &ExchangeError) -> (IntrospectionFailure, String) {
-    let cause = match error {
-        ExchangeError::Connect(ConnectError::Unreachable(_)) => IntrospectionFailure::Connect,
-        ExchangeError::Connect(ConnectError::Tls(_)) => IntrospectionFailure::Tls,
-        ExchangeError::Timeout(_) => IntrospectionFailure::Timeout,
-        ExchangeError::Broken(_)
-        | ExchangeError::Refused(_)
-        | ExchangeError::Closed
-        | ExchangeError::TooLarge(..)
-        | ExchangeError::OutOfMemory => IntrospectionFailure::Response,
+fn no_response(error: &ExchangeError) -> Failure {
+    let (cause, is_outage) = match error {
+        ExchangeError::Connect(ConnectError::Unreachable(_)) => (IntrospectionFailure::Connect, true),
+        ExchangeError::Connect(ConnectError::Tls(_)) => (IntrospectionFailure::Tls, true),
+        ExchangeError::Timeout(_) => (IntrospectionFailure::Timeout, true),
+        ExchangeError::Broken(_) | ExchangeError::Refused(_) | ExchangeError::Closed => {
+            (IntrospectionFailure::Response, true)
+        }
+        ExchangeError::TooLarge(_, status) => (IntrospectionFailure::Response, status.is_server_error()),
+        ExchangeError::OutOfMemory => (IntrospectionFailure::Response, false),
     };
-    (cause, error.to_string())
+    (cause, is_outage, error.to_string())
 }
 
-/// Checks that a response may be that of an introspection.
-fn check_response(response: &Exchange) -> Result<(), (IntrospectionFailure, String)> {
-    match response.status.as_u16() {
+/// Checks that a response may be that of an introspection. A 403 may concern one token only, if others were introspected.
+fn check_response(response: &Exchange, works: bool) -> Result<(), Failure> {
+    let status = response.status;
+    match status.as_u16() {
         200 => {}
-        401 | 403 => {
-            let reason = format!("response {}: the endpoint does not accept the gateway's client", response.status);
-            return Err((IntrospectionFailure::Client, reason));
+        401 | 403 if status == StatusCode::UNAUTHORIZED || !works => {
+            let reason = format!("response {status}: the endpoint does not accept the gateway's client");
+            return Err((IntrospectionFailure::Client, false, reason));
         }
-        _ => return Err((IntrospectionFailure::Status, format!("response {}", response.status))),
+        _ => return Err((IntrospectionFailure::Status, status.is_server_error(), format!("response {status}"))),
     }
     match coding::remaining(&response.headers) {
         Some(coding) => {
             let reason = format!("the response is compressed (`{coding}`), although `identity` was requested");
-            Err((IntrospectionFailure::Response, reason))
+            Err((IntrospectionFailure::Response, false, reason))
         }
         None => Ok(()),
     }

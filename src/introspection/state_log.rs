@@ -1,7 +1,8 @@
-//! The lines of the log about introspection: each is logged when a state changes, and not repeated while it lasts.
+//! The lines of the log about introspection.
 
 use super::Introspector;
 use super::endpoint::CallError;
+use super::endpoint_state::Change;
 use crate::model::{Rejection, truncated};
 use crate::telemetry::Label;
 use std::sync::atomic::Ordering;
@@ -10,19 +11,18 @@ use std::sync::atomic::Ordering;
 const MAX_LIST: usize = 500;
 
 impl Introspector {
-    /// Records the result of an introspection, and logs a change: also if the cause changes.
+    /// Records the result of an introspection, and logs what changed.
     pub(super) fn record(&self, error: Option<&CallError>) {
-        let cause = error.map(|error| error.cause);
-        let mut failing = self.failing.lock();
-        if *failing == cause {
-            return;
-        }
-        *failing = cause;
-        match error {
-            Some(CallError { cause, reason }) => {
-                tracing::warn!(upstream = self.name, cause = cause.name(), reason, "cannot introspect tokens");
+        let change = self.state.lock().finished(error);
+        let cause = error.map_or("", |error| error.cause.name());
+        let reason = error.map_or("", |error| &error.reason);
+        match change {
+            Some(Change::Fails) => tracing::warn!(upstream = self.name, cause, reason, "cannot introspect tokens"),
+            Some(Change::FailsForToken) => {
+                tracing::warn!(upstream = self.name, cause, reason, "cannot introspect a token");
             }
-            None => tracing::info!(upstream = self.name, "tokens can be introspected again"),
+            Some(Change::Recovered) => tracing::info!(upstream = self.name, "tokens can be introspected again"),
+            None => {}
         }
     }
 

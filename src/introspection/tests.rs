@@ -1,13 +1,16 @@
 use super::calls::{Call, Calls};
+use super::endpoint_state::Change;
 use super::token_cache::{Cached, Known, TokenCache};
 use super::*;
 use crate::gateway::ClientAuthentication;
+use crate::telemetry::IntrospectionFailure;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 const NOW: u64 = 1_800_000_000;
 const SECOND: Duration = Duration::from_secs(1);
+const TTL: Duration = Duration::from_secs(3);
 
 fn source(max_stale: u64) -> IntrospectionSource {
     IntrospectionSource {
@@ -41,7 +44,7 @@ fn verified(expires_at: u64) -> Arc<Verified> {
 }
 
 fn is_stale(cached: &Cached) -> bool {
-    matches!(cached, Cached::Expired(Known { stale: Some(_), .. }) | Cached::Stale(_))
+    matches!(cached, Cached::Expired(Known { stale: Some(_), .. }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +61,7 @@ async fn active_token_is_accepted_for_its_ttl_and_never_after_exp() {
     assert!(matches!(tokens.find(&key, &source, NOW), Cached::Accepted(_)));
     tokio::time::advance(SECOND).await;
     let known = tokens.find(&key, &source, NOW);
-    assert!(matches!(known, Cached::Expired(Known { stale: None, has_failed: false })), "{known:?}");
+    assert!(matches!(known, Cached::Expired(Known { stale: None, failed: None })), "{known:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,20 +71,18 @@ async fn known_token_is_accepted_for_max_stale_only_while_its_introspection_fail
     tokens.accept(key, Instant::now(), verified(NOW + 500));
     tokio::time::advance(source.ttl).await;
     let first = tokens.find(&key, &source, NOW);
-    assert!(matches!(first, Cached::Expired(Known { stale: Some(_), has_failed: false })), "{first:?}");
+    assert!(matches!(first, Cached::Expired(Known { stale: Some(_), failed: None })), "{first:?}");
     tokens.failed(&key);
-    assert!(matches!(tokens.find(&key, &source, NOW), Cached::Stale(_)));
-    tokio::time::advance(SECOND).await;
     let again = tokens.find(&key, &source, NOW);
-    assert!(matches!(again, Cached::Expired(Known { stale: Some(_), has_failed: true })), "tried again: {again:?}");
+    assert!(matches!(again, Cached::Expired(Known { stale: Some(_), failed: Some(_) })), "{again:?}");
     assert!(!is_stale(&tokens.find(&key, &source, NOW + 500)), "never after exp");
     tokens.accept(key, Instant::now(), verified(NOW + 500));
     tokens.failed(&key);
     tokio::time::advance(source.ttl + source.max_stale).await;
     assert!(!is_stale(&tokens.find(&key, &source, NOW)), "too long ago");
-    tokens.reject(key, Instant::now() + SECOND, Rejection::TokenInactive);
+    tokens.reject(key, Instant::now(), Rejection::TokenInactive);
     assert!(matches!(tokens.find(&key, &source, NOW), Cached::Rejected(Rejection::TokenInactive)), "revoked");
-    tokio::time::advance(SECOND).await;
+    tokio::time::advance(source.negative_ttl).await;
     assert!(matches!(tokens.find(&key, &source, NOW), Cached::Unknown), "no longer known");
 }
 
@@ -91,8 +92,8 @@ async fn rejected_tokens_neither_grow_nor_replace_active_ones() {
     let known = tokens.key_of("known");
     tokens.accept(known, Instant::now(), verified(NOW + 500));
     for number in 0..50_000 {
-        let until = Instant::now() + SECOND;
-        tokens.reject(tokens.key_of(&format!("stranger {number}")), until, Rejection::TokenInactive);
+        let since = Instant::now();
+        tokens.reject(tokens.key_of(&format!("stranger {number}")), since, Rejection::TokenInactive);
     }
     assert!(matches!(tokens.find(&known, &source, NOW), Cached::Accepted(_)));
     let cached = |number: &i32| {
@@ -116,7 +117,7 @@ struct World {
 impl World {
     fn new(in_flight: usize, per_source: usize) -> (World, mpsc::UnboundedReceiver<Call<u32>>) {
         let (started, calls) = mpsc::unbounded_channel();
-        (World { calls: Calls::new(in_flight, per_source), started }, calls)
+        (World { calls: Calls::new(in_flight, per_source, TTL), started }, calls)
     }
 
     fn join(&self, token: u8, known: bool, source: Option<IpAddr>) -> Result<watch::Receiver<Option<u32>>, Rejection> {
@@ -137,6 +138,74 @@ async fn requests_with_one_token_share_one_call() {
     assert!(world.join(1, false, address(1)).is_ok());
     drop(started.recv().await.unwrap());
     assert!(joined.iter_mut().all(|outcome| outcome.has_changed().is_err()), "the sender is gone");
+}
+
+/// The token may have been revoked since the issuer was asked.
+#[tokio::test(start_paused = true)]
+async fn call_that_is_too_old_is_not_joined() {
+    let (world, mut started) = World::new(4, 9);
+    let mut early = world.join(1, true, None).unwrap();
+    let old = started.recv().await.unwrap();
+    tokio::time::advance(2 * TTL).await;
+    world.join(1, true, None).unwrap();
+    assert!(started.try_recv().is_err(), "it was not sent yet");
+    old.sends();
+    tokio::time::advance(TTL - SECOND).await;
+    world.join(1, true, None).unwrap();
+    assert!(started.try_recv().is_err(), "it is young enough");
+    tokio::time::advance(SECOND).await;
+    let mut late = world.join(1, true, None).unwrap();
+    let new = started.recv().await.unwrap();
+    assert_eq!((old.is_latest(), new.is_latest()), (false, true));
+    old.end(1);
+    assert_eq!(*early.wait_for(Option::is_some).await.unwrap(), Some(1));
+    world.join(1, true, None).unwrap();
+    assert!(started.try_recv().is_err(), "the newer one is still there");
+    new.end(2);
+    assert_eq!(*late.wait_for(Option::is_some).await.unwrap(), Some(2));
+    let own = Calls::new(4, 9, Duration::ZERO);
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        own.join([1; 32], true, None, |call: Call<u32>| {
+            call.sends();
+            calls.push(call);
+        })
+        .unwrap();
+    }
+    assert_eq!(calls.len(), 2, "without a ttl each request has its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_token_causes_is_not_the_state_of_the_endpoint() {
+    use IntrospectionFailure::{Client, Connect, Status};
+    let error = |cause, is_outage| CallError { cause, reason: String::new(), is_outage };
+    let mut state = EndpointState::default();
+    assert_eq!(state.finished(Some(&error(Status, false))), Some(Change::Fails), "it has never worked");
+    assert_eq!((state.is_failing(), state.outage()), (true, None));
+    assert_eq!(state.finished(None), Some(Change::Recovered));
+    assert!(state.works() && !state.is_failing());
+    tokio::time::advance(60 * SECOND).await;
+    assert_eq!(state.finished(Some(&error(Status, false))), Some(Change::FailsForToken));
+    assert_eq!((state.is_failing(), state.outage()), (false, None));
+    for _ in 0..50 {
+        assert_eq!(state.finished(None), None);
+        assert_eq!(state.finished(Some(&error(Status, false))), None, "not again so soon");
+    }
+    assert_eq!(state.finished(Some(&error(Client, false))), Some(Change::Fails));
+    assert_eq!((state.is_failing(), state.outage()), (true, None), "no outage: known tokens are not accepted");
+    assert_eq!(state.finished(Some(&error(Connect, true))), Some(Change::Fails), "another cause");
+    assert_eq!((state.is_failing(), state.outage()), (true, Some(Instant::now())));
+    assert_eq!(state.finished(None), Some(Change::Recovered));
+    assert_eq!(state.outage(), None);
+    for _ in 0..50 {
+        assert_eq!(state.finished(Some(&error(Connect, true))), None, "not again so soon");
+        assert_eq!(state.finished(None), None, "nor its end");
+    }
+    state.finished(Some(&error(Connect, true)));
+    tokio::time::advance(60 * SECOND).await;
+    assert_eq!(state.finished(Some(&error(Connect, true))), Some(Change::Fails), "it lasts");
+    state.finished(Some(&error(Status, false)));
+    assert_eq!(state.outage(), None, "it responds");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,18 +8,16 @@ use quick_cache::sync::Cache;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// The most cached tokens of each kind.
 const CACHED: usize = 10_000;
-/// How long a token is not introspected again after a failure, if it is accepted meanwhile.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What introspections said of tokens.
 pub(super) struct TokenCache {
     secret: hmac::Key,
     active: Cache<[u8; 32], Active>,
+    /// When the issuer was asked, and what is wrong.
     other: Cache<[u8; 32], (Instant, Rejection)>,
 }
 
@@ -29,7 +27,7 @@ struct Active {
     verified: Arc<Verified>,
     /// When the issuer was asked.
     since: Instant,
-    /// When its last introspection failed, if none has succeeded since.
+    /// When its last introspection failed in an outage, if none has succeeded since.
     failed: Option<Instant>,
 }
 
@@ -38,8 +36,6 @@ struct Active {
 pub(super) enum Cached {
     /// It is active.
     Accepted(Arc<Verified>),
-    /// It was active, and is accepted because its introspection has just failed.
-    Stale(Arc<Verified>),
     /// It is not accepted.
     Rejected(Rejection),
     /// It was active, and has to be introspected again.
@@ -51,10 +47,10 @@ pub(super) enum Cached {
 /// A token that was active before.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// Its caller, if it is accepted while introspection fails.
+    /// Its caller, if it is accepted during an outage.
     pub stale: Option<Arc<Verified>>,
-    /// Whether its last introspection failed.
-    pub has_failed: bool,
+    /// When its last introspection failed in an outage.
+    pub failed: Option<Instant>,
 }
 
 impl TokenCache {
@@ -77,7 +73,7 @@ impl TokenCache {
     pub fn find(&self, key: &[u8; 32], source: &IntrospectionSource, now: u64) -> Cached {
         let Some(Active { verified, since, failed }) = self.active.get(key) else {
             return match self.other.get(key) {
-                Some((until, rejection)) if Instant::now() < until => Cached::Rejected(rejection),
+                Some((since, rejection)) if since.elapsed() < source.negative_ttl => Cached::Rejected(rejection),
                 Some(_) | None => Cached::Unknown,
             };
         };
@@ -90,10 +86,7 @@ impl TokenCache {
             return Cached::Accepted(verified);
         }
         let stale = Some(verified).filter(|_| age < source.ttl + source.max_stale);
-        match stale {
-            Some(verified) if failed.is_some_and(|at| at.elapsed() < PAUSE) => Cached::Stale(verified),
-            stale => Cached::Expired(Known { stale, has_failed: failed.is_some() }),
-        }
+        Cached::Expired(Known { stale, failed })
     }
 
     /// The issuer, asked at `since`, said that the token is active.
@@ -102,13 +95,13 @@ impl TokenCache {
         self.active.insert(key, Active { verified, since, failed: None });
     }
 
-    /// The token is not accepted; it is introspected again after `until`.
-    pub fn reject(&self, key: [u8; 32], until: Instant, rejection: Rejection) {
+    /// The issuer, asked at `since`, said that the token is not active, or what is not accepted.
+    pub fn reject(&self, key: [u8; 32], since: Instant, rejection: Rejection) {
         self.active.remove(&key);
-        self.other.insert(key, (until, rejection));
+        self.other.insert(key, (since, rejection));
     }
 
-    /// The issuer did not say anything of the token.
+    /// The issuer could not be asked, in an outage.
     pub fn failed(&self, key: &[u8; 32]) {
         if let Some(known) = self.active.get(key) {
             self.active.insert(*key, Active { failed: Some(Instant::now()), ..known });

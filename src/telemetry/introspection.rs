@@ -46,7 +46,7 @@ pub enum IntrospectionFailure {
     /// Connected, but there is no complete response within `timeout`.
     #[strum(message = "whether the issuer is slow; raise `timeout`")]
     Timeout,
-    /// The endpoint rejects the gateway: 401 or 403.
+    /// The endpoint rejects the gateway: 401, or 403 before an introspection succeeded.
     #[strum(message = "`client_id`, and the secret or key; whether the client may introspect tokens")]
     Client,
     /// Another status than 200.

@@ -249,9 +249,10 @@ fn endpoint_that_says_nothing_of_the_token_admits_nobody() {
     ];
     let failures = || {
         let lines = gateway.log();
-        let lines = lines.iter().filter(|line| line.contains(r#""message":"cannot introspect tokens""#));
+        let lines = lines.iter().filter(|line| line.contains(r#""message":"cannot introspect "#));
         lines.map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     };
+    let mut logged = BTreeSet::new();
     for (number, (why, response, cause)) in cases.into_iter().enumerate() {
         introspection.respond(move |_| response.clone());
         let token = format!("evil-{number}");
@@ -259,7 +260,8 @@ fn endpoint_that_says_nothing_of_the_token_admits_nobody() {
         is_rejected(&response, 503, why);
         assert_eq!(response.header("Retry-After"), Some("1"), "{why}");
         assert_eq!(reason(&gateway, &response), "introspection_failed", "{why}");
-        wait_for("the cause in the log", || (failures().last()?["cause"] == cause).then_some(()));
+        logged.insert(cause);
+        wait_for("the cause in the log", || failures().iter().any(|line| line["cause"] == cause).then_some(()));
         introspection.respond(|_| inactive());
         is_rejected(&read(&gateway, &token), 401, "failures are not cached");
     }
@@ -269,6 +271,7 @@ fn endpoint_that_says_nothing_of_the_token_admits_nobody() {
     let recovered = r#""message":"tokens can be introspected again""#;
     gateway.wait_for_log(|line| line.contains(recovered));
     assert_eq!(failures()[0]["upstream"], "auth0");
+    assert_eq!(failures().len(), logged.len(), "no cause again so soon");
     let ready = Request::new("GET", "/readyz").send(&gateway.admin_url());
     assert_eq!(ready.status, 200);
 }
@@ -358,6 +361,71 @@ fn known_tokens_survive_an_outage_only_if_it_is_declared() {
     assert!(stale().unwrap() > 50);
     introspection.respond(|_| inactive());
     wait_for("the revocation to be noticed", || (read(&lenient, "good-known").status == 401).then_some(()));
+}
+
+/// Others may be introspected, so that only the state of the endpoint counts.
+#[test]
+fn revoked_token_does_not_survive_while_the_endpoint_works() {
+    let introspection = Introspection::new();
+    let gateway = introspection.gateway(", ttl: 0s, max_stale: 1h");
+    for token in ["good-1", "good-2", "good-3"] {
+        assert_eq!(read(&gateway, token).status, 200);
+    }
+    for status in [400, 404, 429, 403, 401] {
+        introspection.respond(move |token| match token {
+            "good-1" => json_response(status, r#"{"error":"invalid_token"}"#),
+            _ => active(json!({})),
+        });
+        for _ in 0..3 {
+            let response = read(&gateway, "good-1");
+            is_rejected(&response, 503, "the endpoint works");
+            assert_eq!(reason(&gateway, &response), "introspection_failed", "{status}");
+            assert_eq!(read(&gateway, "good-2").status, 200);
+        }
+    }
+    introspection.respond(|_| json_response(500, ""));
+    for token in ["good-2", "good-3"] {
+        assert_eq!(read(&gateway, token).status, 200, "an outage");
+    }
+    introspection.respond(|token| if token == "good-2" { inactive() } else { active(json!({})) });
+    wait_for("the outage to end", || (read(&gateway, "good-new").status == 200).then_some(()));
+    is_rejected(&read(&gateway, "good-2"), 401, "at once");
+    let wrong = |line: &String| line.contains("does not accept the gateway's client");
+    assert_eq!(gateway.log().iter().filter(|line| wrong(line)).count(), 1, "only for 401");
+    let one = |line: &String| line.contains(r#""message":"cannot introspect a token""#);
+    assert_eq!(gateway.log().iter().filter(|line| one(line)).count(), 1, "not again so soon");
+}
+
+/// The gateway itself has too many introspections; nobody says that the endpoint has an outage.
+#[test]
+fn busy_gateway_does_not_admit_revoked_tokens() {
+    let introspection = Introspection::new();
+    let gateway = introspection.gateway(", ttl: 0s, max_stale: 1h, in_flight: 2, timeout: 2s");
+    for number in 0..3 {
+        assert_eq!(read(&gateway, &format!("good-{number}")).status, 200);
+    }
+    let gate = Gate::closed();
+    introspection.respond({
+        let gate = gate.clone();
+        move |_| {
+            gate.pass();
+            inactive()
+        }
+    });
+    let received = introspection.endpoint.received().len();
+    thread::scope(|scope| {
+        for number in 0..2 {
+            let gateway = &gateway;
+            scope.spawn(move || read(gateway, &format!("good-{number}")));
+        }
+        let both = || (introspection.endpoint.received().len() == received + 2).then_some(());
+        wait_for("both to be in flight", both);
+        let third = read(&gateway, "good-2");
+        is_rejected(&third, 503, "it waited for its turn");
+        assert_eq!(reason(&gateway, &third), "introspection_busy");
+        gate.set(true);
+    });
+    is_rejected(&read(&gateway, "good-2"), 401, "revoked");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! By which fields a request searches, filters or sorts a list: what comes out tells something of them.
 
-use super::{DecodedBody, Dialect, Filters};
+use super::{DecodedBody, Dialect, Filters, Route};
 use crate::wire::message::{Object, Value};
 
 /// A condition or an order of a list.
@@ -20,12 +20,15 @@ impl SearchTerm {
 
 impl Dialect {
     /// By what a request for a list searches, filters and sorts it. `query` is its canonical query.
-    pub fn search_terms(&self, body: &DecodedBody, query: Option<&str>) -> Vec<SearchTerm> {
+    pub fn search_terms(&self, route: &Route, body: &DecodedBody, query: Option<&str>) -> Vec<SearchTerm> {
         let parameters =
             query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
         let of_parameter = |name: &str| self.names.search_parameters.iter().find(|(own, _)| *own == name);
         let mut terms: Vec<SearchTerm> =
             parameters.filter_map(of_parameter).map(|(name, field)| SearchTerm::filter(name, Some(field))).collect();
+        if route.names_user() {
+            terms.push(SearchTerm { text: "filtering by the user in the path".into(), field: Some(self.names.user) });
+        }
         if let (Some(filters), DecodedBody::Message(parsed)) = (&self.names.filters, body) {
             collect(filters, parsed.root(), &mut terms);
         }

@@ -20,7 +20,8 @@ impl AuthorizedRequest {
         // A caller who sees only its own sessions knows their user: such a list must be filtered by it.
         let knows = |field: &[&str]| proof.owner().is_some() && field == dialect.names.user;
         let hides = |field: &[&str]| !field.is_empty() && masks.hides(field) && !knows(field);
-        let mut terms = dialect.search_terms(body, self.governed.query.as_deref()).into_iter();
+        let route = self.governed.route;
+        let mut terms = dialect.search_terms(route, body, self.governed.query.as_deref()).into_iter();
         match terms.find(|term| term.field.is_none_or(hides)) {
             Some(term) => Err(Rejection::Grant(term.text)),
             None => Ok(()),

@@ -23,13 +23,12 @@ fn hiding(client: Option<&str>, masks: Option<Masks>) -> Grant {
 const SESSION: &str =
     r#"{"id":"s","user_id":"u1","device":{"last_ip":"203.0.113.41"},"session_metadata":{"cart_a":"1","team_a":"2"}}"#;
 const WITHOUT_ADDRESS: &str = r#"{"id":"s","user_id":"u1","device":{},"session_metadata":{"cart_a":"1","team_a":"2"}}"#;
-const WITHOUT_TEAM: &str =
-    r#"{"id":"s","user_id":"***","device":{"last_ip":"203.0.113.41"},"session_metadata":{"cart_a":"1"}}"#;
+const WITHOUT_TEAM: &str = r#"{"id":"s","user_id":"u1","device":{"last_ip":"***"},"session_metadata":{"cart_a":"1"}}"#;
 
 fn auth0_world() -> World {
     World::with([
         hiding(Some("support"), masks(&AUTH0, &[], &["device.last_ip"], None)),
-        hiding(Some("shop"), masks(&AUTH0, &["user_id"], &[], Some("cart_*"))),
+        hiding(Some("shop"), masks(&AUTH0, &["device.last_ip"], &[], Some("cart_*"))),
         hiding(None, None),
     ])
 }
@@ -173,7 +172,26 @@ async fn a_list_by_what_is_hidden_is_rejected() {
             String::new(),
             None,
         ),
+        (
+            hiding(None, masks(&AUTH0, &[], &["user_id"], None)),
+            "a GET /api/v2/users/auth0%7Cu1/sessions",
+            String::new(),
+            Some("filtering by the user in the path"),
+        ),
+        (
+            hiding(None, masks(&AUTH0, &[], &["user_id"], None)),
+            "a GET /api/v2/users/u1/refresh-tokens",
+            String::new(),
+            Some("filtering by the user in the path"),
+        ),
+        (hiding(None, masks(&AUTH0, &["device"], &[], None)), "a GET /api/v2/users/u1/sessions", String::new(), None),
         // The caller's own.
+        (
+            Grant { sessions: SessionScope::User, ..hiding(None, masks(&AUTH0, &["user_id"], &[], None)) },
+            "a GET /api/v2/users/u1/sessions",
+            String::new(),
+            None,
+        ),
         (
             Grant { sessions: SessionScope::User, ..zitadel(&["factors.user.id"], None) },
             search,

@@ -211,6 +211,7 @@ pub static AUTH0: Dialect = Dialect {
         checks: None,
         challenges: None,
         error: &["message"],
+        error_members: &["statusCode", "error", "message", "errorCode"],
     },
     session_ids: IdForm::Opaque(50),
     refresh_token_ids: IdForm::Opaque(30),

@@ -5,7 +5,7 @@ use super::{BodyKind, Dialect, Effect, Route};
 use crate::grant::{HiddenFields, Masks};
 use crate::wire::carrier::Carrier;
 use crate::wire::is_ambiguous_spelling;
-use crate::wire::json::{Document, Kind, Member, Node, member};
+use crate::wire::json::{Change, Document, Kind, Member, Node, member};
 use crate::wire::masking::{FieldMask, Shown};
 use crate::wire::message;
 use bytes::Bytes;
@@ -49,12 +49,17 @@ impl Dialect {
         }
     }
 
-    /// The body of an error without what the masks hide: by its definition, an error contains no session. `None` if that
-    /// is not certain, because it is not a JSON object.
-    pub fn masked_error(&'static self, body: &Bytes, masks: &Masks) -> Option<Bytes> {
+    /// The body of an error with only its texts and numbers that by their definition say what went wrong. `None` if it is
+    /// not a JSON object.
+    pub fn plain_error(&self, body: &Bytes) -> Option<Bytes> {
         let document = Document::parse(body.clone()).ok()?;
-        document.members()?;
-        Some(document.masked(&self.response_mask(masks)))
+        let is_plain = |member: &Member| {
+            let is_scalar = matches!(member.value.kind, Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Text(_));
+            is_scalar && self.names.error_members.contains(&member.key.as_str())
+        };
+        let others = document.members()?.iter().enumerate().filter(|(_, member)| !is_plain(member));
+        let changes: Vec<Change> = others.map(|(at, _)| Change::Remove(at)).collect();
+        Some(document.edited(document.root(), &changes))
     }
 
     fn response_mask<'m>(&'static self, masks: &'m Masks) -> ResponseMask<'m> {

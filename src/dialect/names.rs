@@ -47,6 +47,8 @@ pub struct Names {
     pub challenges: Option<Challenges>,
     /// In an error: the path of the member that identifies it, such as a text or a code.
     pub error: &'static [&'static str],
+    /// In an error: the members that say what went wrong.
+    pub error_members: &'static [&'static str],
 }
 
 /// What the rules of a policy are about.

@@ -189,6 +189,7 @@ pub static OKTA: Dialect = Dialect {
         checks: None,
         challenges: None,
         error: &["errorCode"],
+        error_members: &["errorCode", "errorSummary", "errorLink", "errorId"],
     },
     // Okta documents no limits: IDs of sessions have 20 to 25 characters, and logins at most 100.
     session_ids: IdForm::Opaque(128),

@@ -71,6 +71,7 @@ pub(crate) static REALMS: Dialect = Dialect {
         checks: None,
         challenges: None,
         error: &["error", "id"],
+        error_members: &[],
     },
     session_ids: IdForm::Opaque(20),
     refresh_token_ids: IdForm::Opaque(0),

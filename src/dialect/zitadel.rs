@@ -148,6 +148,7 @@ pub static ZITADEL: Dialect = Dialect {
         checks: Some(CHECKS),
         challenges: Some(CHALLENGES),
         error: &["message"],
+        error_members: &["code", "message"],
     },
     session_ids: IdForm::Opaque(200),
     refresh_token_ids: IdForm::Opaque(0),

@@ -23,30 +23,33 @@ pub(super) fn masked(
     masks: &Masks,
     response: &ProviderResponse,
 ) -> Option<ProviderResponse> {
-    let mut shown = response.clone();
-    coding::remove_validators(&mut shown.headers);
-    shown.trailers.iter_mut().for_each(coding::remove_validators);
-    let coded = coding::remaining(&response.headers).is_some();
     let call = response.call(carrier);
-    if response.status.is_success() && call.status.is_success() {
-        let message = call.message.filter(|_| !coded)?;
-        let masked = upstream.dialect.masked(route, carrier, &message, masks)?;
-        if masked != message {
-            shown.body = carrier.replace_message(&response.body, masked);
-        }
-        return Some(shown);
+    if !response.status.is_success() || !call.status.is_success() {
+        return Some(plain_error(upstream, carrier, response));
     }
-    // A framed error is in the trailers.
+    let message = call.message.filter(|_| coding::remaining(&response.headers).is_none())?;
+    let message = upstream.dialect.masked(route, carrier, &message, masks)?;
+    let mut shown = response.clone();
+    shown.body = carrier.bare_body(&response.body, Some(message));
+    shown.keep_bare_headers(upstream.dialect);
+    Some(shown)
+}
+
+/// An error with only those of its parts that by their definition say what went wrong: all else may show a session.
+pub(super) fn plain_error(upstream: &Upstream, carrier: Carrier, response: &ProviderResponse) -> ProviderResponse {
+    let coded = coding::remaining(&response.headers).is_some();
     let body = match carrier.is_framed() {
-        true => Some(carrier.without_message(&response.body)),
+        // It is in the trailers.
+        true => Some(carrier.bare_body(&response.body, None)),
         false if response.body.is_empty() => Some(Bytes::new()),
         false if coded => None,
-        false => upstream.dialect.masked_error(&response.body, masks),
+        false => upstream.dialect.plain_error(&response.body),
     };
+    let mut shown = response.clone();
+    shown.keep_bare_headers(upstream.dialect);
     shown.body = body.unwrap_or_else(|| {
         shown.headers.remove(CONTENT_TYPE);
-        coding::remove_headers(&mut shown.headers);
         Bytes::new()
     });
-    Some(shown)
+    shown
 }

@@ -1,6 +1,7 @@
 //! Responses to reads whose sessions or refresh tokens must belong to an owner.
 
 use super::current_state::Owner;
+use super::masking::plain_error;
 use super::write_outcome::is_inconclusive;
 use super::{ProviderResponse, Read};
 use crate::dialect::Effect;
@@ -22,12 +23,13 @@ impl Read {
         response: Arc<ProviderResponse>,
     ) -> Result<Arc<ProviderResponse>, Rejection> {
         let status = response.call_status(self.carrier);
-        // About the caller or the provider alone.
-        if status == StatusCode::UNAUTHORIZED || is_inconclusive(status) {
-            return Ok(response);
+        let lists = self.lists();
+        // By its status it is about the caller or the provider alone. Whose its content is, is not proven.
+        if status == StatusCode::UNAUTHORIZED || is_inconclusive(status) || (lists && !status.is_success()) {
+            return Ok(Arc::new(plain_error(&self.upstream, self.carrier, &response)));
         }
-        if self.lists() {
-            return if status.is_success() { self.owned_part(owner, response) } else { Ok(response) };
+        if lists {
+            return self.owned_part(owner, response);
         }
         let shown = status == StatusCode::OK && self.shows(owner, &response);
         shown.then_some(response).ok_or(Rejection::ForeignSession)
@@ -93,7 +95,8 @@ impl Read {
         if !foreign.is_empty() {
             let message = listed.without_foreign(&foreign).ok_or(Rejection::UpstreamFailed)?;
             let own = Arc::make_mut(&mut response);
-            own.body = self.carrier.replace_message(&own.body, message);
+            own.body = self.carrier.bare_body(&own.body, Some(message));
+            own.keep_bare_headers(self.upstream.dialect);
         }
         Ok(response)
     }

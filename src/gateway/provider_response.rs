@@ -2,7 +2,7 @@
 
 use super::MaskedForms;
 use crate::dialect::Dialect;
-use crate::wire::carrier::{Carrier, DecodedCall};
+use crate::wire::carrier::{Carrier, DecodedCall, ends_of, tells_end};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
@@ -75,7 +75,29 @@ const STORED_HEADERS: [HeaderName; 7] = [
     http::header::X_CONTENT_TYPE_OPTIONS,
 ];
 
+/// The headers that a caller sees who may not see all of a response, beside [`STORED_HEADERS`] and those of the limit of
+/// its requests. Others may tell what is hidden: as a digest, a cursor, or a detail of an error.
+const BARE_HEADERS: [HeaderName; 5] = [
+    http::header::RETRY_AFTER,
+    http::header::WWW_AUTHENTICATE,
+    http::header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    http::header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    http::header::ACCESS_CONTROL_EXPOSE_HEADERS,
+];
+
 impl ProviderResponse {
+    /// Removes the headers and trailers that may tell what is hidden.
+    pub(super) fn keep_bare_headers(&mut self, dialect: &Dialect) {
+        let quota = dialect.headers.quota.as_ref();
+        let is_quota =
+            |name: &HeaderName| quota.is_some_and(|own| [&own.limit, &own.remaining, &own.reset].contains(&name));
+        let is_kept = |name: &HeaderName| {
+            STORED_HEADERS.contains(name) || BARE_HEADERS.contains(name) || is_quota(name) || tells_end(name)
+        };
+        self.headers = copied(self.headers.iter().filter(|(name, _)| is_kept(name)));
+        self.trailers = self.trailers.take().map(|trailers| ends_of(&trailers));
+    }
+
     /// How much memory it needs, in bytes, with its masked forms.
     pub fn size(&self) -> usize {
         /// With the ID of its user.
@@ -152,4 +174,42 @@ impl ProviderResponse {
 
 fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
     all.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::AUTH0;
+
+    #[test]
+    fn bare_headers_tell_nothing_of_what_is_hidden() {
+        const KEPT: [&str; 8] = [
+            "content-type",
+            "cache-control",
+            "retry-after",
+            "www-authenticate",
+            "access-control-allow-origin",
+            "x-ratelimit-remaining",
+            "grpc-status",
+            "grpc-message",
+        ];
+        const GONE: [&str; 8] = [
+            "etag",
+            "x-checksum",
+            "x-content-digest",
+            "link",
+            "location",
+            "set-cookie",
+            "grpc-status-details-bin",
+            "x-session",
+        ];
+        let map = |names: &[&'static str]| -> HeaderMap {
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v"))).collect()
+        };
+        let all = map(&[&KEPT[..], &GONE].concat());
+        let mut response = ProviderResponse::new(StatusCode::OK, all.clone(), Bytes::new(), Some(all));
+        response.keep_bare_headers(&AUTH0);
+        assert_eq!(response.headers, map(&KEPT));
+        assert_eq!(response.trailers, Some(map(&KEPT[6..])));
+    }
 }

@@ -1,6 +1,6 @@
 //! What a caller sees of a provider's response.
 
-use super::masking::{masked, masks};
+use super::masking::{masked, masks, plain_error};
 use super::provider_response::Released;
 use super::{DecodedRequest, ProviderResponse, Read};
 use crate::model::Rejection;
@@ -32,6 +32,11 @@ impl Read {
 impl DecodedRequest {
     /// A response to the gateway's own read for this request, as its caller may see it.
     pub(super) fn released(&self, response: ProviderResponse) -> Result<Released, Rejection> {
+        // Whose an error is, is not proven.
+        let response = match self.proof.owner() {
+            Some(_) if !response.status.is_success() => plain_error(self.upstream(), Carrier::Rest, &response),
+            Some(_) | None => response,
+        };
         let Some(masks) = masks(&self.authorized.grant) else {
             return Ok(Released::new(Arc::new(response)));
         };

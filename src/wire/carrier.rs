@@ -6,9 +6,11 @@ use super::frame::{self, FrameError};
 use super::json::{Document, Kind, member};
 use super::message::Codec;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use std::time::Duration;
 
+const GRPC_STATUS: &str = "grpc-status";
+const GRPC_MESSAGE: &str = "grpc-message";
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 const CONNECT_TIMEOUT: &str = "connect-timeout-ms";
 
@@ -157,7 +159,7 @@ impl Carrier {
             return DecodedCall { status: StatusCode::BAD_GATEWAY, message: None };
         };
         let places = [inner.as_ref(), trailers, Some(headers)];
-        let said = places.into_iter().flatten().find_map(|place| place.get("grpc-status"));
+        let said = places.into_iter().flatten().find_map(|place| place.get(GRPC_STATUS));
         let code = said.and_then(|code| code.to_str().ok()?.parse().ok());
         // A response without a status was cut off.
         let status = code.map_or(StatusCode::BAD_GATEWAY, http_status);
@@ -176,7 +178,7 @@ impl Carrier {
         if self.is_framed() {
             let inner = frame::response(body).ok().and_then(|(_, inner)| inner);
             let places = [inner.as_ref(), trailers, Some(headers)];
-            let said = places.into_iter().flatten().find_map(|place| place.get("grpc-message"))?;
+            let said = places.into_iter().flatten().find_map(|place| place.get(GRPC_MESSAGE))?;
             return said.to_str().ok().map(str::to_owned);
         }
         let document = Document::parse(body.clone()).ok()?;
@@ -207,13 +209,27 @@ impl Carrier {
 }
 
 impl Carrier {
-    /// The body of a framed response without its message: the trailers, if they are in it.
-    pub fn without_message(self, body: &Bytes) -> Bytes {
-        match frame::response(body) {
-            Ok((_, Some(trailers))) if self.is_framed() => frame::framed_trailers(&trailers),
-            Ok(_) | Err(_) => Bytes::new(),
+    /// The body of a response with this message, if any, and nothing else but how the call ended.
+    pub fn bare_body(self, body: &Bytes, message: Option<Bytes>) -> Bytes {
+        if !self.is_framed() {
+            return message.unwrap_or_default();
         }
+        let trailers = frame::response(body).ok().and_then(|(_, trailers)| trailers);
+        let trailers = trailers.map(|trailers| frame::framed_trailers(&ends_of(&trailers)));
+        let parts = [message.map(|message| frame::framed(&message)), trailers];
+        parts.into_iter().flatten().collect::<Vec<_>>().concat().into()
     }
+}
+
+/// Whether this header or trailer tells how a framed call ended.
+pub fn tells_end(name: &HeaderName) -> bool {
+    name == GRPC_STATUS || name == GRPC_MESSAGE
+}
+
+/// What of trailers tells how a framed call ended.
+pub fn ends_of(trailers: &HeaderMap) -> HeaderMap {
+    let ends = trailers.iter().filter(|(name, _)| tells_end(name));
+    ends.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Whether a content type is `application/json`, with an optional UTF-8 charset in any common spelling. Some clients
@@ -250,7 +266,7 @@ pub fn http_status(code: u32) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     fn map(all: &[(&'static str, &'static str)]) -> HeaderMap {
         let one = |(name, value): &(&'static str, &'static str)| {

@@ -147,15 +147,31 @@ fn what_is_not_the_documented_form_is_not_shown() {
 }
 
 #[test]
-fn errors_are_masked_if_they_are_objects() {
-    let masks = masks(&AUTH0, &[], &["device.last_ip"], None);
-    let masked = |text: &'static str| AUTH0.masked_error(&Bytes::from_static(text.as_bytes()), &masks);
-    let error = r#"{"statusCode":404,"error":"Not Found","message":"The session does not exist."}"#;
-    assert_eq!(masked(error).unwrap(), error);
-    let odd = r#"{"statusCode":400,"device":{"last_ip":"x"},"sessions":[{"device":{"last_ip":"x"}}]}"#;
-    assert_eq!(masked(odd).unwrap(), r#"{"statusCode":400,"device":{},"sessions":[{"device":{}}]}"#);
-    for text in ["<html>", "[]", "", "\"x\""] {
-        assert_eq!(masked(text), None, "{text}");
+fn errors_keep_what_says_what_went_wrong() {
+    let plain = |dialect: &Dialect, text: &'static str| dialect.plain_error(&Bytes::from_static(text.as_bytes()));
+    for (dialect, error, shown) in [
+        (
+            &AUTH0,
+            r#"{"statusCode":404,"error":"Not Found","message":"no session","errorCode":"x","current":{"id":"s"}}"#,
+            r#"{"statusCode":404,"error":"Not Found","message":"no session","errorCode":"x"}"#,
+        ),
+        (&AUTH0, r#"{"statusCode":400,"message":["203.0.113.41"],"device":1,"error":{}}"#, r#"{"statusCode":400}"#),
+        (&AUTH0, "{}", "{}"),
+        (
+            &ZITADEL,
+            r#"{"code":5,"message":"m (QUERY-SFeaa)","details":[{"debug":{"session":{}}}],"session":{}}"#,
+            r#"{"code":5,"message":"m (QUERY-SFeaa)"}"#,
+        ),
+        (
+            &OKTA,
+            r#"{"errorCode":"E1","errorSummary":"s","errorLink":"E1","errorId":"i","errorCauses":[{"login":"a"}]}"#,
+            r#"{"errorCode":"E1","errorSummary":"s","errorLink":"E1","errorId":"i"}"#,
+        ),
+    ] {
+        assert_eq!(plain(dialect, error).unwrap(), shown);
+    }
+    for text in ["<html>", "[]", "", "\"x\"", r#"{"message":"a","message":"b"}"#] {
+        assert_eq!(plain(&AUTH0, text), None, "{text}");
     }
 }
 

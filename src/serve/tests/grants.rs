@@ -395,6 +395,60 @@ async fn a_framed_list_keeps_its_frames_and_trailers() {
     assert_eq!(send(&second(9)).await.unwrap_err(), others());
 }
 
+/// A trailers frame with this status.
+fn ended(status: &'static str, more: &[(&'static str, &'static str)]) -> Bytes {
+    let trailers = [("grpc-status", status)].into_iter().chain(more.iter().copied());
+    let trailers = trailers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    framed_trailers(&trailers.collect())
+}
+
+#[tokio::test]
+async fn a_failed_call_shows_no_session() {
+    let mut session = Vec::new();
+    put_bytes(&mut session, 1, &session_proto("s", Some("u2")));
+    let message = framed(&session);
+    let [mut named, mut query] = [Vec::new(), Vec::new()];
+    put_bytes(&mut named, 1, b"s");
+    put_bytes(&mut query, 2, &by_user_filter());
+    let details = [("grpc-message", "m"), ("grpc-status-details-bin", "c2Vzc2lvbg"), ("x-session", "s")];
+    for (call, request) in [("GetSession", named), ("ListSessions", query)] {
+        for (body, shown) in [
+            (message.to_vec(), Bytes::new()),
+            ([&message[..], &message].concat(), Bytes::new()),
+            ([&message[..], &message, &ended("0", &[])].concat(), Bytes::new()),
+            ([&message[..], &ended("8", &[])].concat(), ended("8", &[])),
+            ([&message[..], &ended("13", &details)].concat(), ended("13", &details[..1])),
+            ([&message[..], &ended("16", &[])].concat(), ended("16", &[])),
+        ] {
+            let path = format!("POST /zitadel.session.v2.SessionService/{call}");
+            let world = World::new(grant(SessionScope::User));
+            world.provider.responses.lock().insert(path.clone(), (200, Bytes::from(body.clone())));
+            let sent = world.send_as("application/grpc-web+proto", &format!("z {path}"), &framed(&request)).await;
+            assert_eq!(sent.map(|(_, body)| body), Ok(shown), "{call} {body:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_read_shows_no_session() {
+    let session = r#"{"id":"s","user_id":"u2"}"#;
+    let error = r#"{"statusCode":503,"current":{"id":"s","user_id":"u2"},"message":"m"}"#;
+    for (body, shown) in [(session, "{}"), (error, r#"{"statusCode":503,"message":"m"}"#), ("<html>", "")] {
+        for (path, statuses) in [
+            ("/api/v2/sessions/s", &[401, 429, 503][..]),
+            ("/api/v2/users/u1/sessions", &[302, 401, 404, 409, 503]),
+            ("/api/v2/users/u1/refresh-tokens", &[302, 404, 503]),
+        ] {
+            for status in statuses {
+                let world = World::new(grant(SessionScope::User)).responds(&format!("GET {path}"), *status, body);
+                assert_eq!(world.send(&format!("a GET {path}"), "").await.unwrap().1, shown, "{path} {status}");
+            }
+        }
+        let world = World::new(grant(SessionScope::User)).responds("GET /api/v2/sessions/s", 503, body);
+        assert_eq!(world.send("a PATCH /api/v2/sessions/s", PATCH).await.unwrap().1, shown, "before a write");
+    }
+}
+
 /// A filter by the user `u1`, in protocol buffers.
 fn by_user_filter() -> Vec<u8> {
     let [mut by_user, mut filter] = [Vec::new(), Vec::new()];
@@ -475,7 +529,7 @@ async fn a_write_is_forwarded_after_a_read_that_shows_its_user() {
             assert_eq!(world.sent(), [read], "nothing is written");
         }
         let world = World::new(grant(SessionScope::User)).responds(read, 429, "slow down");
-        assert_eq!(world.send(request, body).await.unwrap().1, "slow down", "{request}");
+        assert_eq!(world.send(request, body).await.unwrap().1, "", "{request}: nothing that is no plain error");
     }
 }
 

@@ -4,11 +4,12 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
-/// The most forms of one response. One for each grant with masks is enough; those of earlier configurations go first.
-const MAX_FORMS: usize = 8;
+/// The most forms of one response: more than the masks of any sensible configuration. Those that were not read for the
+/// longest time go first, such as those of earlier configurations.
+const MAX_FORMS: usize = 64;
 
-/// The masked forms of a response, in the order in which they were made, each with the hash of its masks: a hit costs
-/// only their comparison. A copy of the response has none.
+/// The masked forms of a response, the last read last, each with the hash of its masks: a hit costs only their
+/// comparison. A copy of the response has none.
 pub struct MaskedForms<T>(Mutex<Vec<Form<T>>>);
 
 type Form<T> = ([u8; 16], Arc<T>);
@@ -16,15 +17,15 @@ type Form<T> = ([u8; 16], Arc<T>);
 impl<T> MaskedForms<T> {
     /// The form for these masks. `make` makes it if there is none; `None` if it does not.
     pub(super) fn get_or_make(&self, masks: [u8; 16], make: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
-        if let Some((_, form)) = self.0.lock().iter().find(|(own, _)| *own == masks) {
-            return Some(form.clone());
+        if let Some(form) = found(&mut self.0.lock(), masks) {
+            return Some(form);
         }
         // Not under the lock: it may take a while.
         let form = Arc::new(make()?);
         let mut forms = self.0.lock();
         // Those that are made at once are equal.
-        if let Some((_, other)) = forms.iter().find(|(own, _)| *own == masks) {
-            return Some(other.clone());
+        if let Some(other) = found(&mut forms, masks) {
+            return Some(other);
         }
         if forms.len() >= MAX_FORMS {
             forms.remove(0);
@@ -37,6 +38,15 @@ impl<T> MaskedForms<T> {
     pub(super) fn size(&self, size: impl Fn(&T) -> usize) -> usize {
         self.0.lock().iter().map(|(_, form)| size(form)).sum()
     }
+}
+
+/// The form for these masks. It becomes the last.
+fn found<T>(forms: &mut [Form<T>], masks: [u8; 16]) -> Option<Arc<T>> {
+    let at = forms.iter().position(|(own, _)| *own == masks)?;
+    if let Some(read) = forms.get_mut(at..) {
+        read.rotate_left(1);
+    }
+    forms.last().map(|(_, form)| form.clone())
 }
 
 impl<T> Default for MaskedForms<T> {
@@ -83,11 +93,16 @@ mod tests {
     #[test]
     fn old_forms_make_room() {
         let forms = MaskedForms::default();
-        for masks in 0..=8 {
+        for masks in 0..64 {
             form(&forms, masks, 1);
         }
+        for masks in 0..64 {
+            assert_eq!(form(&forms, masks, 2), 1, "all of them stay");
+        }
+        form(&forms, 0, 2);
+        form(&forms, 64, 1);
         assert_eq!(forms.size(|_| 1), MAX_FORMS);
-        assert_eq!(form(&forms, 8, 2), 1, "the newest stays");
-        assert_eq!(form(&forms, 0, 2), 2, "the oldest is made again");
+        assert_eq!((form(&forms, 64, 2), form(&forms, 0, 2)), (1, 1), "the last read stay");
+        assert_eq!(form(&forms, 1, 2), 2, "what was not read for the longest time is made again");
     }
 }

@@ -27,6 +27,11 @@ impl Read {
         // All else that a form depends on is in the key of the response.
         response.masked_forms.get_or_make(masks.hash(), masked).map(Released::new).ok_or(Rejection::UpstreamFailed)
     }
+
+    /// Whether its caller may not see all of a response.
+    pub fn is_masked(&self) -> bool {
+        masks(&self.grant).is_some()
+    }
 }
 
 impl DecodedRequest {

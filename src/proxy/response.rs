@@ -56,7 +56,12 @@ pub(super) fn response_head(
     match source {
         ServedFrom::Hit { age, left } => {
             header.insert_header(AGE, age / 1000)?;
-            header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left.div_euclid(1000)))?;
+            match left {
+                Some(left) => {
+                    header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left.div_euclid(1000)))?;
+                }
+                None => append(&mut header, "sessiongate; hit")?,
+            }
         }
         ServedFrom::Miss { why, stored } => append(&mut header, missed(why, stored))?,
         ServedFrom::Coalesced => append(&mut header, "sessiongate; fwd=miss; collapsed")?,

@@ -87,7 +87,7 @@ impl<P: ProviderClient> Service<P> {
                 ReadResult::Hit { response, age, left } => {
                     // The request did not wait for a fetch that only renews the response. It did for one that failed.
                     client.record().take_if(|record| !record.is_over());
-                    (response, ServedFrom::Hit { age, left })
+                    (response, ServedFrom::Hit { age, left: (!read.is_masked()).then_some(left) })
                 }
                 ReadResult::Deleted if read.is_shared() => return Err(read.deleted().into()),
                 ReadResult::Deleted => self.unverified_deleted(client, &read).await?,

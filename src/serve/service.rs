@@ -97,8 +97,9 @@ pub enum ServedFrom {
     Hit {
         /// The age of the response.
         age: Millis,
-        /// How much longer it is fresh, in milliseconds. Negative for a stale response.
-        left: i64,
+        /// How much longer it is fresh, in milliseconds. Negative for a stale response. `None` for a caller who may not
+        /// see all of it: it tells when a session ends that does so soon.
+        left: Option<i64>,
     },
     /// The provider: the cache had no usable response.
     Miss {

@@ -42,6 +42,9 @@ async fn one_cached_entry_has_a_form_for_each_grant() {
             let (source, body) = world.send("a GET /api/v2/sessions/s", "").await.unwrap();
             assert_eq!(body, shown, "{client} {source:?}");
             assert_eq!(matches!(source, ServedFrom::Hit { .. }), (round, client) != (0, "support"), "{source:?}");
+            if let ServedFrom::Hit { left, .. } = source {
+                assert_eq!(left.is_some(), client == "admin", "the time that is left tells when the session ends");
+            }
         }
     }
     assert_eq!(world.sent().len(), 1);

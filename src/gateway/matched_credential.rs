@@ -65,10 +65,11 @@ impl MatchedCredential {
         if self.grant.allows(operation) {
             return Ok(());
         }
-        Err(Rejection::Grant(match operation {
-            Operation::Other => "requests that are no operation of the gateway".into(),
-            Operation::ChangeRelated => "requests that may change any session".into(),
-            operation => format!("operation `{}`", operation.name()),
+        Err(Rejection::Grant(match (&self.grant, operation) {
+            (GrantMatch::None, _) => "no grant matches this caller".into(),
+            (_, Operation::Other) => "`pass_through`: a request that is no operation of the gateway".into(),
+            (_, Operation::ChangeRelated) => "`invalidating`: a request that may change any session".into(),
+            (_, operation) => format!("operation `{}`", operation.name()),
         }))
     }
 }

@@ -30,6 +30,8 @@ pub struct Outcome {
     pub caller: Option<Arc<Verified>>,
     /// The name of the caller's grant; empty if the upstream has grants and none is the caller's.
     pub grant: Option<Arc<str>>,
+    /// What no grant allows the caller, if that rejected the request.
+    pub not_granted: Option<Box<str>>,
     /// The keyed hash of the session ID.
     pub session: Option<[u8; 16]>,
     /// The last request that was sent to the provider for this one; `None` if there was none, as for a cache hit or a
@@ -95,6 +97,7 @@ impl Default for Outcome {
             findings: None,
             caller: None,
             grant: None,
+            not_granted: None,
             route: None,
             session: None,
             exchange: None,

@@ -73,6 +73,9 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &
     if let Some(grant) = context.outcome.grant.as_deref().filter(|name| !name.is_empty()) {
         line.text(&fields::GRANT, grant, usize::MAX);
     }
+    if let Some(missing) = context.outcome.not_granted.as_deref() {
+        line.text(&fields::NOT_GRANTED, missing, MAX_NOT_GRANTED);
+    }
     if let Some(findings) = findings {
         policy(&mut line, findings);
     }
@@ -89,6 +92,9 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &
     }
     line.end()
 }
+
+/// The longest text of what was not granted, in bytes.
+const MAX_NOT_GRANTED: usize = 500;
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)

@@ -139,6 +139,10 @@ fields! {
     GRANT = Text "grant", "requests of callers with a grant",
         "Name of the [grant](../guides/several-applications.md) of the caller.",
         ["sessiongate.grant", "labels.grant"];
+    NOT_GRANTED = Text "not_granted", "requests with the reason `grant`",
+        "What no grant allows the caller, as in the response: operations and names of metadata keys, never values; at most \
+         500 bytes.",
+        ["sessiongate.not_granted", "labels.not_granted"];
     POLICY = Text "policy", "requests that a policy of the configuration evaluated",
         "Name of the policy.",
         ["sessiongate.policy", "rule.ruleset"];

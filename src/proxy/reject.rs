@@ -22,6 +22,9 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
     if let Rejection::Violations(violations) = rejection {
         context.outcome.add_violations(violations);
     }
+    if let Rejection::Grant(missing) = rejection {
+        context.outcome.not_granted = Some(missing.as_str().into());
+    }
     // The request is well-formed, and its caller is known.
     if matches!(rejection, Rejection::Grant(_) | Rejection::Scope(_)) {
         Box::pin(body::discard(session, context)).await;

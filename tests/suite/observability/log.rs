@@ -165,8 +165,13 @@ fn access_log_lines_have_the_declared_fields() {
         assert_eq!(with("GET").send(&other.url()).status, 200);
         Some(other.log()).filter(|log| requests(log).len() > 1)
     });
+    let grants = "grants: [{ name: reader, callers: { scopes: \"read:*\" }, operations: [read_session] }]";
+    let granted = Gateway::start(&tenant.upstream(grants));
+    granted.ready();
+    assert_eq!(with("DELETE").send(&granted.url()).status, 403);
+    let denied = wait_for("the line of a rejection", || Some(granted.log()).filter(|log| !requests(log).is_empty()));
     let mut optional = BTreeSet::new();
-    for line in requests(&gateway.log()).into_iter().chain(requests(&log)) {
+    for line in requests(&gateway.log()).into_iter().chain(requests(&log)).chain(requests(&denied)) {
         let value: Value = serde_json::from_str(line).unwrap();
         let mut found = value.as_object().unwrap().clone();
         let mut end = 0;

@@ -111,6 +111,11 @@ impl Problem {
         self
     }
 
+    /// Whether there is a suggestion.
+    pub fn has_suggestion(&self) -> bool {
+        self.suggestion.is_some()
+    }
+
     /// Suggests something else if there is no suggestion yet.
     pub fn or_suggest(mut self, other: impl FnOnce() -> Option<String>) -> Problem {
         self.suggestion = self.suggestion.or_else(other);

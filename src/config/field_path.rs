@@ -8,8 +8,8 @@ use super::variables::Text;
 use crate::dialect::Dialect;
 use crate::grant::FieldPath;
 
-/// Reads the paths of fields of the dialect's sessions. `dialect` is `None` after an error. Warns of a field that the
-/// provider does not document: with a typo, nothing would be hidden.
+/// Reads the paths of fields of the dialect's sessions. `dialect` is `None` after an error. Rejects what looks like a typo,
+/// and warns of another field that the provider does not document.
 pub(super) fn fields(section: &mut Section, option: &Plain, dialect: Option<&Dialect>) -> Vec<FieldPath> {
     let found = section.list(option, |text| field_path(dialect, text)).unwrap_or_default();
     for field in &found {
@@ -31,7 +31,8 @@ fn field_path(dialect: Option<&Dialect>, text: &Text) -> Result<FieldPath, Probl
         return Err(problem.expected("expected the path of a field, such as `device.last_ip`"));
     }
     match undocumented(dialect, &path) {
-        Some(problem) if dialect.has_only_known_fields() => Err(problem),
+        // With a typo, nothing would be hidden.
+        Some(problem) if dialect.has_only_known_fields() || problem.has_suggestion() => Err(problem),
         Some(_) | None => Ok(path),
     }
 }

@@ -9,7 +9,7 @@ mod slots;
 mod trial;
 
 pub use exchange_record::ExchangeRecord;
-pub use headers::{Origin, RequestHeaders, RequestKind};
+pub use headers::{Origin, RequestHeaders, RequestKind, condition_in};
 pub use slots::{Slot, SlotUsage, Slots};
 
 use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver, Tunnel};

@@ -46,6 +46,10 @@ impl DecodedRequest {
         let proves = self.proof.owner().is_some();
         match response.status {
             StatusCode::OK => {}
+            // Part of what was read, or the answer to a condition.
+            status if status.is_success() || status == StatusCode::NOT_MODIFIED => {
+                return Err(Rejection::UpstreamFailed);
+            }
             status if !proves || status == StatusCode::UNAUTHORIZED || is_inconclusive(status) => {
                 return Ok(CurrentResponse::None(self.released(response)?));
             }

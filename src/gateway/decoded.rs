@@ -63,6 +63,8 @@ pub struct Write {
     changes: Changes,
     body: Option<Bytes>,
     scope_checked: bool,
+    /// Whether the policy of the write strips one-time codes from its response.
+    strips_codes: bool,
     pub(super) tenant: TenantId,
     /// The grant of its caller; `None` if the upstream has no grants.
     pub(super) grant: Option<Arc<Grant>>,
@@ -210,6 +212,7 @@ impl DecodedRequest {
             changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
             scope_checked: self.authorized.credential.is_verified() && upstream.dialect.scopes.decide,
+            strips_codes: self.policy().strips_codes(),
             tenant: *tenant,
             grant: self.authorized.grant.clone(),
         }
@@ -289,6 +292,11 @@ impl Write {
         self.changes
     }
 
+    /// Whether the caller does not see all of what the write changes.
+    pub fn hides_fields(&self) -> bool {
+        masks(&self.grant).is_some()
+    }
+
     /// Whether the gateway has verified the caller's scopes. Such writes get marks of their own. If tokens have no
     /// scopes, even a verified caller may lack the right to write.
     pub fn is_scope_checked(&self) -> bool {
@@ -312,7 +320,7 @@ impl Write {
 
     fn without_codes(&self, decoded: DecodedResponse) -> ProviderResponse {
         let DecodedResponse { mut response, call } = decoded;
-        let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
+        let strips = self.strips_codes && self.route.call.is_some();
         let coded = coding::remaining(&response.headers).is_some();
         if !strips || !(call.status.is_success() || coded && response.status.is_success()) {
             return response;

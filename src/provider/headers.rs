@@ -53,6 +53,13 @@ const FORWARDED: [HeaderName; 3] = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HO
 /// Headers that would make the response to a read specific to one client.
 const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
+/// The first header of a request that makes it conditional, or about a part: a provider's response would answer whether
+/// the condition holds.
+pub fn condition_in(headers: &HeaderMap) -> Option<&'static str> {
+    let names = ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"];
+    names.into_iter().find(|name| headers.contains_key(*name))
+}
+
 /// Headers of reads whose responses are shared, beside the credential: host, trace, headers that only logs use, and
 /// headers that the gateway writes.
 const SHARED: [&str; 7] = ["host", "te", "accept-encoding", "traceparent", "tracestate", "user-agent", "x-request-id"];

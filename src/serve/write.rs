@@ -8,7 +8,7 @@ use crate::gateway::{
     WriteOutcome,
 };
 use crate::model::Rejection;
-use crate::provider::{ExchangeRecord, Failure, Fetch, Slot};
+use crate::provider::{ExchangeRecord, Failure, Fetch, Slot, condition_in};
 use crate::wire::carrier::Carrier;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
@@ -35,6 +35,9 @@ impl<P: ProviderClient> Service<P> {
                 Err(response) => return Ok(Served { response, source: ServedFrom::Write }),
             },
         };
+        if let Some(name) = condition_in(client.headers()).filter(|_| write.hides_fields()) {
+            return Err(Rejection::Header(name, "is not allowed by a grant that hides fields").into());
+        }
         let backend = self.backend(write.upstream())?;
         let headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
         // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
@@ -58,8 +61,9 @@ impl<P: ProviderClient> Service<P> {
         client: &mut C,
         request: &DecodedRequest,
     ) -> Result<Result<Write, Released>, NotServed<C::Gone>> {
+        // Without the client's conditions: the response would answer them, whatever the caller may see.
         let headers =
-            self.backend(request.upstream())?.headers.governed(client.headers(), &client.origin(), Carrier::Rest);
+            self.backend(request.upstream())?.headers.read(client.headers(), &client.origin(), Carrier::Rest, false);
         let (client_ip, record) = (client.client_ip(), client.new_record());
         let current =
             client.attend(self.current(request, headers, client_ip, record)).await.map_err(NotServed::Gone)?;

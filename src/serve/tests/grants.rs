@@ -8,7 +8,7 @@ use crate::grant::{CallerMatcher, Grant, Grants, KeyGrant, SessionScope};
 use crate::metrics::{Meters, Metrics};
 use crate::model::{Caller, Operation, PeerIdentity, Rejection};
 
-use crate::policy::{KeyPattern, KeyPatterns, Mode, Policy};
+use crate::policy::{ChallengeRule, KeyPattern, KeyPatterns, Mode, Policy, ReturnCode};
 use crate::provider::{Failure, Fetch, RequestHeaders, Slots};
 use crate::serve::{NotServed, ProviderClient, Served, Service, UpstreamHandles};
 use crate::token::Verified;
@@ -169,6 +169,10 @@ impl World {
     }
 }
 
+fn no_own() -> Rejection {
+    Rejection::Grant("requests that do not name the caller's own session".into())
+}
+
 fn others() -> Rejection {
     Rejection::Grant("sessions of other users".into())
 }
@@ -189,7 +193,7 @@ async fn own_session_is_the_one_that_the_token_names() {
     let revoke = "a POST /api/v2/users/u1/revoke-access";
     assert_eq!(world.send(revoke, r#"{"session_id":"other"}"#).await.unwrap_err(), Rejection::ForeignSession);
     let elsewhere = "a POST /api/v2/users/u2/revoke-access";
-    assert_eq!(world.send(elsewhere, r#"{"session_id":"own"}"#).await.unwrap_err(), others());
+    assert_eq!(world.send(elsewhere, r#"{"session_id":"own"}"#).await.unwrap_err(), no_own());
     let world = world.responds("POST /api/v2/users/u1/revoke-access", 202, "{}");
     assert!(world.send(revoke, r#"{"session_id":"own"}"#).await.is_ok());
 }
@@ -220,7 +224,7 @@ async fn what_names_no_single_session_is_not_the_callers_own() {
         ("z POST /v2/sessions/search", r#"{"queries":[{"userIdQuery":{"id":"u1"}}]}"#),
         ("o DELETE /api/v1/users/u1/sessions", ""),
     ] {
-        assert_eq!(world.send(request, body).await.unwrap_err(), others(), "{request} {body}");
+        assert_eq!(world.send(request, body).await.unwrap_err(), no_own(), "{request} {body}");
     }
     assert!(world.sent().is_empty());
 }
@@ -679,4 +683,18 @@ async fn revocations_name_the_subject_or_tokens_that_are_read_first() {
     let rejected = world.send(revoke, &bulk(r#"["../users/u2"]"#)).await.unwrap_err();
     assert!(matches!(rejected, Rejection::RefreshTokenId(_)), "{rejected:?}");
     assert!(world.sent().is_empty());
+}
+
+#[tokio::test]
+async fn the_policy_of_the_grant_strips_one_time_codes() {
+    let stripping = ChallengeRule { return_code: ReturnCode::Strip, ..ChallengeRule::default() };
+    for (policy, shown) in [
+        (Policy { challenges: stripping, ..Policy::default() }, r#"{"challenges":{}}"#),
+        (Policy::default(), r#"{"challenges":{"otpSms":"123456"}}"#),
+    ] {
+        let world = World::new(Grant { policy: Some(policy), ..grant(SessionScope::Any) })
+            .shows("PATCH /v2/sessions/s", r#"{"challenges":{"otpSms":"123456"}}"#);
+        let asked = r#"{"challenges":{"otpSms":{"returnCode":true}}}"#;
+        assert_eq!(world.send("z PATCH /v2/sessions/s", asked).await.unwrap().1, shown);
+    }
 }

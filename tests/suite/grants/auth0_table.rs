@@ -4,6 +4,7 @@
 
 use super::world::World;
 use crate::harness::Response;
+use serde_json::json;
 use std::fmt::Write;
 
 /// The client IDs of the callers, which are also the names of their grants; the last has none.
@@ -20,7 +21,7 @@ const GRANTS: &str = "
         operations: [\"*\"]
         masked: [device.last_ip]
         dropped: [device.initial_ip]
-        keys: { see: [team] }
+        keys: { see: [team], set: [\"*\"], clear: [\"*\"] }
       - { name: keys, callers: { client_id: keys }, operations: [\"*\"], keys: { set: [team], clear: [\"*\"] } }
 ";
 
@@ -140,6 +141,25 @@ fn foreign_and_missing_sessions_look_the_same() {
                 assert_eq!((one.status, one.text()), (404, other.text()), "{caller} {foreign}");
                 assert_eq!((other.status, headers(&one)), (404, headers(&other)), "{caller} {foreign}");
             }
+        }
+    }
+}
+
+/// The gateway's own read before a write, and writes of callers who do not see all, have no conditions of the client: the
+/// response would tell whether a guess is right.
+#[test]
+fn conditions_do_not_reach_the_provider() {
+    let world = World::start(GRANTS);
+    for header in ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"] {
+        for (caller, status) in [("keys", 200), ("user", 200), ("masked", 400)] {
+            let claims = json!({ "azp": caller, "sub": "auth0|a", "sid": "a1" });
+            let before = world.provider.received().len();
+            let write = "PATCH /sessions/a1 {\"session_metadata\":{\"team\":\"x\"}}";
+            let found = world.send_with(claims, write, &[(header, "bytes=0-")]);
+            assert_eq!(found.status, status, "{caller} {header}: {}", found.text());
+            let reads = world.provider.received().split_off(before);
+            let mut reads = reads.iter().filter(|request| request.method == "GET");
+            assert!(reads.all(|request| request.header(header).is_none()), "{caller} {header}");
         }
     }
 }

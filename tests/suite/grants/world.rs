@@ -47,7 +47,7 @@ fn provider(request: &Received) -> Response {
 /// A gateway in front of a provider with two users.
 pub struct World {
     signer: Signer,
-    _provider: Scripted,
+    pub provider: Scripted,
     _issuer: Scripted,
     gateway: Gateway,
 }
@@ -67,7 +67,7 @@ impl World {
             crate::harness::issuer::config(&provider.url(), &issuer.url(), auth) + grants.trim_start_matches('\n');
         let gateway = Gateway::start(&text);
         gateway.ready();
-        World { signer, _provider: provider, _issuer: issuer, gateway }
+        World { signer, provider, _issuer: issuer, gateway }
     }
 
     /// Sends a request of a caller with this client ID, as the user `auth0|a` with the session `a1`.
@@ -76,13 +76,22 @@ impl World {
     }
 
     /// Sends a request with a token that has these claims, and all scopes.
-    pub fn send_as(&self, mut claims: Value, request: &str) -> Response {
+    pub fn send_as(&self, claims: Value, request: &str) -> Response {
+        self.send_with(claims, request, &[])
+    }
+
+    /// The same with more headers.
+    pub fn send_with(&self, mut claims: Value, request: &str, headers: &[(&str, &str)]) -> Response {
         let mut words = request.splitn(3, ' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         claims["scope"] = "read:sessions update:sessions delete:sessions read:refresh_tokens update:refresh_tokens \
                            delete:refresh_tokens read:clients update:users"
             .into();
-        let request = Request::new(method, &format!("/api/v2{path}")).bearer(&self.signer.token(json!({}), claims));
+        let token = self.signer.token(json!({}), claims);
+        let request =
+            headers.iter().fold(Request::new(method, &format!("/api/v2{path}")).bearer(&token), |request, one| {
+                request.header(one.0, one.1)
+            });
         match words.next().map(str::trim).filter(|body| !body.is_empty()) {
             Some(body) => request.json(body),
             None => request,

@@ -12,6 +12,6 @@ mod operations;
 pub use callers::CallerMatcher;
 pub use grants::{Grant, GrantMatch, Grants, SessionScope};
 pub use hidden_fields::HiddenFields;
-pub use keys::{KeyDecision, KeyGrant};
+pub use keys::{KeyDecision, KeyGrant, removes_any};
 pub use masks::{FieldPath, Masks};
 pub use operations::OperationSet;

@@ -46,6 +46,16 @@ impl Governed {
 }
 
 impl AuthorizedRequest {
+    /// Whether the caller's grant lets it read what this request is about.
+    pub(super) fn may_read(&self) -> bool {
+        let reads = if self.governed.route.names_refresh_token() {
+            [Operation::ReadRefreshToken, Operation::ListRefreshTokens]
+        } else {
+            [Operation::ReadSession, Operation::ListSessions]
+        };
+        self.grant.as_ref().is_none_or(|grant| reads.iter().any(|own| grant.operations.contains(*own)))
+    }
+
     /// The upstream.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.governed.upstream

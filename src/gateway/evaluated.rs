@@ -103,8 +103,9 @@ impl DecodedRequest {
 
     /// The metadata that the caller sees. A verdict on other keys would tell it of them.
     fn seen<'m>(&self, name: &str, metadata: &'m [Field]) -> Cow<'m, [Field]> {
-        match self.authorized.grant.as_ref().filter(|grant| grant.masks.is_some()) {
+        match &self.authorized.grant {
             None => Cow::Borrowed(metadata),
+            Some(_) if !self.authorized.may_read() => Cow::Borrowed(&[]),
             Some(grant) => metadata.iter().filter(|field| grant.shows_value(name, &field.key)).cloned().collect(),
         }
     }

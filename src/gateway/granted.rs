@@ -3,11 +3,10 @@
 use super::authorized::AuthorizedRequest;
 use super::current_state::CurrentState;
 use super::governed::Governed;
-use crate::grant::{Grant, KeyDecision, KeyGrant};
-use crate::model::{Edit, Field, Rejection};
-use crate::policy::{KeyPatterns, Mode, Policy};
+use crate::grant::{KeyDecision, removes_any};
+use crate::model::{Edit, Field, MetadataChange, Rejection};
+use crate::policy::{Mode, Policy};
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// A body that may be forwarded, as far as metadata keys are concerned. No write is made without it.
 #[derive(Debug)]
@@ -29,9 +28,7 @@ impl Granted {
         edits: &[Edit],
         current: Option<&[CurrentState]>,
     ) -> Result<Option<Granted>, Rejection> {
-        let protects = policy.mode == Mode::Enforce && !policy.protected.is_empty();
-        let restricts = |grant: &&Arc<Grant>| !grant.keys.is_unrestricted() || protects && grant.masks.is_some();
-        let Some(grant) = request.grant.as_ref().filter(restricts) else {
+        let Some(grant) = &request.grant else {
             return Ok(Some(Granted(body)));
         };
         let Governed { upstream, route, carrier, .. } = &request.governed;
@@ -41,15 +38,25 @@ impl Granted {
             return Ok(Some(Granted(body)));
         };
         let inserted = |key: &str| edits.iter().any(|edit| matches!(edit, Edit::Insert { key: own, .. } if own == key));
-        let sees = |key: &str| grant.shows_value(patch.name, key);
+        let protects = policy.mode == Mode::Enforce && !policy.protected.is_empty();
+        let reads = request.may_read();
+        if grant.keys.is_unrestricted() && grant.shows_all(patch.name) && (reads || !protects) {
+            return Ok(Some(Granted(body)));
+        }
+        let shows = |key: &str| grant.shows_value(patch.name, key);
         let metadata = current.and_then(|current| current.first()?.metadata.as_deref());
-        let decision = match grant.keys.decide(&patch, inserted, sees, metadata) {
-            KeyDecision::Granted if protects => {
-                let hidden = |field: &&Field| policy.protected.matches(&field.key) && !sees(&field.key);
-                let hidden: Vec<Field> = metadata.unwrap_or_default().iter().filter(hidden).cloned().collect();
-                let kept = KeyGrant { set: None, clear: Some(KeyPatterns::default()) };
-                kept.decide(&patch, inserted, |_| false, Some(&hidden))
-            }
+        let decision = match grant.keys.decide(&patch, inserted, shows, reads, metadata) {
+            KeyDecision::Granted if protects => match metadata {
+                Some(metadata) if removes_any(&patch, &hidden(policy, metadata, |key| reads && shows(key))) => {
+                    KeyDecision::Rejected(format!(
+                        "clearing other keys of `{}`, which the write would remove",
+                        patch.name
+                    ))
+                }
+                Some(_) => KeyDecision::Granted,
+                None if patch.creates || patch.metadata == MetadataChange::Absent => KeyDecision::Granted,
+                None => KeyDecision::NeedsCurrent,
+            },
             decision => decision,
         };
         match decision {
@@ -64,4 +71,10 @@ impl Granted {
     pub fn into_body(self) -> Bytes {
         self.0
     }
+}
+
+/// The protected keys that the caller does not see.
+fn hidden(policy: &Policy, metadata: &[Field], sees: impl Fn(&str) -> bool) -> Vec<Field> {
+    let hidden = |field: &&Field| policy.protected.matches(&field.key) && !sees(&field.key);
+    metadata.iter().filter(hidden).cloned().collect()
 }

@@ -85,10 +85,10 @@ impl AuthorizedRequest {
             let own = own.ok_or(Rejection::ForeignSession)?;
             return self.missing(Owner::Session(own.to_owned()));
         }
-        let named = session.filter(|_| self.governed.route.effect != Effect::CreatesSession).ok_or_else(others)?;
+        let named = session.filter(|_| self.governed.route.effect != Effect::CreatesSession).ok_or_else(no_own)?;
         // A path may name a user, too: a provider may look only at that.
         if self.user_in_path().is_some_and(|user| user != caller.subject) {
-            return Err(others());
+            return Err(no_own());
         }
         if own == Some(named.as_str()) { Ok(SessionProof::Complete) } else { Err(Rejection::ForeignSession) }
     }
@@ -170,6 +170,11 @@ impl AuthorizedRequest {
     fn user_in_query(&self) -> Option<String> {
         self.governed.upstream.dialect.user_in_query(self.governed.query.as_deref()?)
     }
+}
+
+/// The request names no session, or not only the caller's own.
+fn no_own() -> Rejection {
+    Rejection::Grant("requests that do not name the caller's own session".into())
 }
 
 /// Nothing proves that the sessions are the caller's.

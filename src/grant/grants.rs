@@ -57,6 +57,12 @@ pub enum GrantMatch {
 }
 
 impl Grant {
+    /// Whether its callers see all values of the metadata with this name.
+    pub fn shows_all(&self, name: &str) -> bool {
+        let shows = |masks: &Masks| !masks.hides_keys() && matches!(masks.fields().member(name), Shown::Whole);
+        self.masks.as_ref().is_none_or(shows)
+    }
+
     /// Whether its callers see the value of a key in the metadata with this name.
     pub fn shows_value(&self, name: &str, key: &str) -> bool {
         self.masks.as_ref().is_none_or(|masks| {

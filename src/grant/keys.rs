@@ -6,7 +6,8 @@ use crate::policy::KeyPatterns;
 /// How many keys a rejection lists.
 const MAX_LISTED: usize = 20;
 
-/// The metadata keys that a caller may set and clear. `None` is any key.
+/// The metadata keys that a caller may set and clear. `None` is any key that it sees: what a caller does not see, it must
+/// not lose by mistake.
 #[derive(Debug, Clone, Default)]
 pub struct KeyGrant {
     /// The keys that it may set or change.
@@ -37,19 +38,20 @@ struct Ungranted {
 }
 
 impl KeyGrant {
-    /// Whether it allows everything.
+    /// Whether it allows everything that the caller sees.
     pub fn is_unrestricted(&self) -> bool {
         self.set.is_none() && self.clear.is_none()
     }
 
-    /// Decides on the metadata of a write as it is forwarded. `inserted` keys are the policy's own. `sees` tells whether
-    /// the caller sees the value of a key: it may send back only such a value unchanged, or its guesses would be
-    /// answered.
+    /// Decides on the metadata of a write as it is forwarded. `inserted` keys are the policy's own. `shows` tells whether
+    /// the caller would see the value of a key. If it `reads` at all, it may send back such a value unchanged; otherwise
+    /// its guesses would be answered.
     pub fn decide(
         &self,
         patch: &SessionPatch,
         inserted: impl Fn(&str) -> bool,
-        sees: impl Fn(&str) -> bool,
+        shows: impl Fn(&str) -> bool,
+        reads: bool,
         current: Option<&[Field]>,
     ) -> KeyDecision {
         let fields = match &patch.metadata {
@@ -60,7 +62,7 @@ impl KeyGrant {
         };
         let mut ungranted = Ungranted::default();
         for field in fields.iter().filter(|field| !inserted(&field.key)) {
-            self.check_sent(patch, field, &sees, current, &mut ungranted);
+            self.check_sent(patch, field, (&shows, reads), current, &mut ungranted);
         }
         // A default takes the place of what the caller omits.
         let kept = |own: &Field| {
@@ -68,14 +70,15 @@ impl KeyGrant {
             fields.iter().find(same).is_some_and(|field| !inserted(&own.key) || field.value.is_same(&own.value))
         };
         let replaces = patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field));
-        if replaces && !patch.creates && self.clear.is_some() {
+        if replaces && !patch.creates {
             match current {
                 None => ungranted.needs_current = true,
                 Some(current) => {
                     let lost = current.iter().filter(|own| !kept(own)).map(|own| own.key.as_str());
+                    let allows = |keys, key: &str| allows(keys, key, &shows);
                     let may = |key: &str| allows(&self.clear, key) || (inserted(key) && allows(&self.set, key));
                     for key in lost.filter(|key| !may(key)) {
-                        match sees(key) {
+                        match reads && shows(key) {
                             true => ungranted.cleared.push(field_path(patch.name, key)),
                             false => ungranted.removes_hidden = true,
                         }
@@ -91,22 +94,22 @@ impl KeyGrant {
         &self,
         patch: &SessionPatch,
         field: &Field,
-        sees: &impl Fn(&str) -> bool,
+        (shows, reads): (&impl Fn(&str) -> bool, bool),
         current: Option<&[Field]>,
         ungranted: &mut Ungranted,
     ) {
         let path = || field_path(patch.name, &field.key);
         if clears(patch, field) && !patch.creates {
-            if !allows(&self.clear, &field.key) {
+            if !allows(&self.clear, &field.key, shows) {
                 ungranted.cleared.push(path());
             }
             return;
         }
-        if allows(&self.set, &field.key) {
+        if allows(&self.set, &field.key, shows) {
             return;
         }
         match current {
-            _ if patch.creates || !sees(&field.key) => ungranted.set.push(path()),
+            _ if patch.creates || !reads || !shows(&field.key) => ungranted.set.push(path()),
             None => ungranted.needs_current = true,
             Some(current) => {
                 let same = |own: &&Field| own.key == field.key && own.value.is_same(&field.value);
@@ -137,6 +140,18 @@ impl Ungranted {
     }
 }
 
+/// Whether a write, as it is forwarded, removes one of these keys.
+pub fn removes_any(patch: &SessionPatch, keys: &[Field]) -> bool {
+    let fields = match &patch.metadata {
+        MetadataChange::Replace(fields) => fields.as_slice(),
+        MetadataChange::Wipe if patch.empty_map_clears => &[],
+        MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => return false,
+    };
+    let replaces = patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field));
+    let sent = |own: &Field| fields.iter().find(|field| field.key == own.key);
+    !patch.creates && keys.iter().any(|own| sent(own).map_or(replaces, |field| clears(patch, field)))
+}
+
 /// Whether the provider removes the key of this entry, or does not keep the entry.
 fn clears(patch: &SessionPatch, field: &Field) -> bool {
     match &field.value {
@@ -147,8 +162,8 @@ fn clears(patch: &SessionPatch, field: &Field) -> bool {
     }
 }
 
-fn allows(keys: &Option<KeyPatterns>, key: &str) -> bool {
-    keys.as_ref().is_none_or(|keys| keys.matches(key))
+fn allows(keys: &Option<KeyPatterns>, key: &str, shows: &impl Fn(&str) -> bool) -> bool {
+    keys.as_ref().map_or_else(|| shows(key), |keys| keys.matches(key))
 }
 
 fn listed(keys: &[String]) -> String {

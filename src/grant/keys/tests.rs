@@ -13,7 +13,7 @@ fn fields(all: &[(&str, &str)]) -> Vec<Field> {
 fn decide(patch: &SessionPatch, current: Option<&[(&str, &str)]>) -> KeyDecision {
     let shop = KeyGrant { set: patterns(&["cart_*"]), clear: patterns(&["cart_*"]) };
     let current = current.map(fields);
-    shop.decide(patch, |key| key == "default", |key| key != "secret", current.as_deref())
+    shop.decide(patch, |key| key == "default", |key| key != "secret", true, current.as_deref())
 }
 
 fn write(entries: &[(&str, &str)], replaces_empty: bool) -> SessionPatch {
@@ -102,4 +102,50 @@ fn rejections_are_bounded() {
     let many: Vec<(&str, &str)> = many.iter().map(|(key, value)| (key.as_str(), *value)).collect();
     let KeyDecision::Rejected(what) = decide(&write(&many, false), None) else { panic!() };
     assert!(what.ends_with("`m.secret19` and 10 more"), "{what}");
+}
+
+/// What a caller does not see, it must not lose by mistake, nor learn by guesses.
+#[test]
+fn keys_that_the_caller_does_not_see_need_a_list() {
+    let any = KeyGrant::default();
+    let current = fields(&[("a", "1"), ("secret", "2")]);
+    let decide = |sent: &[(&str, &str)], reads| {
+        any.decide(&write(sent, true), |_| false, |key| key != "secret", reads, Some(&current))
+    };
+    assert_eq!(
+        decide(&[("a", "2"), ("b", "1")], true),
+        rejected("clearing other keys of `m`, which the write would remove")
+    );
+    for value in ["1", "2"] {
+        assert_eq!(decide(&[("a", "1"), ("secret", value)], true), rejected("setting `m.secret`"));
+    }
+    let KeyDecision::Rejected(what) = decide(&[], true) else { panic!("all is lost") };
+    assert!(!what.contains("secret"), "{what}");
+}
+
+/// A caller that may not read is told of no key that it has not sent, and its guesses are not answered.
+#[test]
+fn callers_that_may_not_read_learn_nothing() {
+    let shop = KeyGrant { set: patterns(&["cart_*"]), clear: patterns(&["cart_*"]) };
+    let current = fields(&[("role", "admin")]);
+    let decide = |sent: &[(&str, &str)]| shop.decide(&write(sent, true), |_| false, |_| true, false, Some(&current));
+    assert_eq!(decide(&[("cart_a", "1")]), rejected("clearing other keys of `m`, which the write would remove"));
+    for guess in ["user", "admin"] {
+        assert_eq!(decide(&[("cart_a", "1"), ("role", guess)]), rejected("setting `m.role`"));
+    }
+}
+
+#[test]
+fn a_write_removes_what_it_lacks_or_clears() {
+    let keys = fields(&[("secret", "1")]);
+    for (sent, replaces, removed) in [
+        (&[("a", "1")][..], true, true),
+        (&[("a", "1"), ("secret", "2")], true, false),
+        (&[("a", "")], false, false),
+        (&[("a", "1")], false, true),
+        (&[("secret", "")], false, true),
+    ] {
+        assert_eq!(removes_any(&write(sent, replaces), &keys), removed, "{sent:?} {replaces}");
+    }
+    assert!(!removes_any(&write(&[("a", "1")], true), &[]));
 }

@@ -56,6 +56,7 @@ async fn lists_and_responses_of_writes_hide_the_same() {
         let mut world = auth0_world()
             .shows("GET /api/v2/users/u1/sessions", &format!(r#"{{"sessions":[{SESSION}, {SESSION}],"next":"n"}}"#))
             .shows("GET /api/v2/refresh-tokens/t", SESSION)
+            .shows("GET /api/v2/sessions/s", r#"{"session_metadata":{}}"#)
             .shows("PATCH /api/v2/sessions/s", SESSION)
             .responds("DELETE /api/v2/sessions/s", 202, "{}");
         world.caller.client_id = Some(client.into());

@@ -24,7 +24,7 @@ const GRANTS: &str = "
         operations: [\"*\"]
         masked: [factors.user.login_name]
         dropped: [user_agent]
-        keys: { see: [team] }
+        keys: { see: [team], set: [\"*\"], clear: [\"*\"] }
       - { name: keys, callers: { client_id: keys }, operations: [\"*\"], keys: { set: [team], clear: [team] } }
 ";
 
@@ -37,7 +37,7 @@ get none          missing missing missing missing missing missing denied
 set a1 team=x     ok      denied  ok      ok      ok      denied  denied
 set a2 team=x     ok      denied  missing ok      ok      denied  denied
 set b1 team=x     ok      denied  missing missing ok      denied  denied
-set none team=x   ok      denied  missing missing ok      missing denied
+set none team=x   ok      denied  missing missing missing missing denied
 set a1 cart=x     ok      denied  ok      ok      ok      denied  denied
 set a1 team=      ok      denied  ok      ok      ok      ok      denied
 set a1 cart=      ok      denied  ok      ok      ok      denied  denied

@@ -59,6 +59,7 @@ impl Providers {
                 "session_id": auth0.tenant().session_id(),
                 "user_id": auth0.tenant().user_id(),
             },
+            "applications": { "prefix": APPLICATIONS, "tokens": application_tokens(auth0) },
             "zitadel": described(&self.zitadel),
             "zitadel_verified": {
                 "prefix": VERIFIED,
@@ -98,6 +99,7 @@ impl Providers {
   tenant   {auth0}        the same API without the gateway
   zitadel  {zitadel}        ZITADEL's session service without the gateway
   verified {verified}        a second ZITADEL: the gateway verifies its JWTs, below {VERIFIED}
+  apps     {gateway}{APPLICATIONS}        the tenant once more, with grants for two applications
   admin    http://{admin}        /livez /readyz /metrics
   control  http://{control}        /cache/purge
 {authority}
@@ -133,6 +135,18 @@ export ZITADEL_SESSION_ID={login}
 "
         )
     }
+}
+
+/// Tokens of applications, for a gateway with grants. That of the portal is of the sample user.
+fn application_tokens(auth0: &Auth0) -> serde_json::Value {
+    let tenant = auth0.tenant();
+    let mut tokens: serde_json::Map<String, serde_json::Value> = ["shop", "crm", "support", "job"]
+        .map(|name| (name.to_owned(), tenant.token_of(name).into()))
+        .into_iter()
+        .collect();
+    let portal = serde_json::json!({ "azp": "portal", "sub": tenant.user_id(), "sid": tenant.session_id() });
+    tokens.insert("portal".to_owned(), tenant.sign(portal).into());
+    tokens.into()
 }
 
 fn described(zitadel: &Zitadel) -> serde_json::Value {
@@ -270,8 +284,10 @@ fn applications_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
 # 12. two applications, one tenant: the shop may set `cart_*` (200), and neither set nor remove another key (403)
 export SHARED={gateway}{APPLICATIONS}/api/v2/sessions/{id}
 shop() {{ {curl} -H "Authorization: Bearer {shop}" -H 'Content-Type: application/json' "$@" $SHARED; echo; }}
+call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"pro"}}}}' $SESSION
 shop -X PATCH -d '{{"session_metadata":{{"tier":"pro","cart_id":"42"}}}}' -o /dev/null -w '%{{http_code}}'
 shop -X PATCH -d '{{"session_metadata":{{"tier":"free","cart_id":"42"}}}}'
+shop -X PATCH -d '{{"session_metadata":{{"cart_id":"43"}}}}'
 
 # 13. support reads the same session without addresses, and may not change it
 support() {{ {curl} -H "Authorization: Bearer {support}" -H 'Content-Type: application/json' "$@" $SHARED; echo; }}

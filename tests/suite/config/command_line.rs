@@ -270,7 +270,7 @@ fn sandbox_prints_one_line_of_json() {
     assert_eq!(stdout.len(), 1, "{stdout:?}");
     let said: Value = serde_json::from_str(&stdout[0]).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&said), ["admin", "auth0", "control", "gateway", "zitadel", "zitadel_verified"]);
+    assert_eq!(keys(&said), ["admin", "applications", "auth0", "control", "gateway", "zitadel", "zitadel_verified"]);
     assert_eq!(keys(&said["zitadel_verified"]), ["id_token", "instance", "introspection", "prefix"]);
     for instance in [&said["zitadel"], &said["zitadel_verified"]["instance"]] {
         let expected =
@@ -409,6 +409,7 @@ fn tour_works(options: &[&str]) {
         token,
         shop,
         stolen,
+        removed,
         address,
         cart,
         hidden,
@@ -432,7 +433,11 @@ fn tour_works(options: &[&str]) {
     assert_eq!(*purged, r#"{"purged":true}"#);
     assert_eq!(*token, r#""token_type":"Bearer""#);
     assert_eq!([*shop, *address, *cart, *hidden], ["200", "\"last_ip\":", "\"cart_id\":\"42\"", "no address"]);
-    for (rejected, what) in [(stolen, "setting `session_metadata.tier`"), (support, "operation `update_session`")] {
+    for (rejected, what) in [
+        (stolen, "setting `session_metadata.tier`"),
+        (removed, "clearing `session_metadata.tier`"),
+        (support, "operation `update_session`"),
+    ] {
         assert_eq!(json(rejected)["message"], format!("Not granted: {what}."));
     }
     assert_eq!((json(rest)["code"].clone(), json(connect)["code"].clone()), (3.into(), "invalid_argument".into()));

@@ -66,6 +66,7 @@ fn each_application_gets_what_the_page_says() {
     assert_eq!((written.status, listed.status, read("job").status), (403, 200, 403));
     let first = &listed.json()["sessions"][0];
     assert!(first["id"].is_string() && first["device"].is_null() && first["session_metadata"].is_null(), "{first}");
+    assert_eq!(read("other").json()["message"], "Not granted: no grant matches this caller.");
     assert_eq!((read("other").status, list("other").status, set("other", json!({})).status), (403, 403, 403));
     // Discovery, keys and the token endpoint need no grant, and any other request does.
     let passed = |path: &str| Request::new("GET", path).send(&gateway.url()).status;

@@ -157,7 +157,9 @@ pub fn introspected(
         return Err(Rejection::TokenType.into());
     }
     let mut names = expected.claims.clone();
-    names.client_id.push(CLIENT_ID.to_owned());
+    if !names.client_is_declared {
+        names.client_id.push(CLIENT_ID.to_owned());
+    }
     let caller = check(Claims::parse(response, &names)?, expected, now)?;
     Ok(Verified { caller, fingerprint: sha256(token), identity_hashes: OnceLock::new() })
 }

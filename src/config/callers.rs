@@ -159,6 +159,7 @@ fn warn_of_form(
 fn claims(section: &mut Section) -> ClaimNames {
     let client_id = section.parse(&rows::CLAIM_CLIENT_ID, value::text);
     ClaimNames {
+        client_is_declared: client_id.is_some(),
         client_decides: client_id.is_some(),
         client_id: client_id.into_iter().collect(),
         scopes: section.parse(&rows::CLAIM_SCOPES, value::text).unwrap_or_default(),

@@ -1,5 +1,5 @@
-//! The introspections in flight, which are bounded. A request with a token that is being introspected joins it, unless the
-//! issuer was asked too long before the request.
+//! The introspections in flight, which are bounded. A request with a token that is being introspected joins it, unless
+//! the issuer was asked too long before the request.
 //!
 //! Half of the permits are for tokens that were active before. Unknown tokens share the other half, and each source of
 //! them has a bound of its own. Waiting for permits is bounded in number and time.

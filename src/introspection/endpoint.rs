@@ -192,7 +192,8 @@ fn no_response(error: &ExchangeError) -> Failure {
     (cause, is_outage, error.to_string())
 }
 
-/// Checks that a response may be that of an introspection. A 403 may concern one token only, if others were introspected.
+/// Checks that a response may be that of an introspection. A 403 may concern one token only, if an introspection
+/// succeeded before.
 fn check_response(response: &Exchange, works: bool) -> Result<(), Failure> {
     let status = response.status;
     match status.as_u16() {

@@ -1,4 +1,5 @@
-//! The state of an introspection endpoint. Strangers choose tokens, so what one token may cause is not the endpoint's state.
+//! The state of an introspection endpoint. Strangers choose tokens, so what one token may cause is not the endpoint's
+//! state.
 
 use super::endpoint::CallError;
 use crate::telemetry::IntrospectionFailure;

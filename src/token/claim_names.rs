@@ -7,6 +7,8 @@ pub struct ClaimNames {
     pub scopes: String,
     /// The client, in the order in which they are tried.
     pub client_id: Vec<String>,
+    /// Whether a declared claim names the client, and no other one may do so.
+    pub client_is_declared: bool,
     /// Whether the client decides what the caller may do. If so, a malformed name of it makes the token invalid.
     pub client_decides: bool,
     /// The roles.

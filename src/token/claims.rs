@@ -5,17 +5,25 @@ use crate::model::{Caller, Rejection};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::collections::HashSet;
 use std::fmt;
 
 /// The error for a payload that is not a JSON object.
 pub(super) const NOT_CLAIMS: &str = "its claims are not a JSON object";
 
+/// The error for a sender-constrained token (RFC 7800, RFC 8705, RFC 9449).
+const BOUND: &str = "its claim `cnf` binds it to a key, and only bearer tokens are accepted";
+
 /// The maximum length of a client ID, in bytes. Providers have at most 64; a client ID may also be a URL.
 const MAX_IDENTIFIER: usize = 1024;
-/// The maximum number of values of a claim that grants match.
+/// The maximum number of values of a claim that grants match, except scopes.
 const MAX_VALUES: usize = 256;
-/// The maximum length of such a value, in bytes.
+/// The maximum number of scopes. Tokens for the whole API of a provider have more than 200.
+const MAX_SCOPES: usize = 512;
+/// The maximum length of such a value, or of a scope, in bytes.
 const MAX_VALUE: usize = 1024;
+/// The maximum length of all values of a claim, in bytes: that of a token.
+const MAX_CLAIM: usize = super::MAX_TOKEN;
 
 /// The claims of an access token.
 pub(super) struct Claims {
@@ -31,6 +39,9 @@ impl Claims {
     /// Parses the payload of an access token, or what an issuer says of a token (RFC 7662).
     pub fn parse(payload: &[u8], names: &ClaimNames) -> Result<Claims, Rejection> {
         let members = Members::parse(payload)?;
+        if members.optional::<&RawValue>("cnf")?.is_some_and(|value| value.get() != "null") {
+            return Err(Rejection::TokenMalformed(BOUND.into()));
+        }
         Ok(Claims {
             audiences: members.required::<OneOrMany>("aud")?.all(),
             expires: members.required("exp")?,
@@ -86,8 +97,6 @@ impl<'p> Members<'p> {
 
     /// The caller that they name.
     fn caller(&self, names: &ClaimNames) -> Result<Caller, Rejection> {
-        let scopes = self.optional::<OneOrMany>(&names.scopes)?.map_or_else(Vec::new, OneOrMany::all);
-        let scopes = scopes.iter().flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty());
         let all = |name: &Option<String>| name.as_ref().map_or(Ok(Vec::new()), |name| self.values(name));
         let one = |name: &Option<String>| name.as_ref().map_or(Ok(None), |name| self.value(name));
         let others = names.others.iter().map(|name| Ok((name.clone(), self.values(name)?)));
@@ -95,7 +104,7 @@ impl<'p> Members<'p> {
             issuer: self.required("iss")?,
             client_id: self.client_id(names)?,
             subject: self.optional("sub")?.unwrap_or_default(),
-            scopes: scopes.map(str::to_owned).collect(),
+            scopes: self.scopes(&names.scopes)?,
             roles: all(&names.roles)?,
             groups: all(&names.groups)?,
             organization: one(&names.organization)?,
@@ -133,11 +142,8 @@ impl<'p> Members<'p> {
             return Ok(names.client_id.iter().find_map(|name| self.identifier(name)));
         }
         for name in &names.client_id {
-            let found: Option<String> = self.optional(name)?.filter(|text: &String| !text.is_empty());
-            match found {
-                Some(text) if text.len() > MAX_IDENTIFIER => return Err(fault(name, "malformed")),
-                Some(text) => return Ok(Some(text)),
-                None => {}
+            if let Some(text) = self.value(name)? {
+                return Ok(Some(text));
             }
         }
         Ok(None)
@@ -149,40 +155,67 @@ impl<'p> Members<'p> {
         (1..=MAX_IDENTIFIER).contains(&text.len()).then_some(text)
     }
 
-    /// The values of a claim: of a text, a number or a boolean one, of a list all, of an object its keys. None if it is
+    /// The values of a claim: of a text, a number or a boolean one, of a list all, of an object the keys that are
+    /// granted. None if it is
     /// missing or `null`.
     fn values(&self, name: &str) -> Result<Vec<String>, Rejection> {
         let Some(value) = self.raw(name)? else {
             return Ok(Vec::new());
         };
-        let values = values(value).ok_or_else(|| fault(name, "malformed"))?;
-        if values.len() > MAX_VALUES || values.iter().any(|value| value.len() > MAX_VALUE) {
-            return Err(fault(name, "too large"));
-        }
-        Ok(values)
+        bounded(name, values(value).ok_or_else(|| fault(name, "malformed"))?, MAX_VALUES)
     }
 
-    /// The value of a claim that has at most one, which is not empty.
+    /// The value of a claim that has at most one text, plain or in a list. `None` if the text is empty.
     fn value(&self, name: &str) -> Result<Option<String>, Rejection> {
-        let mut values = self.values(name)?;
+        let values = self.optional::<OneOrMany>(name)?.map_or_else(Vec::new, OneOrMany::all);
+        let mut values = bounded(name, values, MAX_VALUES)?;
         let value = values.pop().filter(|value| !value.is_empty());
         if values.is_empty() { Ok(value) } else { Err(fault(name, "malformed")) }
     }
+
+    /// The scopes: in a text with spaces, or in a list of texts.
+    fn scopes(&self, name: &str) -> Result<Vec<String>, Rejection> {
+        let scopes = match self.optional::<OneOrMany>(name)? {
+            None => Vec::new(),
+            Some(OneOrMany::One(text)) => text.split(' ').map(str::to_owned).collect(),
+            Some(OneOrMany::Several(scopes)) => scopes,
+        };
+        bounded(name, scopes.into_iter().filter(|scope| !scope.is_empty()).collect(), MAX_SCOPES)
+    }
+}
+
+/// The values of a claim, unless they are too many or too long.
+fn bounded(name: &str, values: Vec<String>, most: usize) -> Result<Vec<String>, Rejection> {
+    let is_long = values.iter().any(|value| value.len() > MAX_VALUE);
+    if values.len() > most || is_long || values.iter().map(String::len).sum::<usize>() > MAX_CLAIM {
+        return Err(fault(name, "too large"));
+    }
+    Ok(values)
 }
 
 fn fault(name: &str, what: &str) -> Rejection {
     Rejection::TokenMalformed(format!("its claim `{name}` is {what}"))
 }
 
-/// `None` for a list with a member that has values of its own, or is `null`.
+/// `None` for a list with a member that has values of its own, or is `null`, and for an object with duplicate keys.
 fn values(value: &RawValue) -> Option<Vec<String>> {
     let text = value.get();
     match text.as_bytes().first()? {
         b'n' => Some(Vec::new()),
         b'[' => serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().map(scalar).collect(),
-        b'{' => Some(serde_json::from_str::<Members>(text).ok()?.0.into_iter().map(|(key, _)| key).collect()),
+        b'{' => keys(serde_json::from_str::<Members>(text).ok()?),
         _ => Some(vec![scalar(value)?]),
     }
+}
+
+/// The keys of an object whose values are objects, texts or `true`: a role with `false` or `null` is not granted.
+fn keys(members: Members) -> Option<Vec<String>> {
+    let mut seen = HashSet::new();
+    if !members.0.iter().all(|(key, _)| seen.insert(key.as_str())) {
+        return None;
+    }
+    let is_granted = |value: &RawValue| matches!(value.get().as_bytes().first(), Some(b'{' | b'"' | b't'));
+    Some(members.0.into_iter().filter(|(_, value)| is_granted(value)).map(|(key, _)| key).collect())
 }
 
 /// A text, or the spelling of a number or a boolean.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::sync::LazyLock;
 
 const NOW: u64 = 1_800_000_000;
+const BOUND: &str = "its claim `cnf` binds it to a key, and only bearer tokens are accepted";
 
 static SIGNER: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
     install_crypto_provider();
@@ -158,12 +159,19 @@ fn every_required_claim_is_required_in_its_only_form() {
         (good.replace("\"exp\":", "\"exp\":null,\"exp\":"), "its claim `exp` is duplicated"),
         (good.replace("\"exp\":", "\"exp\":1e999,\"x\":"), "its claim `exp` is malformed"),
         (good.replace("\"exp\":", "\"exp\":null,\"x\":"), "its claim `exp` is missing"),
+        (good.replace("\"exp\":", "\"cnf\":{},\"exp\":"), BOUND),
+        (good.replace("\"exp\":", "\"cnf\":null,\"cnf\":null,\"exp\":"), "its claim `cnf` is duplicated"),
         (format!("[{good}]"), "its claims are not a JSON object"),
         (good.replace('}', ""), "its claims are not a JSON object"),
         (String::new(), "its claims are not a JSON object"),
     ] {
         assert_eq!(rejection(&signed(good_header(), &payload)), Rejection::TokenMalformed(reason.into()), "{payload}");
     }
+    for (name, value) in [("x5t#S256", "hash"), ("jkt", "hash")] {
+        assert_eq!(rejected_claims(json!({ "cnf": { name: value } })), Rejection::TokenMalformed(BOUND.into()));
+    }
+    let null = good.replace("\"exp\":", "\"cnf\":null,\"exp\":");
+    assert!(verified(&signed(good_header(), &null)).is_ok(), "bound to nothing");
     let listed = verified(&signed(good_header(), &claims(json!({ "scope": ["read:sessions", "a"] })))).unwrap();
     assert!(listed.caller().has_scope("read:sessions") && listed.caller().has_scope("a"));
     assert_eq!(rejected_claims(json!({ "iss": "https://i" })), Rejection::TokenIssuer);
@@ -360,6 +368,7 @@ fn granted(changes: Value) -> Result<Caller, Rejection> {
         scopes: "permissions".into(),
         client_id: vec!["azp".into(), "app".into()],
         client_decides: true,
+        client_is_declared: false,
         roles: Some("roles".into()),
         groups: Some("https://i/groups".into()),
         organization: Some("org".into()),
@@ -373,16 +382,17 @@ fn granted(changes: Value) -> Result<Caller, Rejection> {
 #[test]
 fn claims_say_who_the_caller_is() {
     let caller = granted(json!({
-        "permissions": ["a", "b c"], "azp": "", "app": "shop", "org": "o", "sid": "s", "gty": true,
-        "roles": { "admin": { "123": "acme.example" }, "support": {} }, "https://i/groups": ["x", 7, 1.50, false],
+        "permissions": ["a", "", "b c"], "azp": "", "app": ["shop"], "org": ["o"], "sid": "s", "gty": true,
+        "roles": { "admin": { "123": "acme.example" }, "support": {}, "b": true, "c": "",
+            "d": false, "e": null, "f": 1, "g": [] }, "https://i/groups": ["x", 7, 1.50, false],
     }));
     let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let expected = Caller {
         issuer: "https://i/".into(),
         client_id: Some("shop".into()),
         subject: "me".into(),
-        scopes: texts(&["a", "b", "c"]),
-        roles: texts(&["admin", "support"]),
+        scopes: texts(&["a", "b c"]),
+        roles: texts(&["admin", "b", "c", "support"]),
         groups: texts(&["x", "7", "1.5", "false"]),
         organization: Some("o".into()),
         session: Some("s".into()),
@@ -405,18 +415,33 @@ fn a_malformed_claim_that_decides_makes_the_token_invalid() {
         (json!({ "roles": [{ "a": 1 }] }), "`roles` is malformed"),
         (json!({ "roles": ["a", long.clone()] }), "`roles` is too large"),
         (json!({ "gty": many }), "`gty` is too large"),
-        (json!({ "https://i/groups": { long.clone(): 1 } }), "`https://i/groups` is too large"),
+        (json!({ "https://i/groups": { long.clone(): {} } }), "`https://i/groups` is too large"),
         (json!({ "org": ["a", "b"] }), "`org` is malformed"),
-        (json!({ "sid": { "a": 1, "b": 2 } }), "`sid` is malformed"),
+        (json!({ "sid": { "a": {} } }), "`sid` is malformed"),
+        (json!({ "sid": [["a"]] }), "`sid` is malformed"),
+        (json!({ "org": 5 }), "`org` is malformed"),
+        (json!({ "org": true }), "`org` is malformed"),
+        (json!({ "org": long.clone() }), "`org` is too large"),
         (json!({ "azp": 5, "app": "shop" }), "`azp` is malformed"),
-        (json!({ "app": long }), "`app` is malformed"),
+        (json!({ "azp": { "shop": {} } }), "`azp` is malformed"),
+        (json!({ "azp": ["shop", "other"] }), "`azp` is malformed"),
+        (json!({ "permissions": "a ".repeat(513) }), "`permissions` is too large"),
+        (json!({ "permissions": vec!["a"; 513] }), "`permissions` is too large"),
+        (json!({ "permissions": ["a", long.clone()] }), "`permissions` is too large"),
+        (json!({ "permissions": vec!["x".repeat(1000); 9] }), "`permissions` is too large"),
+        (json!({ "app": long }), "`app` is too large"),
         (json!({ "permissions": { "a": 1 } }), "`permissions` is malformed"),
     ] {
         let expected = Rejection::TokenMalformed(format!("its claim {fault}"));
         assert_eq!(granted(changes.clone()), Err(expected), "{changes}");
     }
     let names = ClaimNames { roles: Some("roles".into()), ..names() };
-    for payload in [r#""roles":"a","roles":"a""#, r#""roles":"\ud800""#] {
+    for payload in [
+        r#""roles":"a","roles":"a""#,
+        r#""roles":"\ud800""#,
+        r#""roles":{"a":{},"a":{}}"#,
+        r#""roles":{"a":{},"\u0061":false}"#,
+    ] {
         let payload = claims(json!({})).replace("\"sub\"", &format!("{payload},\"sub\""));
         assert!(Claims::parse(payload.as_bytes(), &names).is_err(), "{payload}");
     }
@@ -679,6 +704,10 @@ fn wycheproof_tokens_verify_only_if_valid() {
     assert!(good >= 3 && bad > 200, "{good} good, {bad} bad");
 }
 
+fn claims_of_shop() -> String {
+    claims(json!({ "active": true, "client_id": "shop" }))
+}
+
 fn asked(changes: Value) -> Result<Verified, IntrospectionError> {
     let mut response: Value = serde_json::from_str(&claims(changes)).unwrap();
     if response["active"].is_null() {
@@ -700,6 +729,14 @@ fn active_opaque_token_has_the_claims_of_a_jwt() {
     let other = introspected(claims(json!({"active": true})).as_bytes(), "opaque.other", &expectations(), NOW).unwrap();
     assert_ne!(verified.fingerprint(), other.fingerprint(), "the whole token counts");
     assert_eq!(other.caller().client_id, None);
+    let claims_only = ClaimNames { client_id: vec!["app".into()], ..names() };
+    for (client_is_declared, found) in [(false, Some("shop")), (true, None)] {
+        let claims = ClaimNames { client_is_declared, ..claims_only.clone() };
+        let expected = Expectations { claims, ..expectations() };
+        let response = claims_of_shop();
+        let verified = introspected(response.as_bytes(), "opaque", &expected, NOW).unwrap();
+        assert_eq!(verified.caller().client_id.as_deref(), found, "another claim names no client if one is declared");
+    }
 }
 
 #[test]
@@ -720,6 +757,8 @@ fn only_claims_of_an_acceptable_jwt_are_accepted_of_an_active_token() {
         (json!({"sub": 5}), malformed("its claim `sub` is malformed")),
         (json!({"scope": {}}), malformed("its claim `scope` is malformed")),
         (json!({"token_type": "DPoP"}), Rejection::TokenType),
+        (json!({"token_type": "Bearer", "cnf": {"x5t#S256": "hash"}}), malformed(BOUND)),
+        (json!({"scope": "x ".repeat(513)}), malformed("its claim `scope` is too large")),
         (json!({"token_type": 1}), malformed("its claim `token_type` is malformed")),
     ] {
         let error = asked(changes.clone()).unwrap_err();

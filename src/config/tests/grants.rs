@@ -157,8 +157,13 @@ fn only_claims_that_grants_need_are_read() {
     let least = ClaimNames { scopes: "scope".into(), client_id: texts(&["azp", "client_id"]), ..ClaimNames::default() };
     assert_eq!(claims("auth0", "", ""), least);
     assert_eq!(claims("auth0", "", ", grants: [{name: a, operations: ['*']}]"), least);
-    let own =
-        ClaimNames { scopes: "s".into(), client_id: texts(&["c"]), client_decides: true, ..ClaimNames::default() };
+    let own = ClaimNames {
+        scopes: "s".into(),
+        client_id: texts(&["c"]),
+        client_is_declared: true,
+        client_decides: true,
+        ..ClaimNames::default()
+    };
     assert_eq!(claims("auth0", declared, ""), own);
     let all = ClaimNames {
         roles: one("r"),
@@ -172,6 +177,7 @@ fn only_claims_that_grants_need_are_read() {
     let zitadel = ClaimNames {
         scopes: "scope".into(),
         client_id: texts(&["client_id"]),
+        client_is_declared: false,
         client_decides: true,
         roles: one("urn:zitadel:iam:org:project:roles"),
         groups: None,

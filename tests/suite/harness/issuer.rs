@@ -104,7 +104,12 @@ impl World {
     }
 
     pub fn config(&self) -> String {
-        config(&self.provider.url(), &self.issuer.url(), "")
+        self.config_with("")
+    }
+
+    /// The same with more options of `auth`.
+    pub fn config_with(&self, more: &str) -> String {
+        config(&self.provider.url(), &self.issuer.url(), more)
     }
 
     pub fn publish(&self, response: Response) {

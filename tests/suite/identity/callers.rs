@@ -80,7 +80,7 @@ fn claims_decide_which_grant_a_caller_has() {
         (json!({ "azp": "shop" }), 200),
         (json!({ "client_id": "shop-7" }), 200),
         (json!({ "azp": "shops" }), 403),
-        (json!({ "azp": ["shop"] }), 401),
+        (json!({ "azp": ["shop", "other"] }), 401),
         (json!({ "https://acme.example/roles": ["billing", "support"] }), 200),
         (json!({ "https://acme.example/roles": "support" }), 200),
         (json!({ "https://acme.example/roles": "support billing" }), 403),

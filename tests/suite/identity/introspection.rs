@@ -170,6 +170,8 @@ fn claims_of_active_tokens_are_checked_as_those_of_jwts() {
         ("expired", json!({"exp": now() - 100}), "token_expired"),
         ("not valid yet", json!({"nbf": now() + 100}), "token_not_yet_valid"),
         ("bound to a key", json!({"token_type": "DPoP"}), "token_type"),
+        ("bound to a certificate", json!({"cnf": {"x5t#S256": "hash"}}), "token_malformed"),
+        ("too many scopes", json!({"scope": "read:sessions ".repeat(600)}), "token_malformed"),
         ("scope of another type", json!({"scope": 5}), "token_malformed"),
         ("inactive", json!({"active": false}), "token_inactive"),
     ];
@@ -594,6 +596,23 @@ fn changed_secret_is_used_after_a_reload_and_known_tokens_stay_known() {
     assert_eq!(used, [basic("first"), basic("second")]);
     let results = counted(&gateway, "sessiongate_introspections_total");
     assert_eq!(results, counts(&[("active", 2)]), "the counters go on");
+}
+
+#[test]
+fn lowered_times_apply_to_cached_tokens_after_a_reload() {
+    let introspection = Introspection::new();
+    let gateway = introspection.gateway(", ttl: 1h, negative_ttl: 5m");
+    assert_eq!(read(&gateway, "good").status, 200);
+    is_rejected(&read(&gateway, "new"), 401, "inactive");
+    introspection.respond(|token| if token == "new" { active(json!({})) } else { inactive() });
+    assert_eq!(read(&gateway, "good").status, 200, "cached");
+    is_rejected(&read(&gateway, "new"), 401, "cached");
+    let lowered = introspection.options(&introspection.endpoint.url(), ", ttl: 0s, negative_ttl: 0s");
+    gateway.rewrite(&introspection.world.config_with(&lowered));
+    gateway.signal("HUP");
+    gateway.wait_for_log(|line| line.contains("\"configuration applied\""));
+    is_rejected(&read(&gateway, "good"), 401, "revoked");
+    assert_eq!(read(&gateway, "new").status, 200, "active meanwhile");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Grants are evaluated in the order of the configuration. The first one that matches the caller decides alone.
 
 mod callers;
+mod certificate_patterns;
 mod grants;
 mod hidden_fields;
 mod keys;
@@ -10,6 +11,7 @@ mod masks;
 mod operations;
 
 pub use callers::CallerMatcher;
+pub use certificate_patterns::{AlternativeNamePattern, SubjectPattern};
 pub use grants::{Grant, GrantMatch, Grants, SessionScope};
 pub use hidden_fields::HiddenFields;
 pub use keys::{KeyDecision, KeyGrant, removes_any};

@@ -6,7 +6,8 @@ use super::options::declare::Plain;
 use super::options::grants as rows;
 use super::section::{Section, Spanned};
 use super::value;
-use crate::grant::CallerMatcher;
+use super::variables::Text;
+use crate::grant::{AlternativeNamePattern, CallerMatcher, SubjectPattern};
 use crate::policy::KeyPatterns;
 
 /// Reads the callers. Without any, every caller matches. `places` gets where those options are set that may not match.
@@ -24,7 +25,10 @@ pub(super) fn read(section: &mut Section, places: &mut Vec<(&'static str, Locati
 
 fn callers(section: &mut Section) -> CallerMatcher {
     let certificate = |section: &mut Section| {
-        let names = (texts(section, &rows::SAN), texts(section, &rows::CERTIFICATE_SUBJECT));
+        let names = (
+            certificate_patterns(section, &rows::SAN, AlternativeNamePattern::parse),
+            certificate_patterns(section, &rows::CERTIFICATE_SUBJECT, SubjectPattern::parse),
+        );
         require_any(section, "expected `san`, `subject` or both");
         names
     };
@@ -58,6 +62,18 @@ fn require_any(section: &mut Section, allowed: &str) {
 fn texts(section: &mut Section, option: &Plain) -> Option<KeyPatterns> {
     let entry = section.entry(option)?;
     Some(KeyPatterns(Spanned::values(entry.one_or_several(section.context, value::pattern))))
+}
+
+/// Reads patterns for names in a certificate.
+fn certificate_patterns<P>(
+    section: &mut Section,
+    option: &Plain,
+    parse: impl Fn(&str) -> Result<P, String>,
+) -> Option<Vec<P>> {
+    let entry = section.entry(option)?;
+    let pattern =
+        |text: &Text| parse(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())));
+    Some(Spanned::values(entry.one_or_several(section.context, pattern)))
 }
 
 fn claims(section: &mut Section) -> Vec<(String, KeyPatterns)> {

@@ -41,15 +41,18 @@ fn names(certificate: &[u8]) -> Option<CertificateNames> {
     (length <= MAX_NAMES).then_some(CertificateNames { subject, alternative, not_after })
 }
 
-/// A DNS name in lower case, a URI, an email address or an IP address.
+/// A DNS name in lower case, a URI, an email address or an IP address, after its type. What is no such name has none.
 fn alternative_name(name: &GeneralName) -> Option<String> {
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-._*".contains(c);
+    let written = |kind: &str, text: &str| (!text.chars().any(char::is_control)).then(|| format!("{kind}:{text}"));
     match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        GeneralName::URI(text) | GeneralName::RFC822Name(text) => Some((*text).to_owned()),
+        GeneralName::DNSName(name) => name.chars().all(is_host).then(|| format!("DNS:{}", name.to_ascii_lowercase())),
+        GeneralName::URI(text) => written("URI", text),
+        GeneralName::RFC822Name(text) => written("email", text),
         GeneralName::IPAddress(bytes) => {
             let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
             let v6 = <[u8; 16]>::try_from(*bytes).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)));
-            Some(v4.or(v6).ok()?.to_string())
+            Some(format!("IP:{}", v4.or(v6).ok()?))
         }
         GeneralName::OtherName(..)
         | GeneralName::X400Address(_)
@@ -79,16 +82,18 @@ fn attribute(attribute: &AttributeTypeAndValue) -> Option<String> {
     }
 }
 
-/// A text with what RFC 4514 (section 2.4) reserves after a backslash.
+/// A text with what RFC 4514 (section 2.4) reserves after a backslash, and with control characters in hexadecimal.
 fn escaped(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     let last = text.chars().count().saturating_sub(1);
     for (at, c) in text.chars().enumerate() {
         match c {
-            '\0' => written.push_str("\\00"),
             '"' | '+' | ',' | ';' | '<' | '>' | '\\' => written.extend(['\\', c]),
             '#' if at == 0 => written.push_str("\\#"),
             ' ' if at == 0 || at == last => written.push_str("\\ "),
+            c if c.is_control() => {
+                written.extend(c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:02X}")));
+            }
             c => written.push(c),
         }
     }
@@ -153,6 +158,7 @@ mod tests {
             ("#a#", "\\#a#"),
             ("\"+;<>\\=", "\\\"\\+\\;\\<\\>\\\\="),
             ("a\0b", "a\\00b"),
+            ("a\n\u{7f}\u{85}", "a\\0A\\7F\\C2\\85"),
             ("Lučić", "Lučić"),
         ] {
             assert_eq!(subject(&[(DnType::CommonName, text(found))]), format!("CN={written}"));
@@ -167,11 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn alternative_names_are_texts() {
+    fn alternative_names_have_a_type() {
         let ia5 = |text: &str| Ia5String::try_from(text).unwrap();
         let of = certificate(|params| {
             params.subject_alt_names = vec![
                 SanType::DnsName(ia5("Support.Example")),
+                SanType::DnsName(ia5("evil.test\0.acme.example")),
+                SanType::URI(ia5("spiffe://acme.example/\nsupport")),
                 SanType::URI(ia5("spiffe://acme.example/support")),
                 SanType::Rfc822Name(ia5("a@acme.example")),
                 SanType::IpAddress("10.1.2.3".parse().unwrap()),
@@ -179,7 +187,13 @@ mod tests {
                 SanType::OtherName((vec![1, 3, 6], rcgen::OtherNameValue::Utf8String("other".into()))),
             ];
         });
-        let expected = ["support.example", "spiffe://acme.example/support", "a@acme.example", "10.1.2.3", "fd00::1"];
+        let expected = [
+            "DNS:support.example",
+            "URI:spiffe://acme.example/support",
+            "email:a@acme.example",
+            "IP:10.1.2.3",
+            "IP:fd00::1",
+        ];
         assert_eq!(names(&of).unwrap().alternative, expected);
     }
 
@@ -201,7 +215,7 @@ mod tests {
         }
         assert_eq!(
             (whole.subject.as_str(), whole.alternative.as_slice()),
-            ("CN=support", &["a.example".to_owned()][..])
+            ("CN=support", &["DNS:a.example".to_owned()][..])
         );
         let many = certificate(|params| {
             let name = |at: usize| SanType::DnsName(format!("a{at}.example").try_into().unwrap());

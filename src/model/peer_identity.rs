@@ -14,7 +14,7 @@ pub struct PeerIdentity {
 pub struct CertificateNames {
     /// The subject, as RFC 4514 writes it.
     pub subject: String,
-    /// The subject alternative names: DNS names, URIs, email addresses and IP addresses.
+    /// The subject alternative names after their types: `DNS:…`, `URI:…`, `email:…`, `IP:…`.
     pub alternative: Vec<String>,
     /// The last second in which the certificate is valid, since the epoch.
     pub not_after: u64,

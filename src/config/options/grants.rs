@@ -154,16 +154,16 @@ pub static CALLERS_OPTIONS: Options = Options {
     rows: &[&CLIENT_ID, &SUBJECT, &ISSUER, &ORGANIZATION, &SCOPES, &ROLES, &GROUPS, &CLAIMS, &CERTIFICATE, &UNIX_UID],
 };
 
-pub static SAN: Plain =
-    Opt::new("san", PATTERNS, "One of the subject alternative names: DNS name, URI, email address, IP address.")
+pub static SAN: Plain = Opt::new("san", PATTERNS, "One of the subject alternative names, after its type.")
+    .default("any")
+    .allowed("`DNS:`, `URI:`, `email:` or `IP:` and a text, `*` pattern or `/regular expression/`, or a list")
+    .shown("\"URI:spiffe://acme.example/support/*\"");
+
+pub static CERTIFICATE_SUBJECT: Plain =
+    Opt::new("subject", PATTERNS, "The subject, as RFC 4514 writes it; a `*` does not go beyond an attribute.")
         .default("any")
         .allowed(PATTERN)
-        .shown("\"spiffe://acme.example/support/*\"");
-
-pub static CERTIFICATE_SUBJECT: Plain = Opt::new("subject", PATTERNS, "The subject, as RFC 4514 writes it.")
-    .default("any")
-    .allowed(PATTERN)
-    .shown("\"CN=support,O=Acme\"");
+        .shown("\"CN=support,O=Acme\"");
 
 /// The options in `certificate` of `callers`.
 pub static CERTIFICATE_OPTIONS: Options =

@@ -77,7 +77,7 @@ fn patterns_stand_for_operations_of_the_dialect_alone() {
 fn every_matcher_must_match() {
     let text = "    - name: a\n      operations: ['*']\n      callers: {client_id: [x, 'app-*'], subject: '/u[0-9]+/', \
         issuer: i, organization: o, scopes: s, roles: r, groups: g, claims: {c: [1, true], d: '*'}, \
-        certificate: {san: 'spiffe://*', subject: CN=a}, unix_uid: 1000}";
+        certificate: {san: 'URI:spiffe://*', subject: CN=a}, unix_uid: 1000}";
     let grant = &grants("auth0", text)[0];
     let one = |text: &str| vec![text.to_owned()];
     let caller = Caller {
@@ -91,7 +91,7 @@ fn every_matcher_must_match() {
         claims: vec![("c".into(), one("true")), ("d".into(), one("x"))],
         ..Caller::default()
     };
-    let certificate = CertificateNames { subject: "CN=a".into(), alternative: one("spiffe://a"), not_after: 1 };
+    let certificate = CertificateNames { subject: "CN=a".into(), alternative: one("URI:spiffe://a"), not_after: 1 };
     let peer = PeerIdentity { certificate: Some(certificate), uid: Some(1000) };
     let matches = |caller: &Caller, peer: &PeerIdentity| grant.callers.matches(caller, peer);
     assert!(matches(&caller, &peer));
@@ -114,7 +114,7 @@ fn every_matcher_must_match() {
     assert!(!matches(&caller, &PeerIdentity { uid: None, ..peer.clone() }));
     assert!(!matches(&caller, &PeerIdentity { uid: Some(0), ..peer.clone() }));
     assert!(!matches(&caller, &PeerIdentity { certificate: None, ..peer.clone() }));
-    let other = CertificateNames { subject: "CN=b".into(), alternative: one("spiffe://a"), not_after: 1 };
+    let other = CertificateNames { subject: "CN=b".into(), alternative: one("URI:spiffe://a"), not_after: 1 };
     assert!(!matches(&caller, &PeerIdentity { certificate: Some(other), ..peer }));
 }
 

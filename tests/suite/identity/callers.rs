@@ -196,7 +196,7 @@ fn client_certificates_qualify_callers() {
     let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
     let listeners = listener("127.0.0.1:0", &authority, &staff);
     let grants = [
-        "{ name: support, callers: { certificate: { san: \"spiffe://acme.example/support/*\" } }, operations: [read_session] }",
+        "{ name: support, callers: { certificate: { san: \"URI:spiffe://acme.example/support/*\" } }, operations: [read_session] }",
         "{ name: admin, callers: { certificate: { subject: \"CN=admin,O=Acme\\\\, Inc.\" } }, operations: [read_session] }",
     ];
     let gateway = Gateway::start(&callers.config(&listeners, "", &grants));

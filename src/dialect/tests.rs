@@ -173,6 +173,16 @@ fn an_unprotected_path_is_forwarded_in_its_canonical_spelling_alone() {
 }
 
 #[test]
+fn logins_of_end_users_need_no_grant() {
+    for path in ["/dbconnections/signup", "/passwordless/start", "/samlp/client/logout", "/wsfed", "/pem"] {
+        assert!(AUTH0.is_public(path), "{path}");
+    }
+    for path in ["/api/v2/users", "/dbconnections", "/passwordless", "/userinfo", "/pemx", "/", ""] {
+        assert!(!AUTH0.is_public(path), "{path}");
+    }
+}
+
+#[test]
 fn a_session_may_be_a_member_of_a_response_and_have_a_number_as_version() {
     let facts = |body: &'static str, id: Option<&str>| {
         let id = id.and_then(|id| SessionId::parse(id, IdForm::Opaque(20)));

@@ -344,7 +344,12 @@ impl Write {
             Codec::Json => Bytes::from_static(b"{}"),
             Codec::Proto => Bytes::new(),
         };
-        response.body = self.carrier.replace_message(&response.body, message);
+        if self.hides_fields() {
+            response.body = self.carrier.bare_body(&response.body, Some(message));
+            response.keep_bare_headers(self.upstream.dialect);
+        } else {
+            response.body = self.carrier.replace_message(&response.body, message);
+        }
         coding::remove_headers(&mut response.headers);
         coding::remove_validators(&mut response.headers);
         response

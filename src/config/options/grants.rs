@@ -175,7 +175,7 @@ pub static SEE: Plain = Opt::new("see", KEYS_OR_NONE, "Metadata keys that these 
     .shown("[\"cart_*\", team]");
 
 pub static SET: Plain = Opt::new("set", KEYS_OR_NONE, "Metadata keys that these callers may add or change.")
-    .default("every key")
+    .default("the keys that they see")
     .allowed(KEY_PATTERNS)
     .shown("[\"cart_*\"]");
 

@@ -4,7 +4,7 @@ use super::FindingId;
 use super::error::{Location, Problem};
 use super::options::declare::Plain;
 use super::options::grants as rows;
-use super::section::{Section, Spanned};
+use super::section::{Context, Section, Spanned};
 use super::value;
 use super::variables::Text;
 use crate::grant::{AlternativeNamePattern, CallerMatcher, SubjectPattern};
@@ -61,7 +61,24 @@ fn require_any(section: &mut Section, allowed: &str) {
 /// Reads a pattern, or a list of patterns.
 fn texts(section: &mut Section, option: &Plain) -> Option<KeyPatterns> {
     let entry = section.entry(option)?;
-    Some(KeyPatterns(Spanned::values(entry.one_or_several(section.context, value::pattern))))
+    let found = entry.one_or_several(section.context, value::pattern);
+    for Spanned { location, value } in &found {
+        check_pattern(section.context, location, value.source(), option.key == rows::SCOPES.key);
+    }
+    Some(KeyPatterns(Spanned::values(found)))
+}
+
+/// Warns of what looks like a regular expression without its end, and of several scopes in one text.
+fn check_pattern(context: &mut Context, location: &Location, source: &str, is_scope: bool) {
+    let is_cut = source.starts_with('/') && !source.ends_with('/') && source.contains(['[', '(', '\\', '+', '^', '$']);
+    let (found, allowed) = if is_cut {
+        ("begins like a regular expression, and is compared as a text", "end it with `/`")
+    } else if is_scope && !source.starts_with('/') && source.contains(' ') {
+        ("no scope has a space", "list the scopes: one of them is enough")
+    } else {
+        return;
+    };
+    context.warn(location, FindingId::IneffectiveGrant, Problem::new(found).expected(allowed));
 }
 
 /// Reads patterns for names in a certificate.
@@ -86,6 +103,10 @@ fn claims(section: &mut Section) -> Vec<(String, KeyPatterns)> {
         section.context.reject(&entry.location, problem.expected("name a claim, or remove the key"));
     }
     let values = named.into_iter().map(|(name, entry)| {
+        if name.is_empty() {
+            let problem = Problem::new("is an empty name").id(FindingId::InvalidValue);
+            section.context.reject(&entry.location, problem.expected("expected the name of a claim"));
+        }
         (name.to_owned(), KeyPatterns(Spanned::values(entry.one_or_several(section.context, value::pattern))))
     });
     values.collect()

@@ -11,6 +11,7 @@ use crate::dialect::{Dialect, PolicySubject};
 use crate::gateway::{CallerCheck, OpaqueTokens, RequestMatcher, Unmatched};
 use crate::grant::SessionScope;
 use crate::model::Operation;
+use crate::policy::KeyPatterns;
 use crate::token::Expectations;
 
 /// What an upstream is, beside its grants.
@@ -45,7 +46,13 @@ pub(super) fn check(section: &mut Section, grants: &[DeclaredGrant], around: &Su
 
 fn grants_of_verified(context: &mut Context, grants: &[DeclaredGrant], expected: &Expectations, around: &Surroundings) {
     for (at, grant) in grants.iter().enumerate() {
-        let earlier = grants.iter().take(at).find(|earlier| earlier.grant.callers.covers(&grant.grant.callers));
+        let covers = |earlier: &&DeclaredGrant| {
+            let mut callers = earlier.grant.callers.clone();
+            let has_all = |patterns: &KeyPatterns| expected.issuers.iter().all(|issuer| patterns.matches(issuer));
+            callers.issuer = callers.issuer.filter(|patterns| !has_all(patterns));
+            callers.covers(&grant.grant.callers)
+        };
+        let earlier = grants.iter().take(at).find(covers);
         if let Some(earlier) = earlier {
             let found = format!("grant `{}` above matches every caller that this one matches", earlier.grant.name);
             ineffective(context, &grant.location, found, "remove one of them, or change their order");

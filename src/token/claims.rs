@@ -22,8 +22,8 @@ const MAX_VALUES: usize = 256;
 const MAX_SCOPES: usize = 512;
 /// The maximum length of such a value, or of a scope, in bytes.
 const MAX_VALUE: usize = 1024;
-/// The maximum length of all values of a claim, in bytes: that of a token.
-const MAX_CLAIM: usize = super::MAX_TOKEN;
+/// The maximum length of all values of a claim, in bytes: that of a JWT.
+const MAX_CLAIM: usize = 8 * 1024;
 
 /// The claims of an access token.
 pub(super) struct Claims {

@@ -1,7 +1,7 @@
 //! The page docs/guides/several-applications.md: its configuration of four applications does what its table says.
 
 use crate::harness::documented::{self, blocks_in};
-use crate::harness::{Connection, Gateway, Request, Tenant, finish, sessiongate};
+use crate::harness::{Connection, Gateway, Request, Tenant, finish, sessiongate, wait_for};
 use serde_json::json;
 
 /// The first configuration of the page, in front of this tenant.
@@ -73,6 +73,13 @@ fn each_application_gets_what_the_page_says() {
     assert_eq!((passed("/.well-known/jwks.json"), passed("/api/v2/clients")), (200, 401));
     let others = Request::new("GET", "/api/v2/clients").bearer(&token("shop")).send(&gateway.url());
     assert_eq!(others.status, 403);
+    for series in [
+        "{decision=\"rejected\",grant=\"support\",upstream=\"auth0\"} ",
+        "{decision=\"rejected\",grant=\"\",upstream=\"auth0\"} 4",
+    ] {
+        let line = format!("sessiongate_grant_requests_total{series}");
+        wait_for(&line, || gateway.metrics().lines().any(|one| one.starts_with(&line)).then_some(()));
+    }
 }
 
 /// A client that still sends its body gets the rejection, and its connection stays.

@@ -42,15 +42,13 @@ pub(super) async fn whole(
     tokio::time::timeout(within, whole).await.map_err(|_| Rejection::BodyTimeout(within))?
 }
 
-/// Reads and drops the body of a rejected HTTP/1 request, if it is small and arrives in time. Otherwise the connection
-/// would end after the response, and a client that still sends would see an error of its connection instead.
-pub(super) async fn discard(session: &mut Session, context: &Context) {
+/// Reads and drops the body of a rejected request, if it is small and arrives soon. Otherwise the connection, or the stream
+/// of HTTP/2, would end after the response, and a client that still sends could see an error instead.
+pub(super) async fn discard(session: &mut Session) {
     const MOST: usize = 64 << 10;
-    let Some(upstream) = context.upstream.as_ref().filter(|_| !session.is_http2() && !session.is_body_empty()) else {
-        return;
-    };
+    const SOON: Duration = Duration::from_secs(1);
     // A client that waits for 100 sends no body after another status.
-    if session.req_header().headers.contains_key(http::header::EXPECT) {
+    if session.is_body_empty() || session.req_header().headers.contains_key(http::header::EXPECT) {
         return;
     }
     let rest = async {
@@ -62,5 +60,5 @@ pub(super) async fn discard(session: &mut Session, context: &Context) {
             }
         }
     };
-    let _ = tokio::time::timeout(upstream.body.timeout, rest).await;
+    let _ = tokio::time::timeout(SOON, rest).await;
 }

@@ -27,7 +27,7 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
     }
     // The request is well-formed, and its caller is known.
     if matches!(rejection, Rejection::Grant(_) | Rejection::Scope(_)) {
-        Box::pin(body::discard(session, context)).await;
+        Box::pin(body::discard(session)).await;
     }
     // The client connects again, with its new certificate.
     if context.has_expired_certificate() {

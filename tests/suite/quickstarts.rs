@@ -22,6 +22,11 @@ fn on_free_ports(command: &str, gateway: &str, admin: &str) -> String {
         .replace("127.0.0.1:8080", gateway)
         .replace("sessiongate run", &format!("echo 'admin: {admin}' >> sessiongate.yaml; sessiongate run"))
         .replace("sessiongate probe", &format!("sessiongate probe --url http://{admin}"))
+        // A line is in the log a moment after its response.
+        .replace(
+            "jq -c 'select(.reason == \"policy\")",
+            "until grep -q '\"reason\":\"policy\"' sessiongate.log; do sleep 0.1; done\njq -c 'select(.reason == \"policy\")",
+        )
 }
 
 /// Runs the commands of a page in one shell; gives the output of each block.

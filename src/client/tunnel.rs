@@ -1,6 +1,7 @@
 //! Tunnels through a forward proxy (CONNECT), to `https://` and `http://` servers alike: so the proxy sees neither
 //! paths nor tokens of a server with TLS, and resolves the server's name.
 
+use super::product::PRODUCT;
 use super::tls::client_config;
 use super::transport::Transport;
 use super::tunnel_error::{Reason, TunnelError};
@@ -15,8 +16,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
-
-const USER_AGENT: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 
 /// Opens tunnels through one proxy to one server.
 pub struct Tunnel {
@@ -51,7 +50,7 @@ impl Tunnel {
         let authorization = proxy.authorization.as_ref();
         let authorization = authorization.map(|value| format!("Proxy-Authorization: {}\r\n", value.expose()));
         let authorization = authorization.unwrap_or_default();
-        let head = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {USER_AGENT}\r\n");
+        let head = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {PRODUCT}\r\n");
         let request = format!("{head}{authorization}\r\n").into();
         Ok(Arc::new(Tunnel { proxy: proxy.authority().into(), tls, request }))
     }

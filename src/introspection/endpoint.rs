@@ -1,23 +1,23 @@
 //! Requests to the introspection endpoint.
 
-use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver, Tunnel};
-use crate::gateway::{ClientAuthentication, IntrospectionSource, Protocol};
+use crate::client::{
+    Addresses, Client, ConnectError, Destination, DestinationError, Exchange, ExchangeError, PRODUCT, Resolver,
+};
+use crate::gateway::{ClientAuthentication, IntrospectionSource};
 use crate::model::truncated;
 use crate::telemetry::IntrospectionFailure;
-use crate::wire::http1::uri_without_root_dot;
 use crate::wire::{coding, hex};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::uri::Authority;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// The largest response, in bytes.
 const MAX_RESPONSE: usize = 64 * 1024;
@@ -25,8 +25,6 @@ const MAX_RESPONSE: usize = 64 * 1024;
 const MAX_REASON: usize = 500;
 /// How long an idle connection is kept.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// The `User-Agent`. Web firewalls reject requests without one.
-const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 /// What is encoded in a form (RFC 6749, appendix B).
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const ASSERTION_TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
@@ -34,8 +32,7 @@ const ASSERTION_TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-typ
 /// The introspection endpoint of an issuer.
 pub(super) struct Endpoint {
     source: Arc<IntrospectionSource>,
-    uri: Uri,
-    addresses: Arc<Addresses>,
+    destination: Destination,
     client: Client,
 }
 
@@ -68,48 +65,27 @@ impl CallError {
 impl Endpoint {
     /// The endpoint, with a client of its own. Fails if the TLS settings are invalid.
     pub fn new(source: Arc<IntrospectionSource>, resolver: &Arc<Resolver>) -> Result<Endpoint, rustls::Error> {
-        let invalid = |what: &str| rustls::Error::General(format!("{}: {what}", source.url));
-        let uri: Uri = source.url.parse().map_err(|_| invalid("not a URL"))?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let proxy = source.proxy.as_ref().filter(|proxy| proxy.applies_to(&host, port));
-        let addresses = match proxy {
-            Some(proxy) => Addresses::new(resolver, &proxy.host, proxy.port),
-            None => Addresses::new(resolver, &host, port),
-        };
-        let tunnel = proxy.map(|proxy| Tunnel::new(proxy, host.trim_end_matches('.'), port)).transpose()?;
-        let client = Client::new(&ConnectOptions {
-            addresses: addresses.clone(),
-            tunnel,
-            authorities: source.authorities.clone(),
-            identity: None,
-            protocol: Protocol::Http1,
-            // Shorter than the whole, so that a server that cannot be reached differs from one that does not respond.
-            connect: source.timeout * 4 / 5,
-            keepalive: KEEPALIVE,
-            may_use_reserve: true,
-            memory: None,
+        let destination = Destination::new(&source.url, source.host.as_ref(), source.proxy.as_deref(), resolver);
+        let destination = destination.map_err(|error| match error {
+            DestinationError::Tls(error) => error,
+            other => rustls::Error::General(format!("{}: {other}", source.url)),
         })?;
-        // The trailing dot is only for name resolution.
-        let uri = uri_without_root_dot(&uri).unwrap_or(uri);
-        let uri = with_authority(uri, source.host.as_ref()).map_err(|error| invalid(&error.to_string()))?;
-        Ok(Endpoint { source, uri, addresses, client })
+        let client = destination.client(source.authorities.clone(), source.timeout, KEEPALIVE)?;
+        Ok(Endpoint { source, destination, client })
     }
 
     /// The addresses to connect to: the endpoint's, or those of the forward proxy.
     pub fn addresses(&self) -> &Arc<Addresses> {
-        &self.addresses
+        self.destination.addresses()
     }
 
     /// The response of an introspection at `now` (seconds since the epoch), which ends before `until`. `works` says
     /// whether an introspection succeeded before.
     pub async fn call(&self, token: &str, now: u64, until: Instant, works: bool) -> Result<Bytes, CallError> {
         let failed = |(cause, is_outage, reason): Failure| CallError::new(cause, is_outage, &self.source.url, &reason);
-        if !self.addresses.are_known() {
-            let unresolved = |reason: String| failed((IntrospectionFailure::Dns, true, reason));
-            let resolved = timeout_at(until, self.addresses.look_up()).await;
-            let resolved = resolved.map_err(|_| unresolved("the host name was not resolved in time".to_owned()))?;
-            resolved.map_err(|error| unresolved(error.to_string()))?;
+        if !self.addresses().are_known() {
+            let resolved = self.destination.look_up(until).await;
+            resolved.map_err(|reason| failed((IntrospectionFailure::Dns, true, reason)))?;
         }
         let response = match self.once(token, now, until).await {
             // It was not seen.
@@ -131,8 +107,8 @@ impl Endpoint {
         // Nothing was sent.
         let unsent = |error: String| ExchangeError::from(ConnectError::Unreachable(error));
         let mut form = format!("token={}&token_type_hint=access_token", encoded(token));
-        let mut request = Request::post(&self.uri)
-            .header(USER_AGENT, USER_AGENT_VALUE)
+        let mut request = Request::post(self.destination.uri())
+            .header(USER_AGENT, PRODUCT)
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "identity")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -166,16 +142,6 @@ pub(super) fn unique() -> Option<String> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).ok()?;
     Some(hex::text(&bytes))
-}
-
-/// Replaces the authority of a URI, after its host was resolved.
-fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::InvalidUriParts> {
-    let Some(own) = virtual_host else {
-        return Ok(uri);
-    };
-    let mut parts = uri.into_parts();
-    parts.authority = Some(own.clone());
-    Uri::from_parts(parts)
 }
 
 fn no_response(error: &ExchangeError) -> Failure {

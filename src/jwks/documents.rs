@@ -1,29 +1,27 @@
 //! Fetches an issuer's documents: its JWKS, and the discovery document that names it.
 
-use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver, Tunnel};
-use crate::gateway::{KeySource, Protocol};
+use crate::client::{ConnectError, Destination, DestinationError, Exchange, ExchangeError, PRODUCT, Resolver};
+use crate::gateway::KeySource;
 use crate::model::truncated;
 use crate::telemetry::KeyFetchFailure;
 use crate::token::KeySet;
 use crate::wire::coding;
-use crate::wire::http1::uri_without_root_dot;
 use bytes::Bytes;
+use http::Request;
 use http::header::{ACCEPT, ACCEPT_ENCODING, LOCATION, USER_AGENT};
 use http::uri::Authority;
-use http::{Request, Uri};
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const MAX_DOCUMENT: usize = 256 * 1024;
 /// Timeout of name resolution: long enough for a second DNS server if the first hangs.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The maximum length of a reason, in bytes: errors of parsers repeat parts of the document.
 const MAX_REASON: usize = 500;
-/// The `User-Agent`. Web firewalls reject requests without one.
-const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 
 /// Fetches the documents of an issuer.
 #[derive(Clone, Copy)]
@@ -122,75 +120,31 @@ impl<'i> Documents<'i> {
 
     /// Fetches a document. `virtual_host` replaces the host in the request if the server is reached by another name.
     async fn document(&self, url: &str, virtual_host: Option<&Authority>) -> Result<Bytes, Failure> {
-        let dns = |reason: String| (KeyFetchFailure::Dns, reason);
-        let uri: Uri = url.parse().map_err(|_| (KeyFetchFailure::Document, "not a URL".to_owned()))?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = port_of(&uri).ok_or_else(|| (KeyFetchFailure::Document, "the URL has no valid port".to_owned()))?;
-        let proxy = self.source.proxy.as_ref().filter(|proxy| proxy.applies_to(&host, port));
-        let addresses = match proxy {
-            Some(proxy) => Addresses::new(self.resolver, &proxy.host, proxy.port),
-            None => Addresses::new(self.resolver, &host, port),
-        };
-        let whose = proxy.map_or_else(String::new, |proxy| format!("the egress proxy {}: ", proxy.authority()));
-        let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, addresses.look_up()).await;
-        looked_up
-            .map_err(|_| dns(format!("{whose}the host name was not resolved in time")))?
-            .map_err(|error| dns(format!("{whose}{error}")))?;
-        let tunnel = proxy.map(|proxy| Tunnel::new(proxy, host.trim_end_matches('.'), port)).transpose();
-        // The trailing dot is only for name resolution.
-        let uri = uri_without_root_dot(&uri).unwrap_or(uri);
-        let uri = with_authority(uri, virtual_host).map_err(unsent)?;
-        let client = tunnel.and_then(|tunnel| self.client(addresses, tunnel));
-        let client = client.map_err(|error| (KeyFetchFailure::Tls, error.to_string()))?;
-        let request = Request::get(uri)
-            .header(USER_AGENT, USER_AGENT_VALUE)
+        let KeySource { proxy, authorities, timeout, .. } = self.source;
+        let destination = Destination::new(url, virtual_host, proxy.as_deref(), self.resolver).map_err(no_way)?;
+        let resolved = destination.look_up(Instant::now() + RESOLVE_TIMEOUT).await;
+        resolved.map_err(|reason| (KeyFetchFailure::Dns, reason))?;
+        let client = destination.client(authorities.clone(), *timeout, *timeout);
+        let client = client.map_err(|error| no_way(error.into()))?;
+        let request = Request::get(destination.uri())
+            .header(USER_AGENT, PRODUCT)
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "identity")
             .body(Bytes::new());
-        let request = request.map_err(unsent)?;
-        let response = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await.map_err(no_response)?;
+        let request = request.map_err(|error| (KeyFetchFailure::Connect, error.to_string()))?;
+        let response = client.exchange(request, MAX_DOCUMENT, *timeout, true).await.map_err(no_response)?;
         check_response(&response)?;
         Ok(response.body)
     }
-
-    fn client(&self, addresses: Arc<Addresses>, tunnel: Option<Arc<Tunnel>>) -> Result<Client, rustls::Error> {
-        Client::new(&ConnectOptions {
-            addresses,
-            tunnel,
-            authorities: self.source.authorities.clone(),
-            identity: None,
-            protocol: Protocol::Http1,
-            // Shorter than the fetch, so that a server that cannot be reached differs from one that does not respond.
-            connect: self.source.timeout * 4 / 5,
-            keepalive: self.source.timeout,
-            may_use_reserve: true,
-            memory: None,
-        })
-    }
 }
 
-/// The port of a URL; `None` if it is invalid, which the library does not tell from none.
-fn port_of(uri: &Uri) -> Option<u16> {
-    let authority = uri.authority().map_or("", Authority::as_str);
-    let (_, behind) = authority.split_once(uri.host().unwrap_or_default())?;
-    match behind.strip_prefix(':').unwrap_or_default() {
-        "" => Some(if uri.scheme_str() == Some("https") { 443 } else { 80 }),
-        port => port.parse().ok().filter(|port| *port != 0),
-    }
-}
-
-/// Replaces the authority of a URI, after its host was resolved.
-fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::InvalidUriParts> {
-    let Some(own) = virtual_host else {
-        return Ok(uri);
+fn no_way(error: DestinationError) -> Failure {
+    let cause = match error {
+        DestinationError::Url | DestinationError::Port => KeyFetchFailure::Document,
+        DestinationError::Authority(_) => KeyFetchFailure::Connect,
+        DestinationError::Tls(_) => KeyFetchFailure::Tls,
     };
-    let mut parts = uri.into_parts();
-    parts.authority = Some(own.clone());
-    Uri::from_parts(parts)
-}
-
-fn unsent(error: impl ToString) -> Failure {
-    (KeyFetchFailure::Connect, error.to_string())
+    (cause, error.to_string())
 }
 
 fn no_response(error: ExchangeError) -> Failure {
@@ -243,24 +197,7 @@ pub(super) fn for_log(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{for_log, port_of};
-
-    #[test]
-    fn ports_are_never_replaced() {
-        for (url, expected) in [
-            ("https://k.example/keys", Some(443)),
-            ("http://k.example", Some(80)),
-            ("https://k.example:8443/keys", Some(8443)),
-            ("https://[fd00::1]:8443/keys", Some(8443)),
-            ("https://[fd00::1]/keys", Some(443)),
-            ("https://k.example:99999/keys", None),
-            ("https://k.example:0/keys", None),
-        ] {
-            // A parser that refuses the URL is as good.
-            let found = url.parse().ok().and_then(|uri| port_of(&uri));
-            assert_eq!(found, expected, "{url}");
-        }
-    }
+    use super::for_log;
 
     #[test]
     fn addresses_in_the_log_hold_no_secrets() {

@@ -1,11 +1,9 @@
 //! Requests that show whether a provider can be reached, for `sessiongate check --online`.
 
 use super::{ExchangeRecord, Fetch, Provider, connect_options};
-use crate::client::{ConnectionTrial, ExchangeError};
+use crate::client::{ConnectionTrial, ExchangeError, PRODUCT};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-
-const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 
 impl Provider {
     /// A connection to the provider, as its requests make one.
@@ -30,7 +28,7 @@ impl Provider {
 
     fn trial(&self) -> Fetch {
         let mut headers = HeaderMap::new();
-        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+        headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         let (method, path, record) = (Method::GET, self.trial_path(), ExchangeRecord::default());
         Fetch { method, path, headers, body: None, http2: false, reads: true, record }

@@ -17,14 +17,13 @@ use crate::client::{Addresses, Resolver};
 use crate::gateway::IntrospectionSource;
 use crate::model::Rejection;
 use crate::telemetry::{IntrospectionCache, IntrospectionResult};
-use crate::token::{Expectations, IntrospectionError, MAX_TOKEN, Verified, introspected};
+use crate::token::{Expectations, FirstToken, IntrospectionError, MAX_TOKEN, Verified, introspected};
 use calls::{Call, Calls, Permit};
 use endpoint::{CallError, Endpoint, unique};
 use endpoint_state::EndpointState;
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use token_cache::{Cached, Known, TokenCache};
 use tokio::sync::watch;
@@ -64,8 +63,8 @@ pub struct Introspector {
     tokens: Arc<TokenCache>,
     calls: Arc<Calls<Outcome>>,
     state: Mutex<EndpointState>,
-    /// Whether an active token was accepted or rejected.
-    knows_token: AtomicBool,
+    /// The first active token.
+    first: FirstToken,
     context: IntrospectionContext,
 }
 
@@ -95,7 +94,7 @@ impl Introspector {
             source,
             expected,
             state: Mutex::new(EndpointState::default()),
-            knows_token: AtomicBool::new(false),
+            first: FirstToken::default(),
             context,
         }))
     }
@@ -265,7 +264,7 @@ impl Introspector {
             Ok(verified) => {
                 self.context.counters.introspected(IntrospectionResult::Active);
                 let verified = Arc::new(verified);
-                self.knows_token.store(true, Ordering::Relaxed);
+                self.first.accepted();
                 tokens.inspect(|tokens| tokens.accept(call.key(), sent, verified.clone()));
                 Outcome::Accepted(verified)
             }

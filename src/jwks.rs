@@ -15,7 +15,7 @@ use crate::client::Resolver;
 use crate::gateway::KeySource;
 use crate::model::Rejection;
 use crate::telemetry::KeyFetchFailure;
-use crate::token::{Expectations, KeySet, VerificationError, Verified, id_token_session, verify};
+use crate::token::{Expectations, FirstToken, KeySet, VerificationError, Verified, id_token_session, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, NewerKeys};
@@ -105,8 +105,8 @@ pub struct Issuer {
     fetches: Fetches,
     /// The last logged failure of a fetch; `None` if the last fetch succeeded.
     failing: Mutex<Option<LoggedFailure>>,
-    /// Whether a token with a valid signature was accepted or rejected.
-    knows_token: AtomicBool,
+    /// Its first token with a valid signature.
+    first: FirstToken,
     /// What the last discovery document said of the issuer, if it named another one.
     mismatch: ArcSwapOption<IssuerMismatch>,
     /// Whether a discovery document was fetched.
@@ -135,7 +135,7 @@ impl Issuer {
             tokens: Cache::new(CACHED_TOKENS),
             fetches: Fetches::default(),
             failing: Mutex::default(),
-            knows_token: AtomicBool::new(false),
+            first: FirstToken::default(),
             mismatch: ArcSwapOption::empty(),
             has_discovery: AtomicBool::new(false),
             context,
@@ -237,7 +237,7 @@ impl Issuer {
     fn cache_token(&self, hash: [u8; 32], serial: u64, verified: Verified) -> Arc<Verified> {
         let verified = Arc::new(verified);
         self.context.counters.verified.fetch_add(1, Ordering::Relaxed);
-        self.knows_token.store(true, Ordering::Relaxed);
+        self.first.accepted();
         self.tokens.insert(hash, (serial, verified.clone()));
         verified
     }

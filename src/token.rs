@@ -5,6 +5,7 @@ mod claim_names;
 mod claims;
 mod client_key;
 mod curve;
+mod first_token;
 mod jwk;
 mod keyset;
 mod ring_provider;
@@ -12,6 +13,7 @@ mod ring_provider;
 pub use algorithm::algorithm;
 pub use claim_names::ClaimNames;
 pub use client_key::ClientKey;
+pub use first_token::{FirstToken, SuspectOption};
 pub use keyset::{Key, KeySet, UnusedKey, describe_unused};
 pub use ring_provider::install as install_crypto_provider;
 

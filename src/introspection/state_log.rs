@@ -3,12 +3,9 @@
 use super::Introspector;
 use super::endpoint::CallError;
 use super::endpoint_state::Change;
-use crate::model::{Rejection, truncated};
+use crate::model::Rejection;
 use crate::telemetry::Label;
-use std::sync::atomic::Ordering;
-
-/// The maximum length of a list of accepted values, in bytes.
-const MAX_LIST: usize = 500;
+use crate::token::SuspectOption;
 
 impl Introspector {
     /// Records the result of an introspection, and logs what changed.
@@ -29,21 +26,15 @@ impl Introspector {
     /// Logs an active token whose issuer or audience is not accepted, if none was accepted before: then the option is
     /// probably wrong, and not the token.
     pub(super) fn record_rejection(&self, rejection: &Rejection) {
-        let (option, accepted) = match rejection {
-            Rejection::TokenIssuer => ("issuer", &self.expected.issuers),
-            Rejection::TokenAudience(_) => ("audience", &self.expected.audiences),
-            _ => return,
-        };
-        if self.knows_token.swap(true, Ordering::Relaxed) {
+        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.name, &self.expected, rejection)
+        else {
             return;
-        }
-        let (cause, expected) = (rejection.name(), truncated(accepted.join(" "), MAX_LIST));
-        let option = format!("upstreams.{}.auth.{option}", self.name);
+        };
         tracing::warn!(
             upstream = self.name,
-            cause,
+            cause = rejection.name(),
             option,
-            expected,
+            expected = accepted,
             "first token of the issuer rejected; the option may be wrong"
         );
     }

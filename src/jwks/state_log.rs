@@ -1,35 +1,26 @@
 //! The lines of the log about an issuer: each is logged when a state changes, and not repeated while it lasts.
 
 use super::{FetchError, Issuer, IssuerMismatch, LoggedFailure};
-use crate::model::{Rejection, truncated};
+use crate::model::Rejection;
 use crate::telemetry::Label;
-use crate::token::{KeySet, UnusedKey, describe_unused};
+use crate::token::{KeySet, SuspectOption, UnusedKey, describe_unused};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// The maximum length of a list of accepted values, in bytes.
-const MAX_LIST: usize = 500;
 
 impl Issuer {
     /// Logs a token that the issuer signed and that is not accepted, if it is the first one and none was accepted
     /// before: then the option is probably wrong, and not the token. Other rejections do not say that: anybody can
     /// cause them.
     pub(super) fn record_rejection(&self, rejection: &Rejection) {
-        let (option, accepted) = match rejection {
-            Rejection::TokenIssuer => ("issuer", &self.expected.issuers),
-            Rejection::TokenAudience(_) => ("audience", &self.expected.audiences),
-            _ => return,
-        };
-        if self.knows_token.swap(true, Ordering::Relaxed) {
+        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.name, &self.expected, rejection)
+        else {
             return;
-        }
-        let (cause, expected) = (rejection.name(), truncated(accepted.join(" "), MAX_LIST));
-        let option = format!("upstreams.{}.auth.{option}", self.name);
+        };
         tracing::warn!(
             upstream = self.name,
-            cause,
+            cause = rejection.name(),
             option,
-            expected,
+            expected = accepted,
             "first token of the issuer rejected; the option may be wrong"
         );
     }

@@ -53,6 +53,7 @@ pub use listing::Listing;
 pub use masked_forms::MaskedForms;
 pub use matched_credential::MatchedCredential;
 pub use outcome::{Outcome, UpstreamExchange, UpstreamResult};
+pub use owned::Owned;
 pub use policy_findings::PolicyFindings;
 pub use provider_response::{DecodedResponse, ProviderResponse, Released};
 pub use routing::{RejectedRequest, Routed};

@@ -1,10 +1,10 @@
 //! Responses that list sessions: deleted sessions must not appear in them either.
 
-use super::{Gateway, ProviderResponse, Read};
+use super::{Gateway, Owned, ProviderResponse, Read};
 use crate::dialect::{Effect, SessionList};
 use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
-use crate::wire::coding;
+use std::sync::Arc;
 
 /// The sessions of a response that lists sessions.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Read {
     /// # Errors
     ///
     /// If the list cannot be parsed: it may contain deleted sessions.
-    pub fn listing(&self, gateway: &Gateway, response: &ProviderResponse) -> Result<Option<Listing>, Rejection> {
+    pub fn listing(&self, gateway: &Gateway, Owned(response): &Owned) -> Result<Option<Listing>, Rejection> {
         let lists = self.route.effect == Effect::ListsSessions && self.upstream.cache.is_some();
         if !lists || !response.call_status(self.carrier).is_success() {
             return Ok(None);
@@ -36,8 +36,7 @@ impl Read {
 
     /// The sessions, or the refresh tokens, that a successful response lists.
     pub(super) fn session_list(&self, response: &ProviderResponse) -> Option<SessionList> {
-        let message = response.call(self.carrier).message.filter(|_| coding::remaining(&response.headers).is_none())?;
-        self.upstream.dialect.session_list(self.route, self.carrier, message)
+        self.upstream.dialect.session_list(self.route, self.carrier, response.plain_message(self.carrier)?)
     }
 }
 
@@ -48,12 +47,13 @@ impl Listing {
     }
 
     /// The response without the deleted ones of [`Listing::sessions`]. The provider's own counts stay unchanged.
-    pub fn without(&self, deleted: &[bool], mut response: ProviderResponse) -> ProviderResponse {
+    pub fn without(&self, deleted: &[bool], mut response: Owned) -> Owned {
         let gone = self.sessions.iter().zip(deleted).filter(|(_, deleted)| **deleted);
         let gone: Vec<usize> = gone.map(|((at, _), _)| *at).collect();
         if !gone.is_empty() {
             let message = self.listed.without(&gone);
-            response.body = self.carrier.replace_message(&response.body, message);
+            let own = Arc::make_mut(&mut response.0);
+            own.body = self.carrier.replace_message(&own.body, message);
         }
         response
     }

@@ -6,9 +6,12 @@ use super::write_outcome::is_inconclusive;
 use super::{ProviderResponse, Read};
 use crate::dialect::Effect;
 use crate::model::Rejection;
-use crate::wire::coding;
 use http::StatusCode;
 use std::sync::Arc;
+
+/// A response to a read that shows only what belongs to the owner, if the read has one. Only [`Read::owned`] makes it.
+#[derive(Debug, Clone)]
+pub struct Owned(pub(super) Arc<ProviderResponse>);
 
 impl Read {
     /// The response, if what it shows belongs to the owner; of a list, the part that does.
@@ -17,34 +20,21 @@ impl Read {
     ///
     /// Rejects a response that shows what is another's. What is missing, and what the caller may not see, get the same
     /// rejection.
-    pub(super) fn owned(
-        &self,
-        owner: &Owner,
-        response: Arc<ProviderResponse>,
-    ) -> Result<Arc<ProviderResponse>, Rejection> {
+    pub fn owned(&self, response: Arc<ProviderResponse>) -> Result<Owned, Rejection> {
+        let Some(owner) = &self.owner else {
+            return Ok(Owned(response));
+        };
         let status = response.call_status(self.carrier);
         let lists = self.lists();
         // By its status it is about the caller or the provider alone. Whose its content is, is not proven.
         if status == StatusCode::UNAUTHORIZED || is_inconclusive(status) || (lists && !status.is_success()) {
-            return Ok(Arc::new(plain_error(&self.upstream, self.carrier, &response)));
+            return Ok(Owned(Arc::new(plain_error(&self.upstream, self.carrier, &response))));
         }
         if lists {
-            return self.owned_part(owner, response);
+            return self.owned_part(owner, response).map(Owned);
         }
         let shown = status == StatusCode::OK && self.shows(owner, &response);
-        shown.then_some(response).ok_or(Rejection::ForeignSession)
-    }
-
-    /// A list, without what does not belong to the owner; any other response as it is.
-    ///
-    /// # Errors
-    ///
-    /// Rejects a list that cannot be parsed.
-    pub fn owned_list(&self, response: Arc<ProviderResponse>) -> Result<Arc<ProviderResponse>, Rejection> {
-        match self.owner.as_ref().filter(|_| self.lists()) {
-            Some(owner) => self.owned(owner, response),
-            None => Ok(response),
-        }
+        shown.then_some(Owned(response)).ok_or(Rejection::ForeignSession)
     }
 
     /// The rejection of a read of a session that was deleted through the gateway. Whose it was, nobody knows any more.
@@ -64,10 +54,7 @@ impl Read {
     /// Whether the session or the refresh token in a response belongs to the owner.
     fn shows(&self, owner: &Owner, response: &ProviderResponse) -> bool {
         let dialect = self.upstream.dialect;
-        let message = || {
-            let plain = coding::remaining(&response.headers).is_none();
-            response.call(self.carrier).message.filter(|_| plain)
-        };
+        let message = || response.plain_message(self.carrier);
         match owner {
             Owner::User(owner) => {
                 let user = response.user(|| dialect.user_in_response(self.route, self.carrier, &message()?));

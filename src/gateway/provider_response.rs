@@ -3,6 +3,7 @@
 use super::MaskedForms;
 use crate::dialect::Dialect;
 use crate::wire::carrier::{Carrier, DecodedCall, ends_of, tells_end};
+use crate::wire::coding;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
@@ -122,6 +123,11 @@ impl ProviderResponse {
     pub(super) fn user(&self, find: impl FnOnce() -> Option<String>) -> Option<&str> {
         let found = self.user.get_or_init(|| find().map(String::into_boxed_str));
         found.as_deref()
+    }
+
+    /// The message of the call in the response, unless it is compressed.
+    pub(super) fn plain_message(&self, carrier: Carrier) -> Option<Bytes> {
+        self.call(carrier).message.filter(|_| coding::remaining(&self.headers).is_none())
     }
 
     /// Decodes the call in the response.

@@ -2,7 +2,7 @@
 
 use super::masking::{masked, masks, plain_error};
 use super::provider_response::Released;
-use super::{DecodedRequest, ProviderResponse, Read};
+use super::{DecodedRequest, Owned, ProviderResponse, Read};
 use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
 use std::sync::Arc;
@@ -13,13 +13,8 @@ impl Read {
     ///
     /// # Errors
     ///
-    /// Rejects a response that shows what is not the caller's, and one in which something that the caller may not see
-    /// cannot be masked.
-    pub fn released(&self, response: Arc<ProviderResponse>) -> Result<Released, Rejection> {
-        let response = match &self.owner {
-            None => response,
-            Some(owner) => self.owned(owner, response)?,
-        };
+    /// Rejects a response in which something that the caller may not see cannot be masked.
+    pub fn released(&self, Owned(response): Owned) -> Result<Released, Rejection> {
         let Some(masks) = masks(&self.grant) else {
             return Ok(Released::new(response));
         };

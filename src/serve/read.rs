@@ -7,7 +7,7 @@ use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFro
 use crate::cache::{FetchedResponse, ReadOptions, ReadResult};
 use crate::coherence::Micros;
 use crate::coherence::reading::ForwardReason;
-use crate::gateway::{Cacheability, ProviderResponse, Read};
+use crate::gateway::{Cacheability, Owned, ProviderResponse, Read};
 use crate::model::Rejection;
 use crate::provider::{ExchangeRecord, Failure, Fetch};
 use http::header::SET_COOKIE;
@@ -74,7 +74,8 @@ impl<P: ProviderClient> Service<P> {
         let read = Arc::new(read);
         let Some(key) = read.key().copied() else {
             let response = self.fetch_alone(client, &read).await?.response?;
-            let response = read.released(self.listed(&read, response).await?)?;
+            let response = self.listed(&read, read.owned(response)?).await?;
+            let response = read.released(response)?;
             return Ok(Served { response, source: ServedFrom::Uncached });
         };
         let own = read.caller();
@@ -115,7 +116,7 @@ impl<P: ProviderClient> Service<P> {
                 }
                 ReadResult::Coalesced(fetched) => (Arc::new(fetched.response?.cacheable_copy()), ServedFrom::Coalesced),
             };
-            return Ok(Served { response: read.released(response)?, source });
+            return Ok(Served { response: read.released(read.owned(response)?)?, source });
         }
     }
 
@@ -171,15 +172,14 @@ impl<P: ProviderClient> Service<P> {
     }
 
     /// The response to a read. From a list of sessions, those are taken out that were deleted through the gateway.
-    async fn listed(&self, read: &Read, response: Arc<ProviderResponse>) -> Result<Arc<ProviderResponse>, Rejection> {
-        // Before, so that totals are corrected even if all that is not the caller's was deleted.
-        let response = read.owned_list(response)?;
+    /// What is not the caller's is out already, so that its totals are corrected even if all of that was deleted.
+    async fn listed(&self, read: &Read, response: Owned) -> Result<Owned, Rejection> {
         let Some(listing) = read.listing(&self.gateway, &response)? else {
             return Ok(response);
         };
         // Looked up after the fetch: what was deleted before this read began is known by now.
         let deleted = self.sessions.deleted(read.upstream().scope, read.tenant(), &listing.sessions()).await;
-        Ok(Arc::new(listing.without(&deleted, ProviderResponse::clone(&response))))
+        Ok(listing.without(&deleted, response))
     }
 }
 

@@ -45,9 +45,7 @@ impl CallerMatcher {
             && self.has_certificate(peer.certificate.as_ref())
             && self.unix_uid.as_ref().is_none_or(|uids| peer.uid.is_some_and(|uid| uids.contains(&uid)))
     }
-}
 
-impl CallerMatcher {
     fn has_certificate(&self, found: Option<&CertificateNames>) -> bool {
         let none = CertificateNames::default();
         let CertificateNames { subject, alternative, not_after: _ } = found.unwrap_or(&none);

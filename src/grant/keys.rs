@@ -69,8 +69,7 @@ impl KeyGrant {
             let same = |field: &&Field| field.key == own.key;
             fields.iter().find(same).is_some_and(|field| !inserted(&own.key) || field.value.is_same(&own.value))
         };
-        let replaces = patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field));
-        if replaces && !patch.creates {
+        if replaces(patch, fields) && !patch.creates {
             match current {
                 None => ungranted.needs_current = true,
                 Some(current) => {
@@ -147,9 +146,14 @@ pub fn removes_any(patch: &SessionPatch, keys: &[Field]) -> bool {
         MetadataChange::Wipe if patch.empty_map_clears => &[],
         MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => return false,
     };
-    let replaces = patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field));
     let sent = |own: &Field| fields.iter().find(|field| field.key == own.key);
+    let replaces = replaces(patch, fields);
     !patch.creates && keys.iter().any(|own| sent(own).map_or(replaces, |field| clears(patch, field)))
+}
+
+/// Whether a write of these entries removes the keys that it omits.
+fn replaces(patch: &SessionPatch, fields: &[Field]) -> bool {
+    patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field))
 }
 
 /// Whether the provider removes the key of this entry, or does not keep the entry.

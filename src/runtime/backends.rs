@@ -1,5 +1,5 @@
-//! The backends of upstreams: provider, issuer, introspection, slots. A new configuration reuses backends that still fit, with their
-//! connections, addresses, keys and verified tokens.
+//! The backends of upstreams: provider, issuer, introspection, slots. A new configuration reuses backends that still
+//! fit, with their connections, addresses, keys and verified tokens.
 
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, OpaqueTokens, Upstream};

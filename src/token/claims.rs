@@ -156,8 +156,7 @@ impl<'p> Members<'p> {
     }
 
     /// The values of a claim: of a text, a number or a boolean one, of a list all, of an object the keys that are
-    /// granted. None if it is
-    /// missing or `null`.
+    /// granted. None if it is missing or `null`.
     fn values(&self, name: &str) -> Result<Vec<String>, Rejection> {
         let Some(value) = self.raw(name)? else {
             return Ok(Vec::new());

@@ -206,9 +206,7 @@ impl Carrier {
             Ok((_, None)) | Err(_) => frame::framed(&message),
         }
     }
-}
 
-impl Carrier {
     /// The body of a response with this message, if any, and nothing else but how the call ended.
     pub fn bare_body(self, body: &Bytes, message: Option<Bytes>) -> Bytes {
         if !self.is_framed() {

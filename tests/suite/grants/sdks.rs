@@ -1,8 +1,7 @@
 //! Four applications with different grants use the official SDKs on the same sessions at the same time.
 
-use crate::harness::{Gateway, Request, Tenant, finish, project, sdks_installed};
+use crate::harness::{Gateway, Instance, Request, Tenant, finish, project, sdks_installed};
 use serde_json::{Value, json};
-use sessiongate::sandbox::Zitadel;
 use sessiongate::sandbox::auth0::Options;
 use std::process::Command;
 
@@ -60,24 +59,14 @@ fn four_applications_share_sessions_on_four_carriers() {
     if !sdks_installed() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let zitadel = runtime.block_on(Zitadel::start(([127, 0, 0, 1], 0).into(), Default::default(), None)).unwrap();
-    let (url, instance) = (zitadel.url(), zitadel.instance());
+    let zitadel = Instance::start();
+    let instance = zitadel.instance();
     let grants = GRANTS
         .replace("[device.initial_ip, device.last_ip]", "[factors.user.login_name, user_agent]")
         .lines()
         .map(|line| format!("    {line}\n"))
         .collect::<String>();
-    let gateway = Gateway::start(&format!(
-        "upstreams:
-  idp:
-    dialect: zitadel
-    url: {url}
-    auth: {{ issuer: {url}, audience: {:?}, algorithms: [ES256] }}
-{grants}",
-        instance.audience()
-    ));
-    gateway.ready();
+    let gateway = zitadel.gateway(&grants);
     let sessions: Vec<String> = (0..3).map(|_| instance.create_session().id).collect();
     let names = ["shop", "crm", "support", "job"];
     let tokens: serde_json::Map<String, Value> =

@@ -1,10 +1,8 @@
 //! Sessions that a grant limits to the caller's own, on real sockets and against providers that show everything.
 
 use crate::harness::grpc::{field, frame};
-use crate::harness::{Gateway, Request, Response, Tenant};
+use crate::harness::{Gateway, Instance, Request, Response, Tenant};
 use serde_json::{Value, json};
-use sessiongate::sandbox::Zitadel;
-use tokio::runtime::Runtime;
 
 const SERVICE: &str = "/zitadel.session.v2.SessionService";
 
@@ -124,29 +122,16 @@ fn lists_and_revocations_are_bound_to_the_subject() {
 
 /// A gateway before a simulated instance, whose callers have the sessions of this scope.
 struct Idp {
-    _runtime: Runtime,
-    zitadel: Zitadel,
+    zitadel: Instance,
     gateway: Gateway,
 }
 
 impl Idp {
     fn start(sessions: &str) -> Idp {
-        let runtime = Runtime::new().unwrap();
-        let free = "127.0.0.1:0".parse().unwrap();
-        let zitadel = runtime.block_on(Zitadel::start(free, Default::default(), None)).unwrap();
-        let (url, audience) = (zitadel.url(), zitadel.instance().audience());
-        let gateway = Gateway::start(&format!(
-            "upstreams:
-  idp:
-    dialect: zitadel
-    url: {url}
-    auth: {{ issuer: \"{url}\", audience: \"{audience}\", algorithms: [ES256] }}
-    cache: {{}}
-    grants: [{{ name: g, operations: \"*\", sessions: {sessions} }}]
-"
-        ));
-        gateway.ready();
-        Idp { _runtime: runtime, zitadel, gateway }
+        let zitadel = Instance::start();
+        let grants = format!("    grants: [{{ name: g, operations: \"*\", sessions: {sessions} }}]\n");
+        let gateway = zitadel.gateway(&format!("    cache: {{}}\n{grants}"));
+        Idp { zitadel, gateway }
     }
 
     /// Sends a request of a user; `None` for the owner of the instance, who sees every session.

@@ -3,6 +3,7 @@
 use super::{Gateway, TIMEOUT};
 use bytes::Bytes;
 use http::HeaderMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -36,7 +37,7 @@ pub fn session(sequence: u8) -> Vec<u8> {
 /// A provider that speaks gRPC, and what reached it: the path, the headers and the body.
 pub struct Grpc {
     pub runtime: Runtime,
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     pub seen: Seen,
 }
 
@@ -93,24 +94,34 @@ impl Grpc {
             request = request.header(*name, *value);
         }
         let (request, body) = (request.body(()).unwrap(), Bytes::copy_from_slice(body));
-        self.runtime.block_on(async move {
-            let stream = TcpStream::connect(address).await.unwrap();
-            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-            let connection = tokio::spawn(connection);
-            let (response, mut sender) = client.send_request(request, false).unwrap();
-            // A call that is rejected for its head may have its response, and no stream, before the body is sent.
-            let _ = sender.send_data(body, true);
-            let response = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap();
-            let (head, mut incoming) = response.into_parts();
-            let mut body = Vec::new();
-            while let Some(part) = incoming.data().await {
-                body.extend_from_slice(&part.unwrap());
-            }
-            let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
-            connection.abort();
-            GrpcResponse { status: head.status.as_u16(), headers: head.headers, body, trailers }
-        })
+        let (head, body, trailers) = self.runtime.block_on(exchange(address, request, Some(body)));
+        GrpcResponse { status: head.status.as_u16(), headers: head.headers, body, trailers }
     }
+}
+
+/// Sends a request over a connection of its own. Gives the whole response: its head, its body and its trailers.
+pub async fn exchange(
+    address: SocketAddr,
+    request: http::Request<()>,
+    body: Option<Bytes>,
+) -> (http::response::Parts, Vec<u8>, HeaderMap) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let (response, mut sender) = client.send_request(request, body.is_none()).unwrap();
+    if let Some(body) = body {
+        // A call that is rejected for its head may have its response, and no stream, before the body is sent.
+        let _ = sender.send_data(body, true);
+    }
+    let response = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap();
+    let (head, mut incoming) = response.into_parts();
+    let mut body = Vec::new();
+    while let Some(part) = incoming.data().await {
+        body.extend_from_slice(&part.unwrap());
+    }
+    let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
+    connection.abort();
+    (head, body, trailers)
 }
 
 pub struct GrpcResponse {

@@ -71,6 +71,17 @@ impl Introspection {
         *self.responses.lock().unwrap() = Arc::new(respond);
     }
 
+    /// Each response waits until the gate is open.
+    fn respond_behind_gate(&self, response: fn() -> Response) -> Gate {
+        let gate = Gate::closed();
+        let own = gate.clone();
+        self.respond(move |_| {
+            own.pass();
+            response()
+        });
+        gate
+    }
+
     /// The options of `auth` for an endpoint.
     fn options(&self, endpoint: &str, more: &str) -> String {
         let secret = self.folder.path().join("secret");
@@ -406,14 +417,7 @@ fn busy_gateway_does_not_admit_revoked_tokens() {
     for number in 0..3 {
         assert_eq!(read(&gateway, &format!("good-{number}")).status, 200);
     }
-    let gate = Gate::closed();
-    introspection.respond({
-        let gate = gate.clone();
-        move |_| {
-            gate.pass();
-            inactive()
-        }
-    });
+    let gate = introspection.respond_behind_gate(inactive);
     let received = introspection.endpoint.received().len();
     thread::scope(|scope| {
         for number in 0..2 {
@@ -434,14 +438,7 @@ fn busy_gateway_does_not_admit_revoked_tokens() {
 fn requests_with_one_token_are_introspected_once() {
     let introspection = Introspection::new();
     let gateway = introspection.gateway(", per_source: 1, timeout: 1m");
-    let gate = Gate::closed();
-    introspection.respond({
-        let gate = gate.clone();
-        move |_| {
-            gate.pass();
-            active(json!({}))
-        }
-    });
+    let gate = introspection.respond_behind_gate(|| active(json!({})));
     thread::scope(|scope| {
         let reads: Vec<_> = (0..16).map(|_| scope.spawn(|| read(&gateway, "good").status)).collect();
         wait_for("all requests to wait", || {
@@ -509,14 +506,7 @@ fn flood_of_strangers_does_not_keep_known_callers_out() {
 fn unknown_tokens_of_one_source_are_bounded() {
     let introspection = Introspection::new();
     let gateway = introspection.gateway(", per_source: 2, timeout: 30s");
-    let gate = Gate::closed();
-    introspection.respond({
-        let gate = gate.clone();
-        move |_| {
-            gate.pass();
-            inactive()
-        }
-    });
+    let gate = introspection.respond_behind_gate(inactive);
     thread::scope(|scope| {
         for number in 0..2 {
             let gateway = &gateway;

@@ -2,13 +2,10 @@
 
 use crate::harness::grpc::{Grpc, field, frame};
 use crate::harness::replica::{HASH_KEY, SEAL_KEY, STORE_TIMEOUTS};
-use crate::harness::{Gateway, RedisServer, Request, Response, Tenant, redis_installed, skipped, wait_for};
+use crate::harness::{Gateway, Instance, RedisServer, Request, Response, Tenant, redis_installed, skipped, wait_for};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sessiongate::sandbox::Zitadel;
-use sessiongate::sandbox::zitadel::Options;
-use tokio::runtime::Runtime;
 
 const SERVICE: &str = "/zitadel.session.v2.SessionService";
 /// What the session shows, and some callers do not see.
@@ -18,8 +15,7 @@ const NOTE: &str = "a note of the team";
 
 /// An instance with a session, and a gateway before it with two grants.
 struct World {
-    _runtime: Runtime,
-    zitadel: Zitadel,
+    zitadel: Instance,
     gateway: Gateway,
     grpc: Grpc,
     session: String,
@@ -35,28 +31,20 @@ struct Seen {
 
 impl World {
     fn start() -> World {
-        let runtime = Runtime::new().unwrap();
-        let zitadel =
-            runtime.block_on(Zitadel::start("127.0.0.1:0".parse().unwrap(), Options::default(), None)).unwrap();
-        let (url, audience) = (zitadel.url(), zitadel.instance().audience());
-        let gateway = Gateway::start(&format!(
-            "upstreams:
-  idp:
-    dialect: zitadel
-    url: {url}
-    auth: {{ issuer: \"{url}\", audience: \"{audience}\", algorithms: [ES256] }}
-    cache: {{}}
+        let zitadel = Instance::start();
+        let url = zitadel.url();
+        let gateway = zitadel.gateway(
+            "    cache: {}
     grants:
       - name: support
-        callers: {{ client_id: support }}
+        callers: { client_id: support }
         operations: [\"*\"]
-        keys: {{ see: [\"cart_*\"] }}
+        keys: { see: [\"cart_*\"] }
         masked: [factors.user.login_name, user_agent.description]
         dropped: [user_agent.ip, sequence]
-      - {{ name: admin, operations: [\"*\"] }}
-"
-        ));
-        gateway.ready();
+      - { name: admin, operations: [\"*\"] }
+",
+        );
         let body = json!({
             "checks": {"user": {"userId": zitadel.instance().user_id()}},
             "metadata": {"cart_id": STANDARD.encode("7"), "team_note": STANDARD.encode(NOTE)},
@@ -66,7 +54,7 @@ impl World {
         let session = create.send(&url).json()["sessionId"].as_str().unwrap().to_owned();
         let read = Request::new("GET", &format!("/v2/sessions/{session}")).bearer(&zitadel.tokens().owner);
         let login_name = read.send(&url).json()["session"]["factors"]["user"]["loginName"].as_str().unwrap().to_owned();
-        World { _runtime: runtime, zitadel, gateway, grpc: Grpc::start(), session, login_name }
+        World { zitadel, gateway, grpc: Grpc::start(), session, login_name }
     }
 
     fn token(&self, client: &str) -> String {

@@ -1,7 +1,6 @@
 //! A client that sends the requests of the table on every carrier.
 
-use crate::harness::TIMEOUT;
-use crate::harness::grpc::{field, frame};
+use crate::harness::grpc::{exchange, field, frame};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -79,7 +78,8 @@ impl Client {
         let request = http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         let request = request.header("authorization", format!("Bearer {token}"));
         let request = request.header("content-type", carrier.content_type()).header("te", "trailers");
-        let (head, body, trailers) = self.exchange(request.body(()).unwrap(), body.into());
+        let body = Some(body).filter(|body| !body.is_empty()).map(Bytes::from);
+        let (head, body, trailers) = self.runtime.block_on(exchange(self.address, request.body(()).unwrap(), body));
         let status = head.status.as_u16().to_string();
         let result = match carrier {
             Carrier::Grpc => text(&trailers, "grpc-status").or(text(&head.headers, "grpc-status")).unwrap_or(status),
@@ -97,29 +97,6 @@ impl Client {
         let mut fields: Vec<String> = fields.map(|(name, value)| format!("{name}: {value:?}")).collect();
         fields.sort();
         Found { result: result.to_owned(), body, fields }
-    }
-
-    fn exchange(&self, request: http::Request<()>, body: Bytes) -> (http::response::Parts, Vec<u8>, HeaderMap) {
-        self.runtime.block_on(async move {
-            let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
-            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-            let connection = tokio::spawn(connection);
-            let empty = body.is_empty();
-            let (response, mut sender) = client.send_request(request, empty).unwrap();
-            if !empty {
-                // A call that is rejected for its head may have its response before the body is sent.
-                let _ = sender.send_data(body, true);
-            }
-            let response = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap();
-            let (head, mut incoming) = response.into_parts();
-            let mut body = Vec::new();
-            while let Some(part) = incoming.data().await {
-                body.extend_from_slice(&part.unwrap());
-            }
-            let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
-            connection.abort();
-            (head, body, trailers)
-        })
     }
 }
 

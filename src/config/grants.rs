@@ -110,7 +110,7 @@ fn operations(
     Spanned::values(found).into_iter().flatten().collect()
 }
 
-/// The operations that a word or a pattern stands for.
+/// The operations that a word names, or a pattern matches.
 fn operations_named(text: &Text, dialect: &Dialect) -> Result<Vec<Operation>, Problem> {
     match text.as_str() {
         PASS_THROUGH => return Ok(vec![Operation::Other]),

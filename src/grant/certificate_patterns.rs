@@ -53,8 +53,8 @@ enum SubjectMatcher {
 }
 
 impl SubjectPattern {
-    /// Compiles a pattern. `*` stands for any characters within an attribute; alone, for an attribute, and at the begin
-    /// or the end for one or more.
+    /// Compiles a pattern. Within an attribute, `*` matches any characters. In place of an attribute it matches one, and
+    /// at the begin or the end one or more.
     pub fn parse(source: &str) -> Result<SubjectPattern, String> {
         let matcher = if source.len() > 1 && source.starts_with('/') && source.ends_with('/') {
             SubjectMatcher::Expression(KeyPattern::parse(source)?)

@@ -3,8 +3,8 @@
 use crate::model::Operation;
 use enum_map::EnumMap;
 
-/// The operations of a grant. [`Operation::Other`] stands for pass-through requests, [`Operation::ChangeRelated`] for
-/// those that may change any session.
+/// The operations of a grant. [`Operation::Other`] allows pass-through requests, [`Operation::ChangeRelated`] those
+/// that may change any session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OperationSet(EnumMap<Operation, bool>);
 

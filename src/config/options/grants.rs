@@ -35,7 +35,7 @@ pub static CALLERS: Plain = Opt::new("callers", Structure::Map(&CALLERS_OPTIONS)
 pub static OPERATIONS: Plain = Opt::new(
     "operations",
     PATTERNS,
-    "What these callers may do. A pattern stands for operations of the dialect (`read_*`, `\"*\"`), but never for \
+    "What these callers may do. A pattern matches operations of the dialect (`read_*`, `\"*\"`), but never \
         `pass_through` (requests that are no operation) and `invalidating` (those of them that may change any \
         session). See [operations](#operations).",
 )

@@ -53,8 +53,8 @@ fn four_applications_need_at_most_twelve_lines() {
     let dropped: Vec<String> = found[2].masks.as_ref().unwrap().dropped().iter().map(|path| path.join(".")).collect();
     assert_eq!(dropped, ["device.initial_ip", "device.last_ip"]);
     assert!(found[0].masks.is_none());
-    let nobody = PeerIdentity::default();
-    let matching = |caller: &Caller| found.iter().find(|grant| grant.callers.matches(caller, &nobody));
+    let no_identity = PeerIdentity::default();
+    let matching = |caller: &Caller| found.iter().find(|grant| grant.callers.matches(caller, &no_identity));
     assert_eq!(matching(&of_client("crm")).map(|grant| &*grant.name), Some("crm"));
     let support = Caller { roles: vec!["billing".into(), "support".into()], ..of_client("helpdesk") };
     assert_eq!(matching(&support).map(|grant| &*grant.name), Some("support"));

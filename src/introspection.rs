@@ -1,4 +1,4 @@
-//! Introspection of opaque tokens (RFC 7662): requests to the issuer's endpoint, and the cache of what they said.
+//! Introspection of opaque tokens (RFC 7662): requests to the issuer's endpoint, and their cached results.
 //!
 //! Strangers can send any number of tokens, so unknown tokens have bounds of their own: introspections in flight, in
 //! total and per source, and cached rejections. Tokens that were active before have a reserve that strangers cannot
@@ -48,7 +48,7 @@ enum Outcome {
     Accepted(Arc<Verified>),
     /// It is not.
     Rejected(Rejection),
-    /// The issuer could not be asked.
+    /// There was no introspection, or it failed in an outage.
     Failed(Rejection),
     /// The endpoint responded, but said nothing of the token.
     Unusable,
@@ -151,7 +151,7 @@ impl Introspector {
             && self.is_out()
         {
             if failed.elapsed() >= PAUSE {
-                // Nobody waits for it.
+                // The request does not wait for it.
                 let _outcome = self.start(key, token, now, true, source);
             }
             return Ok(self.cached(IntrospectionCache::Stale, verified.clone()));

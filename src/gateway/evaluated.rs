@@ -45,7 +45,7 @@ impl DecodedRequest {
         Evaluated { findings: Some(findings), result }
     }
 
-    /// Evaluates a write. `current` is the current state that an earlier call asked for.
+    /// Evaluates a write. `current` is the current state, if an earlier call needed it.
     ///
     /// # Errors
     ///

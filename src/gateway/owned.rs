@@ -37,7 +37,7 @@ impl Read {
         shown.then_some(Owned(response)).ok_or(Rejection::ForeignSession)
     }
 
-    /// The rejection of a read of a session that was deleted through the gateway. Whose it was, nobody knows any more.
+    /// The rejection of a read of a session that was deleted through the gateway. Its owner is no longer known.
     pub fn deleted(&self) -> Rejection {
         if self.owner.is_some() { Rejection::ForeignSession } else { Rejection::Deleted }
     }

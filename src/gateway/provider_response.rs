@@ -21,7 +21,7 @@ pub struct ProviderResponse {
     pub body: Bytes,
     /// The trailers.
     pub trailers: Option<HeaderMap>,
-    /// The user of the session that it shows, once somebody has asked: a hit costs no parsing.
+    /// The user of the session that it shows. Parsed at most once: a hit costs no parsing.
     user: OnceLock<Option<Box<str>>>,
     /// What callers see of it who may not see all of it.
     pub(super) masked_forms: MaskedForms<ProviderResponse>,

@@ -145,7 +145,7 @@ pub enum OpaqueTokens {
     Reject,
     /// They are forwarded to the provider, which verifies them.
     Forward,
-    /// The issuer is asked for their claims.
+    /// They are introspected at the issuer (RFC 7662).
     Introspect(Arc<IntrospectionSource>),
 }
 

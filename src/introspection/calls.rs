@@ -1,5 +1,5 @@
 //! The introspections in flight, which are bounded. A request with a token that is being introspected joins it, unless
-//! the issuer was asked too long before the request.
+//! the introspection was sent too long before the request.
 //!
 //! Half of the permits are for tokens that were active before. Unknown tokens share the other half, and each source of
 //! them has a bound of its own. Waiting for permits is bounded in number and time.
@@ -53,7 +53,7 @@ struct Running<A> {
 /// The latest introspection of a token.
 struct Latest<A> {
     number: u64,
-    /// When the issuer was asked; `None` if the introspection still waits.
+    /// When the request was sent to the issuer; `None` if the introspection still waits for a permit.
     sent: Option<Instant>,
     outcome: watch::Receiver<Option<A>>,
 }
@@ -70,7 +70,8 @@ pub(super) struct Call<A> {
 
 impl<A: Clone> Calls<A> {
     /// No calls, of which at most `in_flight` may be in flight, and at most `per_source` for unknown tokens of a source
-    /// may be in flight or wait. What a request joins may have asked the issuer `ttl` before it.
+    /// may be in flight or wait. A request joins an introspection that was sent at most
+    /// `ttl` before it.
     pub fn new(in_flight: usize, per_source: usize, ttl: Duration) -> Arc<Calls<A>> {
         let shared = (in_flight / 2).max(1);
         let most = |permits: usize| permits.saturating_mul(1 + WAITING_PER_PERMIT);
@@ -160,7 +161,7 @@ impl<A> Call<A> {
         self.key
     }
 
-    /// The issuer is asked now.
+    /// The request is sent to the issuer now.
     pub fn sends(&self) -> Instant {
         let now = Instant::now();
         let mut running = self.calls.running.lock();

@@ -108,7 +108,7 @@ fn address(last: u8) -> Option<IpAddr> {
     Some(Ipv4Addr::new(127, 0, 0, last).into())
 }
 
-/// Starts calls of which nobody ends until the test does.
+/// Starts calls that end only when the test ends them.
 struct World {
     calls: Arc<Calls<u32>>,
     started: mpsc::UnboundedSender<Call<u32>>,
@@ -140,7 +140,7 @@ async fn requests_with_one_token_share_one_call() {
     assert!(joined.iter_mut().all(|outcome| outcome.has_changed().is_err()), "the sender is gone");
 }
 
-/// The token may have been revoked since the issuer was asked.
+/// The token may have been revoked since the request to the issuer.
 #[tokio::test(start_paused = true)]
 async fn call_that_is_too_old_is_not_joined() {
     let (world, mut started) = World::new(4, 9);
@@ -237,7 +237,7 @@ async fn flood_of_unknown_tokens_leaves_the_reserve_to_known_ones() {
     for call in &unknown {
         held.extend(call.permit(until).await);
     }
-    assert_eq!(held.len(), 2, "half of the permits, and nobody waits longer than allowed");
+    assert_eq!(held.len(), 2, "half of the permits, and no call waits longer than allowed");
     let until = Instant::now() + SECOND;
     let mut kept = Vec::new();
     for token in 11..=12 {

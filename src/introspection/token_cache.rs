@@ -1,4 +1,4 @@
-//! What introspections said of tokens, by a keyed hash of the token. Active tokens are apart from others, so that unknown
+//! Results of introspections, by a keyed hash of the token. Active tokens are apart from others, so that unknown
 //! tokens cannot evict known ones.
 
 use crate::gateway::IntrospectionSource;
@@ -13,11 +13,11 @@ use tokio::time::Instant;
 /// The most cached tokens of each kind.
 const CACHED: usize = 10_000;
 
-/// What introspections said of tokens.
+/// Results of introspections.
 pub(super) struct TokenCache {
     secret: hmac::Key,
     active: Cache<[u8; 32], Active>,
-    /// When the issuer was asked, and what is wrong.
+    /// When the request was sent to the issuer, and what is wrong.
     other: Cache<[u8; 32], (Instant, Rejection)>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct TokenCache {
 #[derive(Debug, Clone)]
 struct Active {
     verified: Arc<Verified>,
-    /// When the issuer was asked.
+    /// When the request was sent to the issuer.
     since: Instant,
     /// When its last introspection failed in an outage, if none has succeeded since.
     failed: Option<Instant>,
@@ -89,19 +89,19 @@ impl TokenCache {
         Cached::Expired(Known { stale, failed })
     }
 
-    /// The issuer, asked at `since`, said that the token is active.
+    /// The token is active, by a request to the issuer that was sent at `since`.
     pub fn accept(&self, key: [u8; 32], since: Instant, verified: Arc<Verified>) {
         self.other.remove(&key);
         self.active.insert(key, Active { verified, since, failed: None });
     }
 
-    /// The issuer, asked at `since`, said that the token is not active, or what is not accepted.
+    /// The token is not active or not accepted, by a request to the issuer that was sent at `since`.
     pub fn reject(&self, key: [u8; 32], since: Instant, rejection: Rejection) {
         self.active.remove(&key);
         self.other.insert(key, (since, rejection));
     }
 
-    /// The issuer could not be asked, in an outage.
+    /// An introspection of the token failed in an outage.
     pub fn failed(&self, key: &[u8; 32]) {
         if let Some(known) = self.active.get(key) {
             self.active.insert(*key, Active { failed: Some(Instant::now()), ..known });

@@ -9,7 +9,7 @@ pub struct PeerIdentity {
     pub uid: Option<u32>,
 }
 
-/// The names in a client certificate. The default, without names and expired, stands for one that cannot be read.
+/// The names in a client certificate. One that cannot be read has the default: no names, and expired.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CertificateNames {
     /// The subject, as RFC 4514 writes it.

@@ -708,7 +708,7 @@ fn claims_of_shop() -> String {
     claims(json!({ "active": true, "client_id": "shop" }))
 }
 
-fn asked(changes: Value) -> Result<Verified, IntrospectionError> {
+fn introspect(changes: Value) -> Result<Verified, IntrospectionError> {
     let mut response: Value = serde_json::from_str(&claims(changes)).unwrap();
     if response["active"].is_null() {
         response["active"] = json!(true);
@@ -718,7 +718,7 @@ fn asked(changes: Value) -> Result<Verified, IntrospectionError> {
 
 #[test]
 fn active_opaque_token_has_the_claims_of_a_jwt() {
-    let verified = asked(json!({ "client_id": "shop", "token_type": "bearer" })).unwrap();
+    let verified = introspect(json!({ "client_id": "shop", "token_type": "bearer" })).unwrap();
     let caller = verified.caller();
     assert_eq!((caller.subject.as_str(), caller.client_id.as_deref()), ("me", Some("shop")));
     assert_eq!(
@@ -761,7 +761,7 @@ fn only_claims_of_an_acceptable_jwt_are_accepted_of_an_active_token() {
         (json!({"scope": "x ".repeat(513)}), malformed("its claim `scope` is too large")),
         (json!({"token_type": 1}), malformed("its claim `token_type` is malformed")),
     ] {
-        let error = asked(changes.clone()).unwrap_err();
+        let error = introspect(changes.clone()).unwrap_err();
         assert_eq!(error, IntrospectionError::Rejected(rejection), "{changes}");
     }
 }

@@ -694,7 +694,7 @@ async fn the_policy_of_the_grant_strips_one_time_codes() {
     ] {
         let world = World::new(Grant { policy: Some(policy), ..grant(SessionScope::Any) })
             .shows("PATCH /v2/sessions/s", r#"{"challenges":{"otpSms":"123456"}}"#);
-        let asked = r#"{"challenges":{"otpSms":{"returnCode":true}}}"#;
-        assert_eq!(world.send("z PATCH /v2/sessions/s", asked).await.unwrap().1, shown);
+        let challenge = r#"{"challenges":{"otpSms":{"returnCode":true}}}"#;
+        assert_eq!(world.send("z PATCH /v2/sessions/s", challenge).await.unwrap().1, shown);
     }
 }

@@ -155,7 +155,7 @@ fn form_of_the_credential_decides_how_it_is_verified() {
     let line = gateway.wait_for_log(|line| line.contains(r#""message":"request""#) && line.contains(id));
     assert!(line.contains("caller.client_id"), "a known caller of a pass-through request: {line}");
     let passed = Request::new("GET", "/api/v2/clients").bearer("good-2").send(&gateway.url());
-    assert_eq!((passed.status, introspection.calls("good-2")), (200, 0), "nobody waits for it");
+    assert_eq!((passed.status, introspection.calls("good-2")), (200, 0), "the request does not wait for it");
     let results = counted(&gateway, "sessiongate_introspections_total");
     assert_eq!(results, counts(&[("active", 1), ("inactive", 3)]));
     let cached = counted(&gateway, "sessiongate_introspections_cached_total");
@@ -229,7 +229,7 @@ fn first_active_token_that_is_rejected_names_the_option() {
 }
 
 #[test]
-fn endpoint_that_says_nothing_of_the_token_admits_nobody() {
+fn without_a_usable_response_no_caller_is_accepted() {
     let introspection = Introspection::new();
     let gateway = introspection.gateway(", timeout: 1s");
     let good = active(json!({}));
@@ -355,7 +355,7 @@ fn known_tokens_survive_an_outage_only_if_it_is_declared() {
     wait_for("the result to expire", || (read(&strict, "good-known").status == 503).then_some(()));
     for gateway in [&strict, &lenient] {
         let response = read(gateway, "good-new");
-        is_rejected(&response, 503, "nobody new gets in");
+        is_rejected(&response, 503, "no new caller is accepted");
         assert_eq!(response.header("Retry-After"), Some("1"));
     }
     let stale = || counted(&lenient, "sessiongate_introspections_cached_total").get("stale").copied();
@@ -409,7 +409,7 @@ fn revoked_token_does_not_survive_while_the_endpoint_works() {
     assert_eq!(gateway.log().iter().filter(|line| one(line)).count(), 1, "not again so soon");
 }
 
-/// The gateway itself has too many introspections; nobody says that the endpoint has an outage.
+/// The gateway itself has too many introspections: that is no outage of the endpoint.
 #[test]
 fn busy_gateway_does_not_admit_revoked_tokens() {
     let introspection = Introspection::new();

@@ -6,6 +6,7 @@
 
 mod authorized;
 mod cache_ids;
+mod caller_check;
 mod certificates;
 mod compiled_gateway;
 mod credential;
@@ -37,6 +38,7 @@ mod upstream;
 mod write_outcome;
 
 pub use authorized::{AuthorizedRequest, CacheKey};
+pub use caller_check::{CallerCheck, KeySource, OpaqueTokens};
 pub use certificates::{CaCertificates, ClientIdentity};
 pub use compiled_gateway::{Gateway, UnknownPurgeTarget};
 pub use credential::Credential;
@@ -58,7 +60,6 @@ pub use policy_findings::PolicyFindings;
 pub use provider_response::{DecodedResponse, ProviderResponse, Released};
 pub use routing::{RejectedRequest, Routed};
 pub use upstream::{
-    BodyLimits, CallerCheck, Freshness, KeySource, OnUnreachable, OpaqueTokens, Protocol, RequestMatcher, SlotLimits,
-    Target, Timeouts, Unmatched, Upstream,
+    BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
 };
 pub use write_outcome::{Cacheability, WriteOutcome, is_inconclusive, settle_invalidating};

@@ -1,6 +1,6 @@
 //! The credential of a request.
 
-use super::upstream::{CallerCheck, OpaqueTokens};
+use super::caller_check::{CallerCheck, OpaqueTokens};
 use crate::model::Rejection;
 use crate::token::Verified;
 use bytes::Bytes;

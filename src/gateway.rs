@@ -38,7 +38,7 @@ mod upstream;
 mod write_outcome;
 
 pub use authorized::{AuthorizedRequest, CacheKey};
-pub use caller_check::{CallerCheck, KeySource, OpaqueTokens};
+pub use caller_check::{CallerCheck, KeySource, OpaqueTokens, TokenIssuer};
 pub use certificates::{CaCertificates, ClientIdentity};
 pub use compiled_gateway::{Gateway, UnknownPurgeTarget};
 pub use credential::Credential;

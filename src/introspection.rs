@@ -14,7 +14,7 @@ mod state_log;
 pub use counters::IntrospectionCounters;
 
 use crate::client::{Addresses, Resolver};
-use crate::gateway::IntrospectionSource;
+use crate::gateway::{IntrospectionSource, TokenIssuer};
 use crate::model::Rejection;
 use crate::telemetry::{IntrospectionCache, IntrospectionResult};
 use crate::token::{Expectations, FirstToken, IntrospectionError, MAX_TOKEN, Verified, introspected};
@@ -56,7 +56,10 @@ enum Outcome {
 
 /// Introspects the opaque tokens of one upstream.
 pub struct Introspector {
+    /// The upstream's name.
     name: String,
+    /// The path of the options of their issuer.
+    option: String,
     source: Arc<IntrospectionSource>,
     expected: Expectations,
     endpoint: Endpoint,
@@ -69,7 +72,7 @@ pub struct Introspector {
 }
 
 impl Introspector {
-    /// The introspector of the upstream `name`. It takes over the tokens of the one before if they are of the same
+    /// The introspector of the upstream `name`, for tokens of this issuer. It takes over the tokens of the one before if they are of the same
     /// endpoint, for the same client, and with the same expectations.
     ///
     /// # Errors
@@ -77,14 +80,16 @@ impl Introspector {
     /// If the TLS settings are invalid, or the system has no random numbers.
     pub fn new(
         name: &str,
+        issuer: &TokenIssuer,
         source: Arc<IntrospectionSource>,
-        expected: Expectations,
         context: IntrospectionContext,
         before: Option<&Introspector>,
     ) -> Result<Arc<Introspector>, rustls::Error> {
+        let expected = issuer.expected.clone();
         let same = before.filter(|before| before.has_same_tokens(&source, &expected));
         Ok(Arc::new(Introspector {
             name: name.to_owned(),
+            option: issuer.option.clone(),
             endpoint: Endpoint::new(source.clone(), &context.resolver)?,
             tokens: match same {
                 Some(before) => before.tokens.clone(),
@@ -105,8 +110,9 @@ impl Introspector {
     }
 
     /// Whether it can be reused for an upstream with these settings.
-    pub fn matches(&self, source: &IntrospectionSource, expected: &Expectations, resolver: &Arc<Resolver>) -> bool {
-        *self.source == *source && self.expected == *expected && Arc::ptr_eq(&self.context.resolver, resolver)
+    pub fn matches(&self, issuer: &TokenIssuer, source: &IntrospectionSource, resolver: &Arc<Resolver>) -> bool {
+        let same = (&self.option, &self.expected, &*self.source) == (&issuer.option, &issuer.expected, source);
+        same && Arc::ptr_eq(&self.context.resolver, resolver)
     }
 
     /// Whether the endpoint fails.

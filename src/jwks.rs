@@ -12,7 +12,7 @@ pub use documents::{Discovery, Documents, FetchError};
 pub use issuer_mismatch::IssuerMismatch;
 
 use crate::client::Resolver;
-use crate::gateway::KeySource;
+use crate::gateway::{KeySource, TokenIssuer};
 use crate::model::Rejection;
 use crate::telemetry::KeyFetchFailure;
 use crate::token::{Expectations, FirstToken, KeySet, VerificationError, Verified, id_token_session, verify};
@@ -95,9 +95,12 @@ pub struct IssuerContext {
     pub counters: Arc<JwksCounters>,
 }
 
-/// The issuer of one upstream: its keys, and the tokens verified with them.
+/// An issuer of one upstream: its keys, and the tokens verified with them.
 pub struct Issuer {
+    /// The upstream's name.
     name: String,
+    /// The path of its options.
+    option: String,
     source: KeySource,
     expected: Expectations,
     keys: ArcSwapOption<FetchedKeys>,
@@ -115,20 +118,16 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// The issuer of the upstream `name`. [`Issuer::keep_current`] fetches its keys. It takes over the keys of the
-    /// issuer `before` if they have the same source, but no tokens, since its expectations may differ.
-    pub fn new(
-        name: &str,
-        source: KeySource,
-        expected: Expectations,
-        context: IssuerContext,
-        before: Option<&Issuer>,
-    ) -> Arc<Issuer> {
+    /// An issuer of the upstream `name`. [`Issuer::keep_current`] fetches its keys. It takes over the keys of the issuer
+    /// `before` if they have the same source, but no tokens, since its expectations may differ.
+    pub fn new(name: &str, issuer: &TokenIssuer, context: IssuerContext, before: Option<&Issuer>) -> Arc<Issuer> {
+        let TokenIssuer { option, expected, keys: source, opaque: _, response_id: _ } = issuer.clone();
         let before = before.filter(|before| before.shares_source(&source));
         let keys =
             before.and_then(|before| before.keys.load_full()).and_then(|fetched| fetched.filtered_for(&expected));
         Arc::new(Issuer {
             name: name.to_owned(),
+            option,
             source,
             expected,
             keys: ArcSwapOption::new(keys),
@@ -143,8 +142,24 @@ impl Issuer {
     }
 
     /// Whether it can be reused for an upstream with these settings.
-    pub fn matches(&self, source: &KeySource, expected: &Expectations, resolver: &Arc<Resolver>) -> bool {
-        self.source == *source && self.expected == *expected && Arc::ptr_eq(&self.context.resolver, resolver)
+    pub fn matches(&self, issuer: &TokenIssuer, resolver: &Arc<Resolver>) -> bool {
+        let same = (&self.option, &self.source, &self.expected) == (&issuer.option, &issuer.keys, &issuer.expected);
+        same && Arc::ptr_eq(&self.context.resolver, resolver)
+    }
+
+    /// Its name, for messages: the first of its names.
+    pub fn issuer(&self) -> &str {
+        &self.source.issuer
+    }
+
+    /// Whether it issues tokens with this `iss`.
+    pub fn accepts(&self, iss: &str) -> bool {
+        self.expected.issuers.iter().any(|own| own == iss)
+    }
+
+    /// Whether this token has been verified by this issuer. It may have expired since, or its key may be gone.
+    pub fn knows(&self, token: &str) -> bool {
+        self.tokens.peek(&hashed(token)).is_some()
     }
 
     /// Whether both fetch their keys from the same place.
@@ -152,7 +167,8 @@ impl Issuer {
         self.shares_source(&other.source)
     }
 
-    fn shares_source(&self, source: &KeySource) -> bool {
+    /// Whether its keys come from there.
+    pub fn shares_source(&self, source: &KeySource) -> bool {
         (&self.source.jwks, &self.source.host, &self.source.issuer) == (&source.jwks, &source.host, &source.issuer)
     }
 
@@ -325,7 +341,7 @@ impl Issuer {
             Some(url) => documents.keys(url, algorithms).await,
             None => {
                 let discovery = documents.discovery().await?;
-                self.record_mismatch(IssuerMismatch::of(&discovery, &self.expected, &self.name));
+                self.record_mismatch(IssuerMismatch::of(&discovery, &self.expected, &self.option));
                 documents.keys(discovery.jwks_uri(), algorithms).await
             }
         }

@@ -6,22 +6,24 @@ mod current;
 mod error;
 mod process_state;
 mod readiness;
+mod supervised;
+mod verifiers;
 
 pub use current::CurrentRuntime;
 pub use error::RuntimeError;
 pub use readiness::Readiness;
+pub use verifiers::{TokenVerifier, TokenVerifiers};
 
 use crate::cache::Sessions;
 use crate::client::{Files, Resolver};
 use crate::config::{Config, ForwardingHeaders, Log};
-use crate::gateway::{CallerCheck, Gateway, Upstream};
-use crate::introspection::Introspector;
-use crate::jwks::{Issuer, IssuerContext};
+use crate::gateway::{Gateway, Upstream};
+use crate::jwks::IssuerContext;
 use crate::log_writer::LogWriter;
-use crate::metrics::{IntrospectionReading, IssuerReading, Meters, MetricsSnapshot, QuotaReading, SlotReading};
+use crate::metrics::{IntrospectionReading, Meters, MetricsSnapshot, QuotaReading, SlotReading};
 use crate::provider::Provider;
 use crate::serve::Service;
-use crate::telemetry::{IntrospectionCache, IntrospectionResult, Label};
+use crate::telemetry::Label;
 use crate::wire::trace::Trace;
 use backends::Backend;
 use http::HeaderValue;
@@ -116,14 +118,9 @@ impl Runtime {
         self.forwarding_headers
     }
 
-    /// The issuer that verifies an upstream's callers, if the gateway does.
-    pub fn issuer(&self, upstream: &Upstream) -> Option<&Arc<Issuer>> {
-        self.backends.get(upstream.index).and_then(Backend::issuer)
-    }
-
-    /// What introspects opaque tokens of an upstream's callers, if the gateway does.
-    pub fn introspector(&self, upstream: &Upstream) -> Option<&Arc<Introspector>> {
-        self.backends.get(upstream.index).and_then(Backend::introspector)
+    /// What verifies the tokens of an upstream's callers, if the gateway does.
+    pub fn verifiers(&self, upstream: &Upstream) -> Option<&TokenVerifiers> {
+        self.backends.get(upstream.index).and_then(Backend::verifiers)
     }
 
     /// A new request ID.
@@ -150,30 +147,10 @@ impl Runtime {
     pub fn reading(&self) -> MetricsSnapshot {
         let fill = self.sessions().store().usage();
         let issuers = self.each().filter_map(|(upstream, backend)| {
-            let issuer = backend.issuer()?;
-            let health = issuer.health();
-            let (introspected, hits) = backend.introspector().map_or_else(Default::default, |introspector| {
-                let counters = introspector.counters();
-                (counters.results(), counters.hits())
-            });
-            let CallerCheck::Token { keys, .. } = &upstream.check else {
-                return None;
-            };
-            let reading = IssuerReading {
-                keys: health.keys,
-                fetched: health.fetched,
-                failed: health.failed,
-                age: health.age,
-                refresh: keys.refresh,
-                max_stale: keys.max_stale,
-                mismatch: issuer.has_discovery().then(|| issuer.mismatch().is_some()),
-                verified: health.verified + introspected[IntrospectionResult::Active],
-                cached: health.cached + hits[IntrospectionCache::Active] + hits[IntrospectionCache::Stale],
-            };
-            Some((upstream.name.clone(), reading))
+            Some((upstream.name.clone(), backend.verifiers()?.reading(upstream.check.issuers())?))
         });
         let introspections = self.each().filter_map(|(upstream, backend)| {
-            let counters = backend.introspector()?.counters();
+            let counters = backend.verifiers()?.introspector()?.counters();
             let reading = IntrospectionReading { results: counters.results(), cached: counters.hits() };
             Some((upstream.name.clone(), reading))
         });

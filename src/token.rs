@@ -191,7 +191,27 @@ fn verified_payload(token: &str, keys: &KeySet, expected: &Expectations) -> Resu
         return Err(Rejection::TokenSignature.into());
     }
     let (_, claims) = message.split_once('.').ok_or(Rejection::CredentialMalformed)?;
-    URL_SAFE_NO_PAD.decode(claims).map_err(|_| Rejection::TokenMalformed(claims::NOT_CLAIMS.into()).into())
+    Ok(decoded_claims(claims)?)
+}
+
+fn decoded_claims(encoded: &str) -> Result<Vec<u8>, Rejection> {
+    URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Rejection::TokenMalformed(claims::NOT_CLAIMS.into()))
+}
+
+/// The `iss` that a JWT claims. Nothing proves it yet: it only says with whose keys the token must be verified.
+///
+/// # Errors
+///
+/// Rejects a token that is too long, or whose claims cannot be read.
+pub fn claimed_issuer(token: &str) -> Result<String, Rejection> {
+    if token.len() > MAX_TOKEN {
+        return Err(Rejection::TokenTooLong);
+    }
+    let mut parts = token.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(_), Some(encoded), Some(_), None) => claims::issuer(&decoded_claims(encoded)?),
+        _ => Err(Rejection::CredentialMalformed),
+    }
 }
 
 /// The hash of the signed part: the same claims may have more than one valid signature.

@@ -3,17 +3,18 @@
 use super::FindingId;
 use super::certificates;
 use super::egress_proxy;
-use super::error::{Problem, listed};
+use super::error::{Location, Problem, listed};
 use super::grants::DeclaredGrant;
 use super::introspection;
 use super::options::algorithms::ALGORITHM_WORDS;
+use super::options::table::Declared;
 use super::options::{auth as rows, upstreams};
 use super::section::{Context, Entry, Section, Spanned};
 use super::url::{Url, authority};
 use super::value;
 use super::variables::Text;
 use crate::dialect::Dialect;
-use crate::gateway::{CallerCheck, EgressProxy, KeySource, OpaqueTokens, Target};
+use crate::gateway::{CallerCheck, EgressProxy, KeySource, OpaqueTokens, Target, TokenIssuer};
 use crate::grant::{Grant, SessionScope};
 use crate::token::{ClaimNames, Expectations};
 use http::Uri;
@@ -22,8 +23,8 @@ use jsonwebtoken::Algorithm;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to require a credential that only the provider verifies, or \
-    `none` to leave authentication to the provider";
+const FORMS: &str = "expected a map with `issuer` and `audience`, or a list of them, `forward` to require a credential that only the \
+    provider verifies, or `none` to leave authentication to the provider";
 
 /// Reads `auth`. It is required: a missing option must not allow anything. `proxy` is the upstream's.
 pub(super) fn read(
@@ -40,16 +41,47 @@ pub(super) fn read(
             _ => Err(Problem::new(format!("{} is not a valid value", text.shown())).expected(FORMS)),
         });
     }
-    token(section, &entry, dialect.zip(target), proxy)
+    let entries = entry.each(section.context);
+    let read = |entry: Entry| token(section.context, &entry, dialect.zip(target), proxy.clone());
+    let issuers: Vec<DeclaredIssuer> = entries.into_iter().filter_map(read).collect();
+    check_each_decides(section.context, &issuers);
+    Some(CallerCheck::Token(issuers.into_iter().map(|declared| declared.issuer).collect()))
+}
+
+/// An issuer, and the locations of the options that may contradict those of other issuers.
+struct DeclaredIssuer {
+    issuer: TokenIssuer,
+    names: Location,
+    opaque: Location,
+}
+
+/// Rejects issuers of which two would accept the same token: it must show by itself who verifies it.
+fn check_each_decides(context: &mut Context, issuers: &[DeclaredIssuer]) {
+    let accepts = |issuer: &TokenIssuer| issuer.opaque != OpaqueTokens::Reject;
+    for (at, DeclaredIssuer { issuer, names, opaque }) in issuers.iter().enumerate() {
+        let earlier = || issuers.iter().take(at).map(|earlier| &earlier.issuer);
+        for name in &issuer.expected.issuers {
+            if let Some(twin) = earlier().find(|earlier| earlier.expected.issuers.contains(name)) {
+                let found = format!("`{name}` is also an issuer of `{}`", twin.option);
+                let problem = Problem::new(found).id(FindingId::Conflict);
+                context.reject(names, problem.expected("the `iss` of a token decides by whose keys it is verified"));
+            }
+        }
+        if let Some(twin) = earlier().find(|earlier| accepts(earlier) && accepts(issuer)) {
+            let problem = Problem::new(format!("`{}` accepts opaque tokens too", twin.option)).id(FindingId::Conflict);
+            let allowed = "opaque tokens name no issuer: only one can have `introspection` or `opaque: forward`";
+            context.reject(opaque, problem.expected(allowed));
+        }
+    }
 }
 
 fn token(
-    section: &mut Section,
+    context: &mut Context,
     entry: &Entry,
     provider: Option<(&Dialect, &Target)>,
     proxy: Option<Arc<EgressProxy>>,
-) -> Option<CallerCheck> {
-    section.context.read_map(entry, |section| {
+) -> Option<DeclaredIssuer> {
+    context.read_map(entry, |section| {
         let issuers = section.one_or_several(&rows::ISSUER, "expected the URL of the issuer", Url::without_query);
         let audiences = section.one_or_several(&rows::AUDIENCE, "expected the audience of access tokens", value::text);
         let claims = section.subsection(&rows::CLAIMS, claims);
@@ -77,7 +109,7 @@ fn token(
         let leeway = section.get(&rows::LEEWAY);
         let issuers: Vec<String> = Spanned::values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
-        let mut keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
+        let mut keys = keys(section, issuer, jwks.map(|jwks| jwks.value.text), host);
         keys.proxy = egress_proxy::read(section, &rows::EGRESS_PROXY).unwrap_or(proxy);
         let expected = Expectations {
             issuers,
@@ -88,7 +120,13 @@ fn token(
             token_type: None,
         };
         let opaque = opaque(section, &keys, allow_http);
-        CallerCheck::Token { expected: Box::new(expected), keys, opaque }
+        let takes_opaque: &dyn Declared =
+            if section.has(&rows::INTROSPECTION) { &rows::INTROSPECTION } else { &rows::OPAQUE };
+        DeclaredIssuer {
+            names: section.location_of(&rows::ISSUER),
+            opaque: section.location_of(takes_opaque),
+            issuer: TokenIssuer { option: entry.location.path.clone(), expected, keys, opaque, response_id: [0; 16] },
+        }
     })
 }
 
@@ -173,9 +211,13 @@ fn claims(section: &mut Section) -> ClaimNames {
 
 /// Tokens have the form of the dialect's. Of the claims only those are read that the grants need.
 pub(super) fn use_token_form(check: &mut CallerCheck, dialect: &Dialect, grants: &[DeclaredGrant]) {
-    let CallerCheck::Token { expected, .. } = check else {
+    let CallerCheck::Token(issuers) = check else {
         return;
     };
+    issuers.iter_mut().for_each(|issuer| use_form_of(&mut issuer.expected, dialect, grants));
+}
+
+fn use_form_of(expected: &mut Expectations, dialect: &Dialect, grants: &[DeclaredGrant]) {
     expected.token_type = dialect.token_type;
     let names = &mut expected.claims;
     let own = &dialect.claims;
@@ -203,9 +245,15 @@ pub(super) fn use_token_form(check: &mut CallerCheck, dialect: &Dialect, grants:
 /// If the JWKS document or the introspection endpoint has the upstream's own address, it is requested with the
 /// upstream's `host` too.
 pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
-    let CallerCheck::Token { keys, opaque, .. } = check else {
+    let CallerCheck::Token(issuers) = check else {
         return;
     };
+    for issuer in issuers {
+        inherit_host_of(issuer, target);
+    }
+}
+
+fn inherit_host_of(TokenIssuer { keys, opaque, .. }: &mut TokenIssuer, target: &Target) {
     if keys.host.is_none() && keys.jwks.as_ref().is_some_and(|jwks| is_at(jwks, target)) {
         keys.host = target.virtual_host.clone();
     }

@@ -8,11 +8,11 @@ use super::options::upstreams;
 use super::section::{Context, Section};
 use super::{FindingId, ListenAddress, Listener};
 use crate::dialect::{Dialect, PolicySubject};
-use crate::gateway::{CallerCheck, OpaqueTokens, RequestMatcher, Unmatched};
+use crate::gateway::{CallerCheck, RequestMatcher, Unmatched};
 use crate::grant::SessionScope;
 use crate::model::Operation;
 use crate::policy::KeyPatterns;
-use crate::token::Expectations;
+use crate::token::{ClaimNames, Expectations};
 
 /// What an upstream is, beside its grants.
 pub(super) struct Surroundings<'u> {
@@ -35,20 +35,28 @@ pub(super) fn check(section: &mut Section, grants: &[DeclaredGrant], around: &Su
         CallerCheck::None | CallerCheck::Forward => {
             ("callers are not verified", "expected `auth` with `issuer` and `audience`")
         }
-        CallerCheck::Token { opaque: OpaqueTokens::Forward, .. } => {
+        CallerCheck::Token(_) if around.check.forwards_opaque() => {
             ("callers with opaque tokens are not verified", "use `auth.introspection`, or `opaque: reject`")
         }
-        CallerCheck::Token { expected, .. } => return grants_of_verified(section.context, grants, expected, around),
+        CallerCheck::Token(issuers) => {
+            let expected: Vec<&Expectations> = issuers.iter().map(|issuer| &issuer.expected).collect();
+            return grants_of_verified(section.context, grants, &expected, around);
+        }
     };
     let location = section.location_of(&upstreams::GRANTS);
     section.context.reject(&location, Problem::new(found).id(FindingId::Conflict).expected(allowed));
 }
 
-fn grants_of_verified(context: &mut Context, grants: &[DeclaredGrant], expected: &Expectations, around: &Surroundings) {
+fn grants_of_verified(
+    context: &mut Context,
+    grants: &[DeclaredGrant],
+    expected: &[&Expectations],
+    around: &Surroundings,
+) {
     for (at, grant) in grants.iter().enumerate() {
         let covers = |earlier: &&DeclaredGrant| {
             let mut callers = earlier.grant.callers.clone();
-            let has_all = |patterns: &KeyPatterns| expected.issuers.iter().all(|issuer| patterns.matches(issuer));
+            let has_all = |patterns: &KeyPatterns| issuers(expected).all(|issuer| patterns.matches(issuer));
             callers.issuer = callers.issuer.filter(|patterns| !has_all(patterns));
             callers.covers(&grant.grant.callers)
         };
@@ -72,23 +80,28 @@ fn no_effect(context: &mut Context, location: &Location, why: impl Into<String>)
     context.warn(location, FindingId::NoEffect, Problem::new("has no effect").expected(why));
 }
 
-/// Warns of what no token of the issuer has.
-fn check_claims(context: &mut Context, grant: &DeclaredGrant, expected: &Expectations) {
-    let names = &expected.claims;
+/// The accepted issuers.
+fn issuers<'e>(expected: &[&'e Expectations]) -> impl Iterator<Item = &'e String> {
+    expected.iter().flat_map(|expected| &expected.issuers)
+}
+
+/// Warns of what no token of the issuers has.
+fn check_claims(context: &mut Context, grant: &DeclaredGrant, expected: &[&Expectations]) {
+    let no_issuer = |claim: fn(&ClaimNames) -> &Option<String>| expected.iter().all(|one| claim(&one.claims).is_none());
     let own = grant.place(rows::SESSIONS.key).filter(|_| grant.grant.sessions == SessionScope::Own);
-    for (location, claim, option) in [
-        (grant.place(rows::ROLES.key), &names.roles, "roles"),
-        (grant.place(rows::GROUPS.key), &names.groups, "groups"),
-        (grant.place(rows::ORGANIZATION.key), &names.organization, "organization"),
-        (own, &names.session, "session"),
+    for (location, missing, option) in [
+        (grant.place(rows::ROLES.key), no_issuer(|names| &names.roles), "roles"),
+        (grant.place(rows::GROUPS.key), no_issuer(|names| &names.groups), "groups"),
+        (grant.place(rows::ORGANIZATION.key), no_issuer(|names| &names.organization), "organization"),
+        (own, no_issuer(|names| &names.session), "session"),
     ] {
-        if let Some(location) = location.filter(|_| claim.is_none()) {
+        if let Some(location) = location.filter(|_| missing) {
             let allowed = format!("declare `auth.claims.{option}`");
             ineffective(context, location, "the dialect has no claim for it", &allowed);
         }
     }
     let issuer = grant.grant.callers.issuer.as_ref();
-    let unknown = issuer.is_some_and(|patterns| !expected.issuers.iter().any(|issuer| patterns.matches(issuer)));
+    let unknown = issuer.is_some_and(|patterns| !issuers(expected).any(|issuer| patterns.matches(issuer)));
     if let Some(location) = grant.place(rows::ISSUER.key).filter(|_| unknown) {
         ineffective(context, location, "matches no issuer of the upstream", "expected one of `auth.issuer`");
     }

@@ -169,6 +169,14 @@ impl<'t> Entry<'t> {
         self.read_items(context, parse)
     }
 
+    /// The items of a list, or the value itself.
+    pub fn each(self, context: &mut Context) -> Vec<Entry<'t>> {
+        match self.node.kind {
+            NodeKind::Sequence(_) => self.items(context, "add an item, or remove the key"),
+            NodeKind::Scalar { .. } | NodeKind::Map(_) => vec![self],
+        }
+    }
+
     fn members(&self, context: &mut Context) -> Option<&'t [Member]> {
         if let NodeKind::Map(members) = &self.node.kind {
             return Some(members);

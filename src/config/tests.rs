@@ -6,7 +6,7 @@ use super::*;
 use crate::dialect::DIALECTS;
 use crate::gateway::{
     BodyLimits, CaCertificates, CallerCheck, Credential, Freshness, OnUnreachable, Protocol, RequestHead,
-    RequestMatcher, Routed, Target, Timeouts, Unmatched,
+    RequestMatcher, Routed, Target, Timeouts, TokenIssuer, Unmatched,
 };
 use crate::model::{CheckKind, PeerIdentity, SignedDuration};
 use crate::policy::{
@@ -52,7 +52,7 @@ fn proxies(options: &str, variables: &[(&str, &str)]) -> Result<[Option<String>;
     let faults = |faults: Vec<ConfigError>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let config = compile("c", &text, &Variables(variables), [7; 32]).map_err(faults)?.config;
     let upstream = &config.gateway.upstreams()[0];
-    let CallerCheck::Token { keys, .. } = &upstream.check else { panic!("no check") };
+    let [TokenIssuer { keys, .. }] = upstream.check.issuers() else { panic!("no check") };
     let shown = |proxy: &Option<std::sync::Arc<crate::gateway::EgressProxy>>| {
         let proxy = proxy.as_ref()?;
         assert!(!format!("{proxy:?}").contains("Basic "), "{proxy:?}");
@@ -423,7 +423,9 @@ fn the_examples_are_accepted_without_a_warning() {
     let listeners = listening(&compiled(&several_listeners()));
     assert_eq!(listeners, ["main at 0.0.0.0:8443", "pod at unix:/run/sessiongate/gate.sock"]);
     let config = compiled(AUTH0);
-    let CallerCheck::Token { expected, keys, .. } = &config.gateway.upstreams()[0].check else { panic!("no check") };
+    let [TokenIssuer { expected, keys, .. }] = config.gateway.upstreams()[0].check.issuers() else {
+        panic!("no check")
+    };
     assert_eq!(expected.issuers, ["https://acme.eu.auth0.com/"]);
     assert_eq!(expected.audiences, ["https://acme.eu.auth0.com/api/v2/"]);
     assert_eq!(keys.jwks, None);
@@ -540,7 +542,7 @@ fn options_of_the_example_are_parsed() {
     assert_eq!(upstream.target.authorities.as_ref(), Some(&certificates));
     assert_eq!((upstream.target.protocol, &upstream.target.identity), (Protocol::Http1, &None));
     assert_eq!(upstream.cache, Some(FRESHNESS));
-    let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };
+    let [TokenIssuer { expected, keys, .. }] = upstream.check.issuers() else { panic!("no check") };
     assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::RS256].as_slice(), 30));
     let seconds = Duration::from_secs;
     assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
@@ -876,7 +878,7 @@ upstreams:
     assert_eq!((upstream.unmatched, upstream.cache), (Unmatched::Reject, None));
     let timeout = Duration::from_millis(1);
     assert_eq!(upstream.body, BodyLimits { max: 2048, max_undeclared: 2048, timeout });
-    let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };
+    let [TokenIssuer { expected, keys, .. }] = upstream.check.issuers() else { panic!("no check") };
     assert_eq!(expected.issuers, ["http://127.0.0.1:1/", "https://[::1]/x/"]);
     assert_eq!(
         (keys.issuer.as_str(), keys.jwks.as_deref()),
@@ -892,7 +894,7 @@ fn jwks_at_the_providers_address_use_its_host() {
         let auth = format!("{{ issuer: https://i.example/, audience: a, jwks: '{jwks}' }}");
         let text = format!("upstreams:\n  a: {{ dialect: auth0, url: '{url}', host: own.example, auth: {auth} }}\n");
         let config = compiled(&text);
-        let CallerCheck::Token { keys, .. } = &config.gateway.upstreams()[0].check else { panic!("no check") };
+        let [TokenIssuer { keys, .. }] = config.gateway.upstreams()[0].check.issuers() else { panic!("no check") };
         keys.host.as_ref().map(ToString::to_string)
     };
     for url in ["https://a.example", "https://A.example.", "https://a.example:443/base"] {

@@ -3,7 +3,7 @@
 //! They depend on what they identify, never on its position in the configuration. So they are the same in every process
 //! and across reloads, and an upstream that changes gets another ID.
 
-use super::{CallerCheck, Freshness, IntrospectionSource, KeySource, OpaqueTokens, Target, Upstream};
+use super::{CallerCheck, Freshness, IntrospectionSource, KeySource, OpaqueTokens, Target, TokenIssuer, Upstream};
 use crate::token::Expectations;
 use ring::hmac;
 use std::time::Duration;
@@ -67,12 +67,35 @@ fn times(cache: &Freshness) -> [Duration; 4] {
     [*ttl, *stale_while_revalidate, *stale_if_error, *negative_ttl]
 }
 
+/// The ID of the responses that callers of this issuer share, on its own if the upstream has several: a provider may
+/// treat callers of another issuer differently, and each issuer's tokens may be revoked or rejected on their own.
+pub(super) fn responses_of_issuer(secret: &hmac::Key, upstream: &Upstream, issuer: &TokenIssuer) -> [u8; 16] {
+    match upstream.check.issuers() {
+        [_] => upstream.response_id,
+        _ => {
+            let names = issuer.expected.issuers.iter().map(String::as_bytes);
+            let parts: Vec<&[u8]> = [&b"issuer"[..], &upstream.response_id].into_iter().chain(names).collect();
+            keyed_hash(secret, &parts)
+        }
+    }
+}
+
 /// Which callers the gateway accepts.
 fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
-    let CallerCheck::Token { expected, keys, opaque } = check else {
-        return vec![if matches!(check, CallerCheck::Forward) { b"forward".to_vec() } else { b"none".to_vec() }];
-    };
-    let Expectations { issuers, audiences, algorithms, leeway: _, claims: _, token_type: _ } = &**expected;
+    match check {
+        CallerCheck::Forward => vec![b"forward".to_vec()],
+        CallerCheck::None => vec![b"none".to_vec()],
+        CallerCheck::Token(issuers) => {
+            let several = (issuers.len() > 1).then(|| (issuers.len() as u64).to_be_bytes().to_vec());
+            several.into_iter().chain(issuers.iter().flat_map(tokens)).collect()
+        }
+    }
+}
+
+/// Which tokens of an issuer the gateway accepts.
+fn tokens(issuer: &TokenIssuer) -> Vec<Vec<u8>> {
+    let TokenIssuer { option: _, expected, keys, opaque, response_id: _ } = issuer;
+    let Expectations { issuers, audiences, algorithms, leeway: _, claims: _, token_type: _ } = expected;
     let KeySource {
         jwks,
         host,
@@ -83,7 +106,7 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
         timeout: _,
         authorities: _,
         proxy: _,
-    } = &**keys;
+    } = keys;
     let (opaque, introspection) = match opaque {
         OpaqueTokens::Reject => (0, None),
         OpaqueTokens::Forward => (1, None),

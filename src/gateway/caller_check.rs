@@ -1,4 +1,4 @@
-//! How callers are verified: by the tokens of which issuers.
+//! How callers are verified: by which issuers' tokens.
 
 use super::certificates::CaCertificates;
 use super::egress_proxy::EgressProxy;
@@ -11,19 +11,43 @@ use std::time::Duration;
 /// How callers are verified.
 #[derive(Debug, Clone)]
 pub enum CallerCheck {
-    /// By a JWT of this issuer.
-    Token {
-        /// What the token must contain.
-        expected: Box<Expectations>,
-        /// The issuer's keys.
-        keys: Box<KeySource>,
-        /// How opaque tokens are treated.
-        opaque: OpaqueTokens,
-    },
+    /// By an access token of one of these issuers. No two of them accept the same `iss`, and at most one accepts opaque
+    /// tokens: so a token shows by itself who must verify it.
+    Token(Vec<TokenIssuer>),
     /// By the provider alone, but a credential is required.
     Forward,
     /// By the provider alone, if at all.
     None,
+}
+
+/// An issuer of access tokens, and what they must contain.
+#[derive(Debug, Clone)]
+pub struct TokenIssuer {
+    /// The path of its options in the configuration.
+    pub option: String,
+    /// What a token must contain.
+    pub expected: Expectations,
+    /// The issuer's keys.
+    pub keys: KeySource,
+    /// How opaque tokens are treated.
+    pub opaque: OpaqueTokens,
+    /// The ID of the cached responses that verified callers of this issuer share. [`super::Gateway::new`] sets it.
+    pub response_id: [u8; 16],
+}
+
+impl CallerCheck {
+    /// The issuers whose tokens the gateway verifies.
+    pub fn issuers(&self) -> &[TokenIssuer] {
+        match self {
+            CallerCheck::Token(issuers) => issuers,
+            CallerCheck::Forward | CallerCheck::None => &[],
+        }
+    }
+
+    /// Whether opaque tokens are forwarded to the provider, although the gateway verifies others.
+    pub fn forwards_opaque(&self) -> bool {
+        self.issuers().iter().any(|issuer| issuer.opaque == OpaqueTokens::Forward)
+    }
 }
 
 /// How opaque tokens are treated: those that are not JWTs.

@@ -1,6 +1,7 @@
 //! The compiled gateway: its upstreams, and the secret of its keyed hashes.
 
 use super::cache_ids;
+use super::caller_check::CallerCheck;
 use super::upstream::{Freshness, Target, Upstream};
 use crate::model::SessionId;
 use ring::hmac;
@@ -28,6 +29,11 @@ impl Gateway {
             upstream.scope_cache = caches.reduce(Freshness::strictest);
             upstream.scope = cache_ids::provider(&secret, &upstream.target);
             upstream.response_id = cache_ids::responses(&secret, upstream);
+            let of_issuer = |issuer| cache_ids::responses_of_issuer(&secret, upstream, issuer);
+            let own: Vec<[u8; 16]> = upstream.check.issuers().iter().map(of_issuer).collect();
+            if let CallerCheck::Token(issuers) = &mut upstream.check {
+                issuers.iter_mut().zip(own).for_each(|(issuer, own)| issuer.response_id = own);
+            }
         }
         Gateway { upstreams: upstreams.into_iter().map(Arc::new).collect(), secret }
     }

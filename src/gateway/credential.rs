@@ -1,6 +1,6 @@
 //! The credential of a request.
 
-use super::caller_check::{CallerCheck, OpaqueTokens};
+use super::caller_check::CallerCheck;
 use crate::model::Rejection;
 use crate::token::Verified;
 use bytes::Bytes;
@@ -35,11 +35,12 @@ impl Credential {
 /// Checks that the credential is of the kind that the upstream requires.
 pub(super) fn check_credential(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
     match (check, credential) {
-        (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
-        (
-            CallerCheck::Forward | CallerCheck::Token { opaque: OpaqueTokens::Forward, .. },
-            Credential::Forwarded(value),
-        ) if !value.trim_ascii().is_empty() => Ok(()),
-        (CallerCheck::Token { .. } | CallerCheck::Forward, _) => Err(Rejection::CredentialMissing),
+        (CallerCheck::Token(_), Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
+        (CallerCheck::Forward | CallerCheck::Token(_), Credential::Forwarded(value))
+            if !value.trim_ascii().is_empty() && (matches!(check, CallerCheck::Forward) || check.forwards_opaque()) =>
+        {
+            Ok(())
+        }
+        (CallerCheck::Token(_) | CallerCheck::Forward, _) => Err(Rejection::CredentialMissing),
     }
 }

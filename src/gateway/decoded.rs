@@ -153,8 +153,12 @@ impl DecodedRequest {
         };
         let variant = match &self.authorized.credential {
             // Precomputed, because every hit of verified callers needs it.
-            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT => Some(upstream.response_id),
-            Credential::Verified(_) if shared => Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant])),
+            Credential::Verified(verified) if shared => {
+                Some(match (upstream.response_id_of(verified.caller()), tenant) {
+                    (id, &DEFAULT_TENANT) => id,
+                    (id, tenant) => gateway.keyed_hash(&[b"shared", &id, tenant]),
+                })
+            }
             Credential::Verified(_) => Some(own(b"")),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,

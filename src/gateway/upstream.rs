@@ -5,6 +5,7 @@ use super::certificates::{CaCertificates, ClientIdentity};
 use super::egress_proxy::{EgressProxy, authority_of};
 use crate::dialect::Dialect;
 use crate::grant::Grants;
+use crate::model::Caller;
 use crate::policy::Policy;
 use http::uri::Authority;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub struct Upstream {
     /// The longest times and the strictest failure policy of all upstreams in the scope, for writes. `None` if none of
     /// them has a cache.
     pub scope_cache: Option<Freshness>,
-    /// The ID of its cached responses. On its own, the variant that verified callers share. [`super::Gateway::new`]
+    /// The ID of its cached responses. On its own, the variant that verified callers of its only issuer share. [`super::Gateway::new`]
     /// sets it.
     pub response_id: [u8; 16],
     /// The provider's API.
@@ -58,6 +59,17 @@ impl Upstream {
         match self.unmatched {
             Unmatched::Forward => true,
             Unmatched::Reject => false,
+        }
+    }
+
+    /// The ID of the cached responses that this verified caller shares with others.
+    pub(super) fn response_id_of(&self, caller: &Caller) -> [u8; 16] {
+        match self.check.issuers() {
+            [] | [_] => self.response_id,
+            several => {
+                let own = several.iter().find(|issuer| issuer.expected.issuers.contains(&caller.issuer));
+                own.map_or(self.response_id, |issuer| issuer.response_id)
+            }
         }
     }
 }

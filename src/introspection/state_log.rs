@@ -14,11 +14,25 @@ impl Introspector {
         let cause = error.map_or("", |error| error.cause.name());
         let reason = error.map_or("", |error| &error.reason);
         match change {
-            Some(Change::Fails) => tracing::warn!(upstream = self.name, cause, reason, "cannot introspect tokens"),
+            Some(Change::Fails) => tracing::warn!(
+                upstream = self.name,
+                issuer = self.source.issuer,
+                cause,
+                reason,
+                "cannot introspect tokens"
+            ),
             Some(Change::FailsForToken) => {
-                tracing::warn!(upstream = self.name, cause, reason, "cannot introspect a token");
+                tracing::warn!(
+                    upstream = self.name,
+                    issuer = self.source.issuer,
+                    cause,
+                    reason,
+                    "cannot introspect a token"
+                );
             }
-            Some(Change::Recovered) => tracing::info!(upstream = self.name, "tokens can be introspected again"),
+            Some(Change::Recovered) => {
+                tracing::info!(upstream = self.name, issuer = self.source.issuer, "tokens can be introspected again")
+            }
             None => {}
         }
     }
@@ -26,12 +40,13 @@ impl Introspector {
     /// Logs an active token whose issuer or audience is not accepted, if none was accepted before: then the option is
     /// probably wrong, and not the token.
     pub(super) fn record_rejection(&self, rejection: &Rejection) {
-        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.name, &self.expected, rejection)
+        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.option, &self.expected, rejection)
         else {
             return;
         };
         tracing::warn!(
             upstream = self.name,
+            issuer = self.source.issuer,
             cause = rejection.name(),
             option,
             expected = accepted,

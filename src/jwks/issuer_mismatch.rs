@@ -21,15 +21,15 @@ pub struct IssuerMismatch {
 }
 
 impl IssuerMismatch {
-    /// Compares a discovery document with the issuers that the upstream `upstream` accepts. A document without an
-    /// `issuer` cannot be compared.
-    pub fn of(discovery: &Discovery, expected: &Expectations, upstream: &str) -> Option<IssuerMismatch> {
+    /// Compares a discovery document with the issuers that are accepted: the options at the path `auth`. A
+    /// document without an `issuer` cannot be compared.
+    pub fn of(discovery: &Discovery, expected: &Expectations, auth: &str) -> Option<IssuerMismatch> {
         let (discovered, configured) = (discovery.issuer()?, expected.issuers.first()?);
         if expected.issuers.iter().any(|accepted| accepted == discovered) {
             return None;
         }
         let shown = for_log(discovered);
-        let option = format!("upstreams.{upstream}.auth.issuer");
+        let option = format!("{auth}.issuer");
         let hint = match (discovered.strip_suffix('/'), configured.strip_suffix('/')) {
             (Some(rest), _) if rest == configured => {
                 format!("set `{option}` to `{shown}`: the configured value lacks the final `/`")
@@ -64,7 +64,7 @@ mod tests {
             claims: ClaimNames::default(),
             token_type: None,
         };
-        IssuerMismatch::of(&serde_json::from_str(document).unwrap(), &expected, "auth0")
+        IssuerMismatch::of(&serde_json::from_str(document).unwrap(), &expected, "upstreams.auth0.auth")
     }
 
     #[test]

@@ -12,12 +12,13 @@ impl Issuer {
     /// before: then the option is probably wrong, and not the token. Other rejections do not say that: anybody can
     /// cause them.
     pub(super) fn record_rejection(&self, rejection: &Rejection) {
-        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.name, &self.expected, rejection)
+        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.option, &self.expected, rejection)
         else {
             return;
         };
         tracing::warn!(
             upstream = self.name,
+            issuer = self.source.issuer,
             cause = rejection.name(),
             option,
             expected = accepted,
@@ -40,7 +41,11 @@ impl Issuer {
                 hint,
                 "the issuer's discovery document names another issuer"
             ),
-            None => tracing::info!(upstream = self.name, "the issuer's discovery document names the configured issuer"),
+            None => tracing::info!(
+                upstream = self.name,
+                issuer = self.source.issuer,
+                "the issuer's discovery document names the configured issuer"
+            ),
         }
     }
 
@@ -48,22 +53,28 @@ impl Issuer {
     /// are the first ones, and no rotation: a reload may make a new issuer with the same keys.
     pub(super) fn log_keys(&self, keys: &KeySet, had_keys: bool) {
         if had_keys {
-            tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys updated");
+            tracing::info!(upstream = self.name, issuer = self.source.issuer, keys = keys.len(), "issuer keys updated");
         } else {
-            tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys fetched");
+            tracing::info!(upstream = self.name, issuer = self.source.issuer, keys = keys.len(), "issuer keys fetched");
         }
         let named = |may_sign: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.may_sign == may_sign);
         if named(true).next().is_some() {
             let unused_keys = describe_unused(named(true));
             tracing::warn!(
                 upstream = self.name,
+                issuer = self.source.issuer,
                 left_out = unused_keys,
                 "issuer keys not usable; tokens signed with them are rejected"
             );
         }
         if named(false).next().is_some() {
             let unused_keys = describe_unused(named(false));
-            tracing::info!(upstream = self.name, left_out = unused_keys, "issuer keys for other uses ignored");
+            tracing::info!(
+                upstream = self.name,
+                issuer = self.source.issuer,
+                left_out = unused_keys,
+                "issuer keys for other uses ignored"
+            );
         }
     }
 
@@ -77,19 +88,26 @@ impl Issuer {
         }
         *failing = failure;
         let Some(error) = error else {
-            tracing::info!(upstream = self.name, "issuer keys can be fetched again");
+            tracing::info!(upstream = self.name, issuer = self.source.issuer, "issuer keys can be fetched again");
             return;
         };
         let (cause, reason) = (error.cause.name(), error.to_string());
         if has_keys {
             tracing::warn!(
                 upstream = self.name,
+                issuer = self.source.issuer,
                 cause,
                 reason,
                 "cannot fetch issuer keys; still using the previous keys"
             );
         } else {
-            tracing::warn!(upstream = self.name, cause, reason, "cannot fetch issuer keys");
+            tracing::warn!(
+                upstream = self.name,
+                issuer = self.source.issuer,
+                cause,
+                reason,
+                "cannot fetch issuer keys"
+            );
         }
     }
 }

@@ -186,7 +186,8 @@ metrics! {
         &[&DIRECTION],
         "Bytes of cache entries read from and written to the store.",
     );
-    JWKS_KEYS = gauge("sessiongate_jwks_keys", &[&UPSTREAM], "Usable signing keys of the issuer.");
+    JWKS_KEYS = gauge("sessiongate_jwks_keys", &[&UPSTREAM], "Usable signing keys of the issuer.")
+        .note("With several issuers: of the one that lacks keys, or whose keys become too old first.");
     JWKS_AGE = gauge(
         "sessiongate_jwks_age_seconds",
         &[&UPSTREAM],

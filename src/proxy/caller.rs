@@ -4,9 +4,9 @@ use super::context::Context;
 use super::head::head;
 use super::reported_address::reported;
 use crate::edge;
-use crate::gateway::{CallerCheck, Credential, OpaqueTokens, Upstream};
+use crate::gateway::{Credential, Upstream};
 use crate::model::{Operation, Rejection};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, TokenVerifier};
 use crate::serve::clock;
 use crate::token::{Verified, is_jwt};
 use bytes::Bytes;
@@ -17,39 +17,33 @@ use std::sync::Arc;
 
 /// The caller of a request with a token that the gateway knows to be valid, or can verify without a fetch.
 fn recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> Option<Arc<Verified>> {
-    let (issuer, token) = (runtime.issuer(upstream)?, upstream.dialect.token(headers).ok()?);
-    if is_jwt(token) {
-        return issuer.recognized(token, clock::seconds());
-    }
-    runtime.introspector(upstream)?.recognized(token, clock::seconds())
+    let (verifiers, token) = (runtime.verifiers(upstream)?, upstream.dialect.token(headers).ok()?);
+    verifiers.recognized(token, clock::seconds())
 }
 
-/// The credential of a request, verified as its upstream requires. Its form alone decides how: no other way is tried if
-/// that fails.
+/// The credential of a request, verified as its upstream requires. What the credential is decides how: its form, and the
+/// issuer that it names. No other way is tried if that fails.
 pub(super) async fn credential(
     context: &Context,
     upstream: &Upstream,
     session: &Session,
 ) -> Result<Credential, Rejection> {
-    let (runtime, headers) = (&context.runtime, &session.req_header().headers);
-    match runtime.issuer(upstream) {
-        Some(issuer) => {
-            let (token, source) = (upstream.dialect.token(headers)?, || source(context, session));
-            if let Some(introspector) = runtime.introspector(upstream)
-                && !is_jwt(token)
-            {
-                return introspector.verify(token, clock::seconds(), source).await.map(Credential::Verified);
-            }
-            if matches!(upstream.check, CallerCheck::Token { opaque: OpaqueTokens::Forward, .. }) && !is_jwt(token) {
-                return Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes())));
-            }
-            issuer.verify(token, clock::seconds(), source).await.map(Credential::Verified)
-        }
-        None => Ok(match upstream.dialect.shown_credentials(headers).next() {
+    let headers = &session.req_header().headers;
+    let Some(verifiers) = context.runtime.verifiers(upstream) else {
+        return Ok(match upstream.dialect.shown_credentials(headers).next() {
             Some((_, value)) => Credential::Forwarded(Bytes::copy_from_slice(value)),
             None => Credential::Anonymous,
-        }),
+        });
+    };
+    let (token, source) = (upstream.dialect.token(headers)?, || source(context, session));
+    if upstream.check.forwards_opaque() && !is_jwt(token) {
+        return Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes())));
     }
+    let verified = match verifiers.of(token)? {
+        TokenVerifier::Issuer(issuer) => issuer.verify(token, clock::seconds(), source).await,
+        TokenVerifier::Introspector(introspector) => introspector.verify(token, clock::seconds(), source).await,
+    };
+    verified.map(Credential::Verified)
 }
 
 /// Authorizes a request that the gateway only forwards. Without grants, and for requests that carry no credential by

@@ -37,7 +37,7 @@ pub(super) fn logout(session: &Session, context: &Context, upstream: &Upstream) 
     let header = session.req_header();
     let logout = named(session, upstream)?;
     let logs_out = [Method::GET, Method::POST].contains(&header.method);
-    let counts = logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.issuer(upstream).is_some();
+    let counts = logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.verifiers(upstream).is_some();
     counts.then_some(logout)
 }
 
@@ -101,7 +101,7 @@ fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marki
 
 /// The session that a token names.
 fn scope(context: &Context, upstream: &Upstream, token: &str) -> Option<Scope> {
-    let sid = context.runtime.issuer(upstream)?.id_token_session(token)?;
+    let sid = context.runtime.verifiers(upstream)?.id_token_session(token)?;
     let (_, session) = context.runtime.gateway.purge_target(&upstream.name, Some(&sid)).ok()?;
     Some(Scope::Session(upstream.scope, session?))
 }

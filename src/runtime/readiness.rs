@@ -4,8 +4,10 @@
 //! replicas: taking them out of service helps nobody. So readiness only covers start and shutdown.
 
 use super::backends::Backend;
-use super::{CurrentRuntime, Runtime};
+use super::{CurrentRuntime, Runtime, TokenVerifiers};
 use crate::cache::Scope;
+use crate::jwks::Issuer;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -51,8 +53,9 @@ impl Backend {
         if let Some(problem) = self.address_problem() {
             return Some(("dns", problem));
         }
-        let fetched = self.issuer().is_none_or(|issuer| issuer.health().age.is_some());
-        (!fetched).then_some(("keys", NO_KEYS))
+        let lacks = |issuer: &Arc<Issuer>| issuer.health().age.is_none();
+        let lacking = self.verifiers().is_some_and(|verifiers| verifiers.issuers().any(lacks));
+        lacking.then_some(("keys", NO_KEYS))
     }
 
     /// The checks of this upstream, each with what is wrong.
@@ -62,24 +65,41 @@ impl Backend {
             ("dns", self.address_problem().map(str::to_owned)),
             ("provider", failing.then(|| "requests to the provider fail".to_owned())),
         ];
-        if let Some(issuer) = self.issuer() {
-            let health = issuer.health();
-            let wrong = match (health.keys, health.age) {
-                (0, None) => Some(NO_KEYS),
-                (0, Some(_)) => Some("the issuer's keys are older than `max_stale`"),
-                _ => issuer.is_failing().then_some("cannot fetch the issuer's keys; still using the previous keys"),
-            };
-            checks.push(("keys", wrong.map(str::to_owned)));
-            if issuer.is_discovered() {
-                checks.push(("issuer", issuer.mismatch().map(|mismatch| mismatch.to_string())));
-            }
+        let Some(verifiers) = self.verifiers() else {
+            return checks;
+        };
+        checks.push(("keys", of_issuers(verifiers, keys_problem)));
+        if verifiers.issuers().any(|issuer| issuer.is_discovered()) {
+            checks.push(("issuer", of_issuers(verifiers, |issuer| Some(issuer.mismatch()?.to_string()))));
         }
-        if let Some(introspector) = self.introspector() {
+        if let Some(introspector) = verifiers.introspector() {
             let wrong = introspector.is_failing().then(|| "tokens cannot be introspected".to_owned());
             checks.push(("introspection", wrong));
         }
         checks
     }
+}
+
+/// What is wrong with the issuers of an upstream. With several, each problem names its issuer.
+fn of_issuers(verifiers: &TokenVerifiers, problem: impl Fn(&Issuer) -> Option<String>) -> Option<String> {
+    let several = verifiers.issuers().len() > 1;
+    let named = |issuer: &Arc<Issuer>| {
+        let problem = problem(issuer)?;
+        Some(if several { format!("{}: {problem}", issuer.issuer()) } else { problem })
+    };
+    let all: Vec<String> = verifiers.issuers().filter_map(named).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// What is wrong with an issuer's keys.
+fn keys_problem(issuer: &Issuer) -> Option<String> {
+    let health = issuer.health();
+    let problem = match (health.keys, health.age) {
+        (0, None) => Some(NO_KEYS),
+        (0, Some(_)) => Some("the issuer's keys are older than `max_stale`"),
+        _ => issuer.is_failing().then_some("cannot fetch the issuer's keys; still using the previous keys"),
+    };
+    problem.map(str::to_owned)
 }
 
 impl CurrentRuntime {

@@ -64,6 +64,11 @@ pub(super) fn is_bearer(response: &[u8]) -> Result<bool, Rejection> {
     Ok(kind.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")))
 }
 
+/// The issuer that a payload names.
+pub(super) fn issuer(payload: &[u8]) -> Result<String, Rejection> {
+    Members::parse(payload)?.required("iss")
+}
+
 /// The issuer and the session (`iss` and `sid`) of an ID token.
 pub(super) fn session_claims(payload: &[u8]) -> Result<(String, String), Rejection> {
     let members = Members::parse(payload)?;

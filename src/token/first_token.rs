@@ -27,9 +27,9 @@ impl FirstToken {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// A token was rejected. The option of the upstream `name` that may be wrong, if it was the first token. Other
-    /// rejections than for its issuer or audience do not count: anybody can cause them.
-    pub fn rejected(&self, name: &str, expected: &Expectations, rejection: &Rejection) -> Option<SuspectOption> {
+    /// A token was rejected. The option that may be wrong, if it was the first token: one of those at the path `auth`.
+    /// Other rejections than for its issuer or audience do not count: anybody can cause them.
+    pub fn rejected(&self, auth: &str, expected: &Expectations, rejection: &Rejection) -> Option<SuspectOption> {
         let (option, accepted) = match rejection {
             Rejection::TokenIssuer => ("issuer", &expected.issuers),
             Rejection::TokenAudience(_) => ("audience", &expected.audiences),
@@ -37,7 +37,7 @@ impl FirstToken {
         };
         let is_first = !self.0.swap(true, Ordering::Relaxed);
         is_first.then(|| SuspectOption {
-            option: format!("upstreams.{name}.auth.{option}"),
+            option: format!("{auth}.{option}"),
             accepted: truncated(accepted.join(" "), MAX_LIST),
         })
     }

@@ -108,6 +108,7 @@ mod identity {
     mod issuer_keys;
     mod masks;
     mod real_issuer;
+    mod several_issuers;
     mod tokens;
 }
 

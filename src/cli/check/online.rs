@@ -7,7 +7,7 @@ use super::hints::{BEHIND, hint};
 use crate::cache::{Evicts, ServerTrial, try_servers};
 use crate::client::{Connected, ConnectionTrial, Files, Resolver};
 use crate::config::{Config, FindingId, Redis, Store};
-use crate::gateway::{CallerCheck, KeySource, OpaqueTokens, Upstream};
+use crate::gateway::{OpaqueTokens, TokenIssuer, Upstream};
 use crate::introspection::{IntrospectionContext, Introspector};
 use crate::jwks::{Discovery, Documents, FetchError, IssuerMismatch};
 use crate::memory::Memory;
@@ -61,16 +61,14 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
     for upstream in config.gateway.upstreams() {
         let name = format!("upstream.{}", upstream.name);
         jobs.push((name.clone(), Box::pin(of_provider(Prepared::new(upstream, &resolver, &memory)))));
-        if let CallerCheck::Token { expected, keys, opaque } = &upstream.check {
-            if let OpaqueTokens::Introspect(source) = opaque {
+        for issuer in upstream.check.issuers() {
+            if let OpaqueTokens::Introspect(source) = &issuer.opaque {
                 let context = IntrospectionContext { resolver: resolver.clone(), counters: Arc::default() };
-                let introspector =
-                    Introspector::new(&upstream.name, source.clone(), (**expected).clone(), context, None);
+                let introspector = Introspector::new(&upstream.name, issuer, source.clone(), context, None);
                 let introspector = introspector.map_err(|error| error.to_string());
-                jobs.push((name.clone(), Box::pin(of_introspection(upstream.name.clone(), introspector))));
+                jobs.push((name.clone(), Box::pin(of_introspection(upstream.clone(), issuer.clone(), introspector))));
             }
-            let (source, expected) = ((**keys).clone(), (**expected).clone());
-            jobs.push((name, Box::pin(of_issuer(upstream.name.clone(), source, expected, resolver.clone()))));
+            jobs.push((name.clone(), Box::pin(of_issuer(upstream.clone(), issuer.clone(), resolver.clone()))));
         }
     }
     if let Store::Redis(shared) = &config.store {
@@ -159,39 +157,44 @@ async fn of_provider(Prepared { upstream, client }: Prepared) -> Vec<Check> {
 }
 
 /// The discovery document of an issuer, and its keys.
-async fn of_issuer(upstream: String, source: KeySource, expected: Expectations, resolver: Arc<Resolver>) -> Vec<Check> {
-    let (upstream, expected) = (upstream.as_str(), &expected);
-    let documents = Documents::new(&source, &resolver);
-    let issuer = About::upstream(upstream, "issuer", "auth.issuer", FindingId::OnlineIssuer);
-    let keys = |option| About::upstream(upstream, "keys", option, FindingId::OnlineKeys);
+async fn of_issuer(upstream: Arc<Upstream>, issuer: TokenIssuer, resolver: Arc<Resolver>) -> Vec<Check> {
+    let about = |part, option, id| About::issuer(&upstream, &issuer, part, option, id);
+    let (source, expected) = (&issuer.keys, &issuer.expected);
+    let documents = Documents::new(source, &resolver);
+    let document = about("issuer", "issuer", FindingId::OnlineIssuer);
+    let keys = |option| about("keys", option, FindingId::OnlineKeys);
     let discovered = timed(async { documents.discovery().await.map_err(shown) });
     match &source.jwks {
         // The gateway does not need the discovery document, but it may still show that the issuer is misspelled.
         Some(url) => {
-            let fetched = of_keys(keys("auth.jwks"), &documents, url, expected);
+            let fetched = of_keys(keys("jwks"), &documents, url, expected);
             let ((took, discovery), keys) = join(discovered, fetched).await;
-            let issuer = match discovery {
-                Ok(discovery) => compare(issuer, took, &discovery, expected, upstream),
-                Err(reason) => issuer.skipped(&format!("not needed, since `jwks` is set: {reason}")),
+            let document = match discovery {
+                Ok(discovery) => compare(document, took, &discovery, &issuer),
+                Err(reason) => document.skipped(&format!("not needed, since `jwks` is set: {reason}")),
             };
-            vec![issuer, keys]
+            vec![document, keys]
         }
         None => match discovered.await {
             (took, Ok(discovery)) => {
-                let issuer = compare(issuer, took, &discovery, expected, upstream);
-                vec![issuer, of_keys(keys("auth.issuer"), &documents, discovery.jwks_uri(), expected).await]
+                let document = compare(document, took, &discovery, &issuer);
+                vec![document, of_keys(keys("issuer"), &documents, discovery.jwks_uri(), expected).await]
             }
             (took, Err(reason)) => {
-                vec![issuer.failed(took, &reason), keys("auth.issuer").skipped("no discovery document")]
+                vec![document.failed(took, &reason), keys("issuer").skipped("no discovery document")]
             }
         },
     }
 }
 
 /// The introspection of a random token.
-async fn of_introspection(upstream: String, introspector: Result<Arc<Introspector>, String>) -> Vec<Check> {
-    let option = "auth.introspection.url";
-    let about = About::upstream(&upstream, "introspection", option, FindingId::OnlineIntrospection);
+async fn of_introspection(
+    upstream: Arc<Upstream>,
+    issuer: TokenIssuer,
+    introspector: Result<Arc<Introspector>, String>,
+) -> Vec<Check> {
+    let (option, id) = ("introspection.url", FindingId::OnlineIntrospection);
+    let about = About::issuer(&upstream, &issuer, "introspection", option, id);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (took, tried) = timed(async { introspector?.trial(now).await }).await;
     vec![match tried {
@@ -200,8 +203,8 @@ async fn of_introspection(upstream: String, introspector: Result<Arc<Introspecto
     }]
 }
 
-fn compare(about: About, took: Duration, discovery: &Discovery, expected: &Expectations, upstream: &str) -> Check {
-    match (IssuerMismatch::of(discovery, expected, upstream), discovery.issuer()) {
+fn compare(about: About, took: Duration, discovery: &Discovery, issuer: &TokenIssuer) -> Check {
+    match (IssuerMismatch::of(discovery, &issuer.expected, &issuer.option), discovery.issuer()) {
         (Some(IssuerMismatch { configured, discovered, hint }), _) => {
             let message = format!("the discovery document names the issuer `{discovered}`, not `{configured}`");
             about.ended(Outcome::Failed { hint }, Some(took), &message)
@@ -267,6 +270,12 @@ impl About {
 
     fn upstream(upstream: &str, part: &str, option: &str, id: FindingId) -> About {
         About::new(format!("upstream.{upstream}.{part}"), format!("upstreams.{upstream}.{option}"), id)
+    }
+
+    /// About an issuer of an upstream: with several, the index of its options is part of the name.
+    fn issuer(upstream: &Upstream, issuer: &TokenIssuer, part: &str, option: &str, id: FindingId) -> About {
+        let index = issuer.option.find('[').and_then(|at| issuer.option.get(at..)).unwrap_or_default();
+        About::new(format!("upstream.{}.{part}{index}", upstream.name), format!("{}.{option}", issuer.option), id)
     }
 
     fn passed(self, took: Duration, message: &str) -> Check {

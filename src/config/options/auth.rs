@@ -15,7 +15,7 @@ const DAY: u64 = 24 * 60;
 pub static ISSUER: Plain = Opt::new(
     "issuer",
     Structure::OneOrSeveral(&URL),
-    "Accepted issuers: `iss` must equal one of these exactly; a final `/` counts.",
+    "Accepted issuers: `iss` must equal one of these exactly; a final `/` counts. Several names have the same keys.",
 )
 .required()
 .allowed("URL without a query, or a list")

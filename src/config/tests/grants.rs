@@ -141,7 +141,7 @@ fn claims(dialect: &str, options: &str, grants: &str) -> ClaimNames {
          auth: {{issuer: 'https://i.example/', audience: 'https://a.example/api/v2/'{options}}}{grants}}}}}"
     );
     let config = compile("c", &text, &Sample, [7; 32]).unwrap().config;
-    let CallerCheck::Token { expected, .. } = &config.gateway.upstreams()[0].check else { panic!("no check") };
+    let [TokenIssuer { expected, .. }] = config.gateway.upstreams()[0].check.issuers() else { panic!("no check") };
     expected.claims.clone()
 }
 

@@ -136,7 +136,7 @@ fn shown(path: &[Step]) -> String {
 fn map_of(shape: &Shape) -> Option<&'static Options> {
     match shape {
         Shape::Map(options) | Shape::AddressOr(options) => Some(options),
-        Shape::WordsOr(_, other) => map_of(other),
+        Shape::WordsOr(_, other) | Shape::OneOrSeveral(other) => map_of(other),
         _ => None,
     }
 }

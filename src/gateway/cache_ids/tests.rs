@@ -103,3 +103,22 @@ fn same_secret_gives_the_same_cache_ids() {
     assert_ne!(session(&alike), session(&keyed));
     assert_eq!(alike.upstreams()[0].response_id, random.upstreams()[0].response_id);
 }
+
+/// The IDs of the responses that callers of each issuer share.
+fn of_issuers(auth: &str) -> Vec<[u8; 16]> {
+    let one = A.replace("auth: { issuer: https://i.example/, audience: x }", &format!("auth: {auth}"));
+    let gateway = gateway(&format!("upstreams: {{ a: {{ {one} }} }}\npolicies: {{ p: {{ mode: audit }} }}\n"));
+    gateway.upstreams()[0].check.issuers().iter().map(|issuer| issuer.response_id).collect()
+}
+
+#[test]
+fn issuers_share_no_cached_responses() {
+    let (i, j) = ("{ issuer: https://i.example/, audience: x }", "{ issuer: https://j.example/, audience: x }");
+    let (one, listed) = (of_issuers(i), of_issuers(&format!("[{i}]")));
+    assert_eq!((one.len(), &one), (1, &listed), "a list of one issuer is that issuer");
+    let two = of_issuers(&format!("[{i}, {j}]"));
+    assert_ne!(two[0], two[1]);
+    assert!(!two.contains(&one[0]), "another set of callers");
+    let other = of_issuers(&format!("[{i}, {}]", j.replace("audience: x", "audience: y")));
+    assert!(other.iter().all(|id| !two.contains(id)), "a change of one issuer makes all unreachable");
+}

@@ -182,6 +182,23 @@ fn failing_providers_are_all_reported_with_a_hint() {
 }
 
 #[test]
+fn each_of_several_issuers_is_checked() {
+    let (good, misspelled) = (issuer(names(""), key_document()), issuer(names("/"), key_document()));
+    let options = |issuer: &Scripted| format!("{{ issuer: \"{}\", audience: a, algorithms: [EdDSA] }}", issuer.url());
+    let auth = format!("url: {}, auth: [{}, {}]", good.url(), options(&good), options(&misspelled));
+    let (finished, document, checks) = checks(&format!("upstreams:\n{}", upstream("several", &auth)));
+    let of = |name: &str| checks[&format!("upstream.several.{name}")].clone();
+    for (name, result) in [("issuer[0]", "ok"), ("keys[0]", "ok"), ("issuer[1]", "failed"), ("keys[1]", "ok")] {
+        assert_eq!(of(name)["status"], result, "{name}: {finished:?}");
+    }
+    let findings = document["findings"].as_array().unwrap();
+    let places: Vec<&str> = findings.iter().map(|one| one["path"].as_str().unwrap()).collect();
+    assert!(places.contains(&"upstreams.several.auth[1].issuer"), "{finished:?}");
+    let hint = of("issuer[1]")["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains("set `upstreams.several.auth[1].issuer` to"), "{hint}");
+}
+
+#[test]
 fn issuer_that_names_another_and_unusable_keys_are_errors() {
     let misspelled = issuer(names("/"), key_document());
     let right = issuer(names(""), key_document());

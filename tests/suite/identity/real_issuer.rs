@@ -200,3 +200,39 @@ fn keys_of_a_real_issuer_rotate_under_traffic() {
     let results: Vec<&str> = introspected.map(|one| one.labels["result"].as_str()).collect();
     assert_eq!(results, ["active"]);
 }
+
+#[test]
+fn two_real_issuers_verify_their_own_tokens_alone() {
+    if !sdks_installed() {
+        return;
+    }
+    let (one, two) = (Issuer::start(), Issuer::start());
+    let gateway = Gateway::start(&format!(
+        "upstreams:
+  auth0:
+    dialect: auth0
+    url: {}
+    auth:
+      - {{ issuer: {}, audience: https://sessions.example/ }}
+      - issuer: {url}
+        audience: https://sessions.example/
+        introspection: {{ url: {url}/token/introspection, client_id: 'gate way:1',
+          client_secret: {{ file: {}/secret }} }}
+",
+        one.provider.url(),
+        one.url,
+        two.folder.path().display(),
+        url = two.url,
+    ));
+    gateway.ready();
+    for (why, token, status) in [
+        ("a JWT of the first", one.token(JWT), 200),
+        ("a JWT of the second", two.token(JWT), 200),
+        ("an opaque token of the second", two.token(OPAQUE), 200),
+        ("an opaque token of the first, which nobody introspects", one.token(OPAQUE), 401),
+    ] {
+        assert_eq!(read(&gateway, &token).status, status, "{why}: {}", gateway.log().join("\n"));
+    }
+    two.control("rotate");
+    assert_eq!(read(&gateway, &two.token(JWT)).status, 200, "a new key of the second");
+}

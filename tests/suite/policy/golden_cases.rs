@@ -401,11 +401,13 @@ fn now() -> u64 {
 /// As the shell finds out who a request comes from, but with keys that are there.
 fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result<Credential, Rejection> {
     match &upstream.check {
-        CallerCheck::Token { expected, .. } => match verify(upstream.dialect.token(headers)?, keys, expected, now()) {
-            Ok(verified) => Ok(Credential::Verified(Arc::new(verified))),
-            Err(VerificationError::UnknownKey) => Err(Rejection::TokenKey),
-            Err(VerificationError::Rejected(rejection)) => Err(rejection),
-        },
+        CallerCheck::Token(issuers) => {
+            match verify(upstream.dialect.token(headers)?, keys, &issuers[0].expected, now()) {
+                Ok(verified) => Ok(Credential::Verified(Arc::new(verified))),
+                Err(VerificationError::UnknownKey) => Err(Rejection::TokenKey),
+                Err(VerificationError::Rejected(rejection)) => Err(rejection),
+            }
+        }
         CallerCheck::Forward | CallerCheck::None => Ok(match headers.get(AUTHORIZATION) {
             Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
             None => Credential::Anonymous,

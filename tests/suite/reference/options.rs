@@ -9,7 +9,7 @@ pub fn below(shape: &Shape) -> Option<&'static Options> {
     match shape {
         Shape::Map(options) | Shape::AddressOr(options) => Some(options),
         Shape::Named(named) => Some(named.options),
-        Shape::List(inner, _) | Shape::WordsOr(_, inner) => below(inner),
+        Shape::List(inner, _) | Shape::WordsOr(_, inner) | Shape::OneOrSeveral(inner) => below(inner),
         _ => None,
     }
 }
@@ -39,11 +39,12 @@ fn allowed_by(shape: &Shape) -> String {
             _ => String::new(),
         },
         Shape::WordsOr(words, other) => match (allowed_by(other), &**other) {
-            (map, Shape::Map(_)) => format!("{map}, {}", listed(words)),
+            (map, Shape::Map(_) | Shape::OneOrSeveral(_)) if !map.is_empty() => format!("{map}, {}", listed(words)),
             (bounds, _) if !bounds.is_empty() => format!("{}, {bounds}", listed(words)),
             _ => String::new(),
         },
         Shape::Map(_) => "map".to_owned(),
+        Shape::OneOrSeveral(item) if matches!(**item, Shape::Map(_)) => "map, or a list of maps".to_owned(),
         Shape::Text(_)
         | Shape::Secret(_)
         | Shape::OneOrSeveral(_)

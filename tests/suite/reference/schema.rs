@@ -1,6 +1,6 @@
 //! The JSON Schema of the configuration.
 
-use super::options::{allowed, unlinked};
+use super::options::{allowed, below, unlinked};
 use crate::harness::generated_file;
 use sessiongate::config::options::{Fallback, Format, MAX_NAME, NamedMaps, Options, ROOT, Row, Rule, SECRET, Shape};
 
@@ -125,13 +125,17 @@ fn of_shape(shape: &Shape) -> Vec<(String, Json)> {
             begin.into_iter().chain(max).chain([member("items", Json::Object(of_shape(item)))]).collect()
         }
         Shape::OneOrSeveral(item) => {
-            let list =
-                object([("type", text("array")), ("minItems", number(1)), ("items", Json::Object(of_shape(item)))]);
-            any_of(vec![Json::Object(of_shape(item)), list])
+            let one = || match &**item {
+                Shape::Map(options) => referred(options.heading),
+                other => Json::Object(of_shape(other)),
+            };
+            let list = object([("type", text("array")), ("minItems", number(1)), ("items", one())]);
+            any_of(vec![one(), list])
         }
         Shape::WordsOr(all, other) => {
             // A map or a list has no place for a variable.
-            let variable = matches!(**other, Shape::Map(_) | Shape::List(..)).then(|| referred("variable"));
+            let variable = matches!(**other, Shape::Map(_) | Shape::List(..) | Shape::OneOrSeveral(_))
+                .then(|| referred("variable"));
             let parts = [Some(words(all)), variable, Some(Json::Object(of_shape(other)))];
             any_of(parts.into_iter().flatten().collect())
         }
@@ -143,6 +147,20 @@ fn of_shape(shape: &Shape) -> Vec<(String, Json)> {
             member("minProperties", number(1)),
             member("additionalProperties", Json::Object(of_shape(value))),
         ],
+    }
+}
+
+/// The maps of options of which there may be one or several: each is defined once.
+fn repeated(options: &Options, found: &mut Vec<(String, Json)>) {
+    for row in options.rows() {
+        if let Shape::WordsOr(_, other) = &row.shape
+            && let Shape::OneOrSeveral(item) = &**other
+            && let Shape::Map(inner) = &**item
+        {
+            found.push(member(inner.heading, Json::Object(of_map(inner))));
+        } else if let Some(inner) = below(&row.shape) {
+            repeated(inner, found);
+        }
     }
 }
 
@@ -233,7 +251,9 @@ fn definitions() -> Json {
     let single = |json: &str| Json::Single(json.to_owned());
     let secret = "A reference to a secret. The configuration never contains secrets.";
     let secret = std::iter::once(member("description", text(secret))).chain(of_map(&SECRET)).collect();
-    object([
+    let mut maps = Vec::new();
+    repeated(&ROOT, &mut maps);
+    let plain = object([
         ("secret", Json::Object(secret)),
         ("listen", Json::Object(any_of(vec![pattern("^unix:/."), referred("address")]))),
         ("address", either(pattern(r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))),
@@ -270,7 +290,11 @@ fn definitions() -> Json {
                 ("pattern", text(r"\$\{")),
             ]),
         ),
-    ])
+    ]);
+    match plain {
+        Json::Object(members) => Json::Object(members.into_iter().chain(maps).collect()),
+        other => other,
+    }
 }
 
 #[test]

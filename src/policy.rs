@@ -5,6 +5,7 @@ mod challenges;
 mod checks;
 mod compiled_policy;
 mod evaluation;
+mod inclusion;
 mod keys;
 mod lifetime;
 mod metadata;

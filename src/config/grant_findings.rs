@@ -1,6 +1,6 @@
 //! What is wrong with grants as a whole: callers that are not verified, and grants that do nothing.
 
-use super::error::{Location, Problem};
+use super::error::{Location, Problem, listed};
 use super::grants::DeclaredGrant;
 use super::options::declare::Plain;
 use super::options::grants::{self as rows, INVALIDATING, PASS_THROUGH};
@@ -9,9 +9,9 @@ use super::section::{Context, Section};
 use super::{FindingId, ListenAddress, Listener};
 use crate::dialect::{Dialect, PolicySubject};
 use crate::gateway::{CallerCheck, RequestMatcher, Unmatched};
-use crate::grant::SessionScope;
+use crate::grant::{CallerMatcher, SessionScope};
 use crate::model::Operation;
-use crate::policy::KeyPatterns;
+use crate::policy::{KeyPattern, KeyPatterns};
 use crate::token::{ClaimNames, Expectations};
 
 /// What an upstream is, beside its grants.
@@ -54,17 +54,7 @@ fn grants_of_verified(
     around: &Surroundings,
 ) {
     for (at, grant) in grants.iter().enumerate() {
-        let covers = |earlier: &&DeclaredGrant| {
-            let mut callers = earlier.grant.callers.clone();
-            let has_all = |patterns: &KeyPatterns| issuers(expected).all(|issuer| patterns.matches(issuer));
-            callers.issuer = callers.issuer.filter(|patterns| !has_all(patterns));
-            callers.covers(&grant.grant.callers)
-        };
-        let earlier = grants.iter().take(at).find(covers);
-        if let Some(earlier) = earlier {
-            let found = format!("grant `{}` above matches every caller that this one matches", earlier.grant.name);
-            ineffective(context, &grant.location, found, "remove one of them, or change their order");
-        }
+        check_order(context, grant, grants.get(..at).unwrap_or_default(), expected);
         check_claims(context, grant, expected);
         check_connection(context, grant, around);
         check_writes(context, grant, around.dialect);
@@ -83,6 +73,27 @@ fn no_effect(context: &mut Context, location: &Location, why: impl Into<String>)
 /// The accepted issuers.
 fn issuers<'e>(expected: &[&'e Expectations]) -> impl Iterator<Item = &'e String> {
     expected.iter().flat_map(|expected| &expected.issuers)
+}
+
+/// Warns of a grant whose callers all have earlier ones.
+fn check_order(context: &mut Context, grant: &DeclaredGrant, earlier: &[DeclaredGrant], expected: &[&Expectations]) {
+    // These are all the issuers that a caller can have.
+    let is_accepted = |issuer: &&String| grant.grant.callers.issuer.as_ref().is_none_or(|own| own.matches(issuer));
+    let accepted: Vec<KeyPattern> =
+        issuers(expected).filter(is_accepted).map(|issuer| KeyPattern::of_text(issuer)).collect();
+    if accepted.is_empty() {
+        return;
+    }
+    let callers = CallerMatcher { issuer: Some(KeyPatterns(accepted)), ..grant.grant.callers.clone() };
+    let all: Vec<&CallerMatcher> = earlier.iter().map(|earlier| &earlier.grant.callers).collect();
+    let covering = callers.covered_by(&all);
+    let names = covering.iter().filter_map(|at| Some(&*earlier.get(*at)?.grant.name));
+    let found = match covering.as_slice() {
+        [] => return,
+        [_] => format!("grant {} above matches every caller that this one matches", listed(names)),
+        [_, ..] => format!("grants {} above together match every caller that this one matches", listed(names)),
+    };
+    ineffective(context, &grant.location, found, "remove one of them, or change their order");
 }
 
 /// Warns of what no token of the issuers has.

@@ -3,6 +3,10 @@
 use super::certificate_patterns::{AlternativeNamePattern, SubjectPattern};
 use crate::model::{Caller, CertificateNames, PeerIdentity};
 use crate::policy::KeyPatterns;
+use std::collections::BTreeSet;
+
+/// The number of combinations of patterns that are compared with other matchers.
+const MAX_COMBINATIONS: usize = 1000;
 
 /// Which callers a grant is for. What is `None` or empty matches every caller; the others must all match.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +66,43 @@ impl CallerMatcher {
         self.certificate_name.is_some() || self.certificate_subject.is_some()
     }
 
+    /// Which of `others` certainly match every caller who matches this: the first that does, or else several together.
+    /// Empty if none do.
+    ///
+    /// A caller who matches has a value for each matcher that one of its patterns matches. So several do if, for each
+    /// combination of one pattern of each matcher, one of them does.
+    pub fn covered_by(&self, others: &[&CallerMatcher]) -> Vec<usize> {
+        if let Some(one) = others.iter().position(|other| other.covers(self)) {
+            return vec![one];
+        }
+        let all = self.combinations().unwrap_or_default();
+        let covering = all.iter().map(|combination| others.iter().position(|other| other.covers(combination)));
+        covering.collect::<Option<BTreeSet<usize>>>().into_iter().flatten().collect()
+    }
+
+    /// The matchers with one pattern each that match the same callers together. `None` if they are too many.
+    fn combinations(&self) -> Option<Vec<CallerMatcher>> {
+        const TEXTS: [fn(&mut CallerMatcher) -> &mut Option<KeyPatterns>; 7] = [
+            |matcher| &mut matcher.client_id,
+            |matcher| &mut matcher.subject,
+            |matcher| &mut matcher.issuer,
+            |matcher| &mut matcher.organization,
+            |matcher| &mut matcher.scopes,
+            |matcher| &mut matcher.roles,
+            |matcher| &mut matcher.groups,
+        ];
+        let mut all = vec![self.clone()];
+        for texts in TEXTS {
+            all = separated(all, |matcher| texts(matcher).as_mut().map(|patterns| &mut patterns.0))?;
+        }
+        for at in 0..self.claims.len() {
+            all = separated(all, |matcher| matcher.claims.get_mut(at).map(|(_, patterns)| &mut patterns.0))?;
+        }
+        all = separated(all, |matcher| matcher.certificate_name.as_mut())?;
+        all = separated(all, |matcher| matcher.certificate_subject.as_mut())?;
+        separated(all, |matcher| matcher.unix_uid.as_mut())
+    }
+
     /// Whether every caller who matches `other` certainly matches this.
     pub fn covers(&self, other: &CallerMatcher) -> bool {
         let pairs = [
@@ -89,6 +130,29 @@ impl CallerMatcher {
     }
 }
 
+/// Several matchers in place of each: with one pattern of a list each. `None` if they are too many.
+fn separated<P: Clone>(
+    all: Vec<CallerMatcher>,
+    list: impl Fn(&mut CallerMatcher) -> Option<&mut Vec<P>>,
+) -> Option<Vec<CallerMatcher>> {
+    let mut found = Vec::new();
+    for mut matcher in all {
+        let Some(patterns) = list(&mut matcher).map(std::mem::take) else {
+            found.push(matcher);
+            continue;
+        };
+        if found.len() + patterns.len() > MAX_COMBINATIONS {
+            return None;
+        }
+        for pattern in patterns {
+            let mut one = matcher.clone();
+            list(&mut one)?.push(pattern);
+            found.push(one);
+        }
+    }
+    Some(found)
+}
+
 /// Whether each pattern of `other` is covered by one of these.
 fn all_covered<P>(own: &Option<Vec<P>>, other: &Option<Vec<P>>, covers: impl Fn(&P, &P) -> bool) -> bool {
     let Some(own) = own else {
@@ -110,4 +174,82 @@ fn any(patterns: &Option<KeyPatterns>, texts: &[String]) -> bool {
 
 fn has_match(patterns: &KeyPatterns, texts: &[String]) -> bool {
     texts.iter().any(|text| !text.is_empty() && patterns.matches(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::KeyPattern;
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
+
+    /// Some of these patterns; `None` is no matcher.
+    fn some(sources: &'static [&'static str]) -> impl Strategy<Value = Option<KeyPatterns>> {
+        let patterns = subsequence(sources, 0..=sources.len());
+        patterns.prop_map(|sources| {
+            let patterns = sources.into_iter().map(|source| KeyPattern::parse(source).unwrap()).collect::<Vec<_>>();
+            (!patterns.is_empty()).then_some(KeyPatterns(patterns))
+        })
+    }
+
+    fn matcher() -> impl Strategy<Value = CallerMatcher> {
+        let uids = subsequence(&[0, 1][..], 0..=2).prop_map(|uids| (!uids.is_empty()).then_some(uids));
+        let claims = some(&["x", "y"]).prop_map(|patterns| patterns.map(|patterns| ("c".to_owned(), patterns)));
+        let texts = (some(&["a", "b*", "/c|b/"]), some(&["r", "s", "*"]));
+        (texts, claims, uids).prop_map(|((client_id, roles), claims, unix_uid)| {
+            let claims = claims.into_iter().collect();
+            CallerMatcher { client_id, roles, claims, unix_uid, ..CallerMatcher::default() }
+        })
+    }
+
+    fn all_callers() -> Vec<(Caller, PeerIdentity)> {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+        let mut all = Vec::new();
+        for client_id in [None, Some("a"), Some("b"), Some("bb"), Some("c"), Some("d")] {
+            for roles in [&[][..], &["r"], &["s"], &["t"], &["r", "s"], &["s", "t"]] {
+                for claims in [&[][..], &["x"], &["y"], &["x", "y"]] {
+                    for uid in [None, Some(0), Some(1)] {
+                        let caller = Caller {
+                            client_id: client_id.map(str::to_owned),
+                            roles: texts(roles),
+                            claims: vec![("c".to_owned(), texts(claims))],
+                            ..Caller::default()
+                        };
+                        all.push((caller, PeerIdentity { uid, ..PeerIdentity::default() }));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    proptest! {
+        /// What is covered never decides: each of its callers matches one of those that cover it.
+        #[test]
+        fn callers_of_a_covered_matcher_match_those_that_cover_it(
+            matcher in matcher(),
+            others in prop::collection::vec(matcher(), 0..5),
+        ) {
+            let others: Vec<&CallerMatcher> = others.iter().collect();
+            let covering = matcher.covered_by(&others);
+            for (caller, peer) in all_callers().iter().filter(|(caller, peer)| matcher.matches(caller, peer)) {
+                let is_covered = covering.iter().any(|at| others[*at].matches(caller, peer));
+                prop_assert!(covering.is_empty() || is_covered, "{caller:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_combinations_are_not_compared() {
+        let texts = |from: usize, to: usize| {
+            Some(KeyPatterns((from..to).map(|text| KeyPattern::of_text(&text.to_string())).collect()))
+        };
+        let of = |client_id, roles| CallerMatcher { client_id, roles, ..CallerMatcher::default() };
+        let others = [of(texts(0, 20), None), of(texts(20, 50), None)];
+        let others: Vec<&CallerMatcher> = others.iter().collect();
+        assert_eq!(of(texts(10, 50), texts(0, 25)).covered_by(&others), [0, 1]);
+        assert_eq!(of(texts(10, 51), texts(0, 24)).covered_by(&others), [] as [usize; 0]);
+        assert_eq!(of(texts(10, 50), texts(0, 26)).covered_by(&others), [] as [usize; 0]);
+        assert_eq!(of(texts(10, 20), texts(0, 2000)).covered_by(&others), [0]);
+    }
 }

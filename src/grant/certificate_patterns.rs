@@ -103,11 +103,14 @@ impl SubjectPattern {
 
     /// Whether every subject that `other` matches certainly matches this.
     pub fn covers(&self, other: &SubjectPattern) -> bool {
-        let is_exact = match &other.matcher {
-            SubjectMatcher::Expression(_) => false,
-            SubjectMatcher::Attributes(own) => own.iter().all(|(_, pattern)| pattern.exact().is_some()),
+        let is_covered = match (&self.matcher, &other.matcher) {
+            (SubjectMatcher::Expression(own), SubjectMatcher::Expression(other)) => own.covers(other),
+            (SubjectMatcher::Attributes(_), SubjectMatcher::Expression(_)) => false,
+            (_, SubjectMatcher::Attributes(all)) => {
+                all.iter().all(|(_, pattern)| pattern.exact().is_some()) && self.matches(&other.source)
+            }
         };
-        self.source == "*" || self.source == other.source || (is_exact && self.matches(&other.source))
+        self.source == "*" || self.source == other.source || is_covered
     }
 }
 

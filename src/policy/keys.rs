@@ -1,5 +1,6 @@
 //! Patterns for the keys of a rule.
 
+use super::inclusion;
 use regex::Regex;
 use std::fmt;
 
@@ -26,16 +27,26 @@ impl KeyPattern {
         Ok(KeyPattern { source: source.to_owned(), regex: expression })
     }
 
+    /// Exactly this text, whatever characters it has.
+    pub fn of_text(text: &str) -> KeyPattern {
+        KeyPattern { source: text.to_owned(), regex: None }
+    }
+
     /// Whether this key matches.
     pub fn matches(&self, key: &str) -> bool {
         self.regex.as_ref().map_or(self.source == key, |regex| regex.is_match(key))
     }
 
-    /// Whether every text that `other` matches certainly matches this. Regular expressions are not analysed.
+    /// Whether every text that `other` matches certainly matches this.
     pub fn covers(&self, other: &KeyPattern) -> bool {
-        // A `*` of `other` can only be within a `*` of this pattern, which matches anything else there too.
-        let is_covered = other.exact().is_some() || (expression(&self.source).or(expression(&other.source)).is_none());
-        self.source == "*" || self.source == other.source || (is_covered && self.matches(&other.source))
+        match &other.regex {
+            None => self.matches(&other.source),
+            Some(_) if self.source == "*" || self.source == other.source => true,
+            Some(other) => {
+                let own = self.regex.as_ref().map_or_else(|| anchored(&regex::escape(&self.source)), Regex::to_string);
+                inclusion::includes(&own, other.as_str())
+            }
+        }
     }
 
     /// The key, if this is an exact key.
@@ -58,7 +69,11 @@ fn expression(source: &str) -> Option<&str> {
 /// close the added parentheses.
 pub(super) fn compile_anchored(expression: &str) -> Result<Regex, String> {
     compile(expression)?;
-    compile(&format!("^(?:{expression})$"))
+    compile(&anchored(expression))
+}
+
+fn anchored(expression: &str) -> String {
+    format!("^(?:{expression})$")
 }
 
 /// Compiles a regular expression of bounded size. The error is one line.

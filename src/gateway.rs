@@ -59,6 +59,7 @@ pub use owned::Owned;
 pub use policy_findings::PolicyFindings;
 pub use provider_response::{DecodedResponse, ProviderResponse, Released};
 pub use routing::{RejectedRequest, Routed};
+pub use session_proof::is_provable;
 pub use upstream::{
     BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
 };

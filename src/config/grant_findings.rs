@@ -3,12 +3,12 @@
 use super::error::{Location, Problem, listed};
 use super::grants::DeclaredGrant;
 use super::options::declare::Plain;
-use super::options::grants::{self as rows, INVALIDATING, PASS_THROUGH};
+use super::options::grants as rows;
 use super::options::upstreams;
-use super::section::{Context, Section};
+use super::section::{Context, Section, Spanned};
 use super::{FindingId, ListenAddress, Listener};
 use crate::dialect::{Dialect, PolicySubject};
-use crate::gateway::{CallerCheck, RequestMatcher, Unmatched};
+use crate::gateway::{self, CallerCheck, RequestMatcher, Unmatched};
 use crate::grant::{CallerMatcher, SessionScope};
 use crate::model::Operation;
 use crate::policy::{KeyPattern, KeyPatterns};
@@ -58,6 +58,7 @@ fn grants_of_verified(
         check_claims(context, grant, expected);
         check_connection(context, grant, around);
         check_writes(context, grant, around.dialect);
+        check_sessions(context, grant, around.dialect);
         check_pass_through(context, grant, around.unmatched);
     }
 }
@@ -152,10 +153,30 @@ fn check_writes(context: &mut Context, grant: &DeclaredGrant, dialect: &Dialect)
     }
 }
 
+/// Warns of operations of which the gateway allows no request: nothing in it tells whose session it is about.
+fn check_sessions(context: &mut Context, grant: &DeclaredGrant, dialect: &Dialect) {
+    let is_provable = |operation: Operation, sessions| {
+        let mut routes = dialect.routes.iter().filter(|route| route.operation == operation).peekable();
+        routes.peek().is_none() || routes.any(|route| gateway::is_provable(dialect, route, sessions))
+    };
+    let any_is_provable =
+        |word: &Spanned<Vec<Operation>>, sessions| word.value.iter().any(|operation| is_provable(*operation, sessions));
+    let rejected = grant.words.iter().filter(|word| !any_is_provable(word, grant.grant.sessions));
+    for word in rejected {
+        let found = "every such request is rejected: it does not prove that the session is the caller's own";
+        let by_user = any_is_provable(word, SessionScope::User);
+        let allowed = if by_user { "use `sessions: user` or `any`" } else { "use `sessions: any`" };
+        ineffective(context, &word.location, found, &format!("remove it, or {allowed}"));
+    }
+}
+
 /// Warns of requests that show what the grant hides.
 fn check_pass_through(context: &mut Context, grant: &DeclaredGrant, unmatched: Unmatched) {
     let limits = grant.grant.masks.is_some() || grant.grant.sessions != SessionScope::Any;
-    for location in [PASS_THROUGH, INVALIDATING].into_iter().filter_map(|word| grant.place(word)) {
+    let is_passed = |word: &&Spanned<Vec<Operation>>| {
+        matches!(word.value.as_slice(), [Operation::Other] | [Operation::ChangeRelated])
+    };
+    for Spanned { location, .. } in grant.words.iter().filter(is_passed) {
         match unmatched {
             Unmatched::Reject => no_effect(context, location, "`unmatched: reject` rejects these requests"),
             Unmatched::Forward if limits => {

@@ -12,7 +12,7 @@ use super::section::{Section, Spanned};
 use super::value;
 use super::variables::Text;
 use crate::dialect::Dialect;
-use crate::grant::{Grant, KeyGrant, Masks, OperationSet};
+use crate::grant::{Grant, KeyGrant, Masks};
 use crate::model::Operation;
 use crate::policy::KeyPatterns;
 use crate::telemetry::Label;
@@ -27,12 +27,14 @@ pub(super) struct DeclaredGrant {
     /// The name of its policy.
     pub policy: Option<String>,
     pub location: Location,
-    /// Where options are set, and the words for requests that are no operation.
+    /// The operations as they are written, each with those that it stands for.
+    pub words: Vec<Spanned<Vec<Operation>>>,
+    /// Where options are set.
     pub places: Vec<(&'static str, Location)>,
 }
 
 impl DeclaredGrant {
-    /// Where an option is set, or a word for requests that are no operation.
+    /// Where an option is set.
     pub fn place(&self, key: &str) -> Option<&Location> {
         self.places.iter().find(|(own, _)| *own == key).map(|(_, location)| location)
     }
@@ -63,7 +65,10 @@ fn grant(section: &mut Section, dialect: Option<&Dialect>, policies: &Policies) 
     let name = name.and_then(|entry| entry.read(section.context, value::name));
     let mut places = Vec::new();
     let callers = grant_callers::read(section, &mut places);
-    let operations = operations(section, dialect, &mut places);
+    let words = section.one_or_several(&rows::OPERATIONS, WORDS_OF_OPERATIONS, |text| match dialect {
+        Some(dialect) => operations_named(text, dialect),
+        None => Ok(Vec::new()),
+    });
     let sessions = section.get(&rows::SESSIONS);
     let policy = policies::named(section, &rows::POLICY, policies);
     let (see, keys) = section.subsection(&rows::KEYS, |section| {
@@ -76,38 +81,19 @@ fn grant(section: &mut Section, dialect: Option<&Dialect>, policies: &Policies) 
     let grant = Grant {
         name: name?.into(),
         callers,
-        operations,
+        operations: words.iter().flat_map(|word| word.value.iter().copied()).collect(),
         sessions,
         policy: None,
         keys,
         masks: Masks::new(masked, dropped, see),
     };
-    Some(DeclaredGrant { grant, policy, location: section.location_of(&rows::NAME), places })
+    Some(DeclaredGrant { grant, policy, location: section.location_of(&rows::NAME), words, places })
 }
 
 /// The words of the operations that a dialect has.
 pub(super) fn operations_of(dialect: &Dialect) -> impl Iterator<Item = Operation> {
     let has = |operation: &&Operation| dialect.routes.iter().any(|route| route.operation == **operation);
     Operation::VARIANTS.iter().filter(has).copied()
-}
-
-fn operations(
-    section: &mut Section,
-    dialect: Option<&Dialect>,
-    places: &mut Vec<(&'static str, Location)>,
-) -> OperationSet {
-    let found = section.one_or_several(&rows::OPERATIONS, WORDS_OF_OPERATIONS, |text| match dialect {
-        Some(dialect) => operations_named(text, dialect),
-        None => Ok(Vec::new()),
-    });
-    for word in &found {
-        match word.value.as_slice() {
-            [Operation::Other] => places.push((PASS_THROUGH, word.location.clone())),
-            [Operation::ChangeRelated] => places.push((INVALIDATING, word.location.clone())),
-            _ => {}
-        }
-    }
-    Spanned::values(found).into_iter().flatten().collect()
 }
 
 /// The operations that a word names, or a pattern matches.

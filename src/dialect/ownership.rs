@@ -1,7 +1,7 @@
 //! Whose sessions requests and responses are about.
 
 use super::pattern::PathPart;
-use super::{DecodedBody, Dialect, Effect, Route, path};
+use super::{BodyKind, DecodedBody, Dialect, Effect, MemberType, Query, Route, path};
 use crate::wire::carrier::Carrier;
 use crate::wire::json::{Document, Kind, Member, member};
 use crate::wire::message::{Object, Parsed};
@@ -27,9 +27,54 @@ impl Route {
         let (_, part) = self.path.iter().zip(parts).find(|(part, _)| **part == PathPart::User)?;
         path::decoded_part(part)
     }
+
+    /// Whether a revocation can have a member of such a type.
+    fn can_revoke(&self, wanted: fn(&MemberType) -> bool) -> bool {
+        match self.body {
+            BodyKind::Revocation(body) => body.members.iter().any(|member| wanted(&member.member_type)),
+            BodyKind::Nothing | BodyKind::Metadata(_) => false,
+        }
+    }
+
+    fn takes_parameter(&self, name: &str) -> bool {
+        match self.query {
+            Query::Parameters(names) => names.contains(&name),
+            Query::SessionToken(_) => false,
+        }
+    }
+
+    /// Whether the message of a request can have this field.
+    fn takes_field(&self, name: &str) -> bool {
+        self.call.is_some_and(|call| call.request.field(name).is_some())
+    }
 }
 
 impl Dialect {
+    /// Whether a request can name one session by its ID.
+    pub fn can_name_session(&self, route: &Route) -> bool {
+        route.path.contains(&PathPart::Session)
+            || route.can_revoke(|kind| matches!(kind, MemberType::Session))
+            || self.names.session_id.is_some_and(|name| route.takes_field(name))
+    }
+
+    /// Whether a request can name refresh tokens by their IDs.
+    pub fn can_name_refresh_tokens(&self, route: &Route) -> bool {
+        route.names_refresh_token() || route.can_revoke(|kind| matches!(kind, MemberType::RefreshTokens { .. }))
+    }
+
+    /// Whether a request can name the user whose sessions or refresh tokens it is about.
+    pub fn can_name_user(&self, route: &Route) -> bool {
+        route.names_user()
+            || route.can_revoke(|kind| matches!(kind, MemberType::User))
+            || self.names.user_parameter.is_some_and(|name| route.takes_parameter(name))
+            || self.names.filters.as_ref().is_some_and(|filters| route.takes_field(filters.field))
+    }
+
+    /// Whether a request can have checks, which name the user of the session.
+    pub fn can_check_user(&self, route: &Route) -> bool {
+        self.names.checks.as_ref().is_some_and(|checks| route.takes_field(checks.field))
+    }
+
     /// The ID of the user whose sessions or refresh tokens a query lists.
     pub fn user_in_query(&self, query: &str) -> Option<String> {
         let name = self.names.user_parameter?;

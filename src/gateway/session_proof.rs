@@ -2,7 +2,7 @@
 
 use super::authorized::AuthorizedRequest;
 use super::current_state::{CurrentState, Owner};
-use crate::dialect::{CheckedUser, DecodedBody, Effect, Route};
+use crate::dialect::{CheckedUser, DecodedBody, Dialect, Effect, Route};
 use crate::grant::SessionScope;
 use crate::model::{Caller, Operation, Rejection, SessionId};
 
@@ -53,6 +53,22 @@ impl SessionProof {
     }
 }
 
+/// Whether any request for this operation can be proven to be about sessions that a grant with this scope allows. The
+/// others are rejected, whatever they contain.
+pub fn is_provable(dialect: &Dialect, route: &Route, sessions: SessionScope) -> bool {
+    match (sessions, route.effect) {
+        (SessionScope::Any, _) => true,
+        (SessionScope::Own, Effect::CreatesSession) => false,
+        (SessionScope::Own, _) => dialect.can_name_session(route) || dialect.can_name_refresh_tokens(route),
+        (SessionScope::User, Effect::CreatesSession) => dialect.can_check_user(route),
+        (SessionScope::User, Effect::ListsSessions) => dialect.can_name_user(route),
+        (SessionScope::User, _) => {
+            let names_one = dialect.can_name_session(route) || dialect.can_name_refresh_tokens(route);
+            names_one || dialect.can_name_user(route)
+        }
+    }
+}
+
 impl AuthorizedRequest {
     /// Proves what the request alone proves.
     ///
@@ -65,11 +81,14 @@ impl AuthorizedRequest {
         };
         // Without a verified caller there is no grant.
         let caller = self.credential.verified().map(|verified| verified.caller());
+        let caller =
+            caller.filter(|_| is_provable(self.governed.upstream.dialect, self.governed.route, grant.sessions));
         match (grant.sessions, caller) {
             (SessionScope::Any, _) => Ok(SessionProof::Complete),
             (SessionScope::Own, Some(caller)) => self.prove_own(caller, body, session),
             (SessionScope::User, Some(caller)) => self.prove_user(caller, body, session),
-            (SessionScope::Own | SessionScope::User, None) => Err(others()),
+            (SessionScope::Own, None) => Err(no_own()),
+            (SessionScope::User, None) => Err(others()),
         }
     }
 
@@ -85,7 +104,7 @@ impl AuthorizedRequest {
             let own = own.ok_or(Rejection::ForeignSession)?;
             return self.missing(Owner::Session(own.to_owned()));
         }
-        let named = session.filter(|_| self.governed.route.effect != Effect::CreatesSession).ok_or_else(no_own)?;
+        let named = session.ok_or_else(no_own)?;
         // A path may name a user, too: a provider may look only at that.
         if self.user_in_path().is_some_and(|user| user != caller.subject) {
             return Err(no_own());

@@ -45,12 +45,12 @@ pub enum FindingId {
     IssuerForm,
     /// `auth.audience` is almost the provider's API, but not exactly.
     AudienceForm,
-    /// An option or policy has no effect on this provider.
+    /// An option or policy has no effect: on this provider, or beside the other options.
     NoEffect,
     /// A grant hides a field that the provider does not document: perhaps a typo, which would hide nothing.
     UnknownField,
-    /// A grant can never match a caller, or never allow anything: an earlier grant matches the same callers, or what it
-    /// matches never exists.
+    /// A grant can never match a caller, or allow what it lists: earlier grants match the same callers, what it matches
+    /// never exists, or no such request proves that the session is the caller's own.
     IneffectiveGrant,
     /// A grant hides something of sessions, or is for some sessions only, but allows requests that the gateway passes
     /// through: the same data may be in their responses.

@@ -4,11 +4,11 @@ use super::error::{Location, Problem, listed};
 use super::grants::DeclaredGrant;
 use super::options::declare::Plain;
 use super::options::grants as rows;
-use super::options::upstreams;
+use super::options::{auth, upstreams};
 use super::section::{Context, Section, Spanned};
 use super::{FindingId, ListenAddress, Listener};
 use crate::dialect::{Dialect, PolicySubject};
-use crate::gateway::{self, CallerCheck, RequestMatcher, Unmatched};
+use crate::gateway::{self, CallerCheck, RequestMatcher, TokenIssuer, Unmatched};
 use crate::grant::{CallerMatcher, SessionScope};
 use crate::model::Operation;
 use crate::policy::{KeyPattern, KeyPatterns};
@@ -28,6 +28,7 @@ const WRITES: [Operation; 3] = [Operation::CreateSession, Operation::UpdateSessi
 
 /// Rejects grants of callers whom the gateway does not verify, and warns of what has no effect.
 pub(super) fn check(section: &mut Section, grants: &[DeclaredGrant], around: &Surroundings) {
+    check_declared_claims(section, around.check.issuers());
     if grants.is_empty() {
         return;
     }
@@ -95,6 +96,27 @@ fn check_order(context: &mut Context, grant: &DeclaredGrant, earlier: &[Declared
         [_, ..] => format!("grants {} above together match every caller that this one matches", listed(names)),
     };
     ineffective(context, &grant.location, found, "remove one of them, or change their order");
+}
+
+/// Warns of claims that are declared, and that no grant needs: they have no name any more.
+fn check_declared_claims(section: &mut Section, issuers: &[TokenIssuer]) {
+    let auth = section.entry(&upstreams::AUTH).filter(|_| !issuers.is_empty());
+    let declared = auth.map(|entry| entry.each(section.context)).unwrap_or_default();
+    for (entry, TokenIssuer { expected, .. }) in declared.into_iter().zip(issuers) {
+        let names = &expected.claims;
+        let users = [
+            (&auth::CLAIM_ROLES, &names.roles, "`callers.roles`"),
+            (&auth::CLAIM_GROUPS, &names.groups, "`callers.groups`"),
+            (&auth::CLAIM_ORGANIZATION, &names.organization, "`callers.organization`"),
+            (&auth::CLAIM_SESSION, &names.session, "`sessions: own`"),
+        ];
+        let claims = entry.named(section.context).into_iter().flatten().find(|(key, _)| *key == auth::CLAIMS.key);
+        for (key, claim) in claims.and_then(|(_, entry)| entry.named(section.context)).unwrap_or_default() {
+            if let Some((.., user)) = users.iter().find(|(option, name, _)| option.key == key && name.is_none()) {
+                no_effect(section.context, &claim.location, format!("no grant has {user}"));
+            }
+        }
+    }
 }
 
 /// Warns of what no token of the issuers has.

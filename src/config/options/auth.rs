@@ -177,7 +177,8 @@ pub static CLAIM_SESSION: Plain =
         .default(OF_DIALECT)
         .allowed("name of a claim")
         .shown("sid")
-        .comment("Claim with the ID of the caller's own session.");
+        .comment("Claim with the ID of the caller's own session, for `sessions: own`.")
+        .off();
 
 /// The options in `claims`.
 pub static CLAIMS_OPTIONS: Options = Options {

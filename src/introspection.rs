@@ -58,8 +58,8 @@ enum Outcome {
 pub struct Introspector {
     /// The upstream's name.
     name: String,
-    /// The path of the options of their issuer.
-    option: String,
+    /// The path of the options of their issuer, for messages.
+    option: Mutex<String>,
     source: Arc<IntrospectionSource>,
     expected: Expectations,
     endpoint: Endpoint,
@@ -72,7 +72,8 @@ pub struct Introspector {
 }
 
 impl Introspector {
-    /// The introspector of the upstream `name`, for tokens of this issuer. It takes over the tokens of the one before if they are of the same
+    /// The introspector of the upstream `name`, for tokens of this issuer. It takes over the tokens of the one before if
+    /// they are of the same
     /// endpoint, for the same client, and with the same expectations.
     ///
     /// # Errors
@@ -89,7 +90,7 @@ impl Introspector {
         let same = before.filter(|before| before.has_same_tokens(&source, &expected));
         Ok(Arc::new(Introspector {
             name: name.to_owned(),
-            option: issuer.option.clone(),
+            option: Mutex::new(issuer.option.clone()),
             endpoint: Endpoint::new(source.clone(), &context.resolver)?,
             tokens: match same {
                 Some(before) => before.tokens.clone(),
@@ -111,8 +112,13 @@ impl Introspector {
 
     /// Whether it can be reused for an upstream with these settings.
     pub fn matches(&self, issuer: &TokenIssuer, source: &IntrospectionSource, resolver: &Arc<Resolver>) -> bool {
-        let same = (&self.option, &self.expected, &*self.source) == (&issuer.option, &issuer.expected, source);
+        let same = (&self.expected, &*self.source) == (&issuer.expected, source);
         same && Arc::ptr_eq(&self.context.resolver, resolver)
+    }
+
+    /// The options of its issuer are now at this path: the others in the list have changed.
+    pub fn move_to(&self, option: &str) {
+        option.clone_into(&mut self.option.lock());
     }
 
     /// Whether the endpoint fails.

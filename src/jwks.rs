@@ -52,6 +52,16 @@ impl FetchedKeys {
     }
 }
 
+/// The hash of a token, by which verified tokens are cached.
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of this token.
+    pub fn of(token: &str) -> TokenHash {
+        TokenHash(hashed(token))
+    }
+}
+
 /// The state of an issuer's keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyHealth {
@@ -99,8 +109,8 @@ pub struct IssuerContext {
 pub struct Issuer {
     /// The upstream's name.
     name: String,
-    /// The path of its options.
-    option: String,
+    /// The path of its options, for messages.
+    option: Mutex<String>,
     source: KeySource,
     expected: Expectations,
     keys: ArcSwapOption<FetchedKeys>,
@@ -127,7 +137,7 @@ impl Issuer {
             before.and_then(|before| before.keys.load_full()).and_then(|fetched| fetched.filtered_for(&expected));
         Arc::new(Issuer {
             name: name.to_owned(),
-            option,
+            option: Mutex::new(option),
             source,
             expected,
             keys: ArcSwapOption::new(keys),
@@ -143,8 +153,13 @@ impl Issuer {
 
     /// Whether it can be reused for an upstream with these settings.
     pub fn matches(&self, issuer: &TokenIssuer, resolver: &Arc<Resolver>) -> bool {
-        let same = (&self.option, &self.source, &self.expected) == (&issuer.option, &issuer.keys, &issuer.expected);
+        let same = (&self.source, &self.expected) == (&issuer.keys, &issuer.expected);
         same && Arc::ptr_eq(&self.context.resolver, resolver)
+    }
+
+    /// Its options are now at this path: the others in the list have changed.
+    pub fn move_to(&self, option: &str) {
+        option.clone_into(&mut self.option.lock());
     }
 
     /// Its name, for messages: the first of its names.
@@ -158,8 +173,8 @@ impl Issuer {
     }
 
     /// Whether this token has been verified by this issuer. It may have expired since, or its key may be gone.
-    pub fn knows(&self, token: &str) -> bool {
-        self.tokens.peek(&hashed(token)).is_some()
+    pub fn knows(&self, token: &TokenHash) -> bool {
+        self.tokens.peek(&token.0).is_some()
     }
 
     /// Whether both fetch their keys from the same place.
@@ -341,7 +356,7 @@ impl Issuer {
             Some(url) => documents.keys(url, algorithms).await,
             None => {
                 let discovery = documents.discovery().await?;
-                self.record_mismatch(IssuerMismatch::of(&discovery, &self.expected, &self.option));
+                self.record_mismatch(IssuerMismatch::of(&discovery, &self.expected, &self.option.lock()));
                 documents.keys(discovery.jwks_uri(), algorithms).await
             }
         }

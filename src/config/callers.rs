@@ -42,6 +42,12 @@ pub(super) fn read(
         });
     }
     let entries = entry.each(section.context);
+    if entries.len() > rows::MAX_ISSUERS {
+        let found = format!("{} issuers are too many", entries.len());
+        let problem = Problem::new(found).id(FindingId::OutOfRange);
+        let allowed = format!("allowed: at most {}", rows::MAX_ISSUERS);
+        section.context.reject(&section.location_of(&upstreams::AUTH), problem.expected(allowed));
+    }
     let read = |entry: Entry| token(section.context, &entry, dialect.zip(target), proxy.clone());
     let issuers: Vec<DeclaredIssuer> = entries.into_iter().filter_map(read).collect();
     check_each_decides(section.context, &issuers);

@@ -55,6 +55,8 @@ pub enum FindingId {
     /// A grant hides something of sessions, or is for some sessions only, but allows requests that the gateway passes
     /// through: the same data may be in their responses.
     GrantWithPassThrough,
+    /// A grant tells callers apart by their tokens, but not by the issuer, of which the upstream has several.
+    GrantForAnyIssuer,
     /// No upstream uses the policy.
     UnusedPolicy,
     /// Several replicas with in-memory stores do not see each other's writes.
@@ -107,6 +109,7 @@ impl FindingId {
             | NoEffect
             | IneffectiveGrant
             | GrantWithPassThrough
+            | GrantForAnyIssuer
             | UnknownField
             | UnusedPolicy
             | ReplicasWithoutSharedStore

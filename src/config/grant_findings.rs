@@ -9,7 +9,7 @@ use super::section::{Context, Section, Spanned};
 use super::{FindingId, ListenAddress, Listener};
 use crate::dialect::{Dialect, PolicySubject};
 use crate::gateway::{self, CallerCheck, RequestMatcher, TokenIssuer, Unmatched};
-use crate::grant::{CallerMatcher, SessionScope};
+use crate::grant::{CallerMatcher, Grant, SessionScope};
 use crate::model::Operation;
 use crate::policy::{KeyPattern, KeyPatterns};
 use crate::token::{ClaimNames, Expectations};
@@ -57,6 +57,7 @@ fn grants_of_verified(
     for (at, grant) in grants.iter().enumerate() {
         check_order(context, grant, grants.get(..at).unwrap_or_default(), expected);
         check_claims(context, grant, expected);
+        check_issuer(context, grant, expected);
         check_connection(context, grant, around);
         check_writes(context, grant, around.dialect);
         check_sessions(context, grant, around.dialect);
@@ -138,6 +139,18 @@ fn check_claims(context: &mut Context, grant: &DeclaredGrant, expected: &[&Expec
     let unknown = issuer.is_some_and(|patterns| !issuers(expected).any(|issuer| patterns.matches(issuer)));
     if let Some(location) = grant.place(rows::ISSUER.key).filter(|_| unknown) {
         ineffective(context, location, "matches no issuer of the upstream", "expected one of `auth.issuer`");
+    }
+}
+
+/// Warns of a grant that tells callers apart by their tokens, and does not say whose tokens.
+fn check_issuer(context: &mut Context, grant: &DeclaredGrant, expected: &[&Expectations]) {
+    let DeclaredGrant { grant: Grant { callers, sessions, .. }, location, .. } = grant;
+    let relies = callers.names_claim() || *sessions != SessionScope::Any;
+    if expected.len() > 1 && callers.issuer.is_none() && relies {
+        let problem = Problem::new("does not name the issuer of its callers, and the upstream has several");
+        let problem =
+            problem.expected("add `callers.issuer`: another issuer may use the same client ID, role or subject");
+        context.warn(location, FindingId::GrantForAnyIssuer, problem);
     }
 }
 

@@ -87,7 +87,9 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
         CallerCheck::None => vec![b"none".to_vec()],
         CallerCheck::Token(issuers) => {
             let several = (issuers.len() > 1).then(|| (issuers.len() as u64).to_be_bytes().to_vec());
-            several.into_iter().chain(issuers.iter().flat_map(tokens)).collect()
+            let mut issuers: Vec<Vec<Vec<u8>>> = issuers.iter().map(tokens).collect();
+            issuers.sort();
+            several.into_iter().chain(issuers.into_iter().flatten()).collect()
         }
     }
 }

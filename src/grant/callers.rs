@@ -66,6 +66,13 @@ impl CallerMatcher {
         self.certificate_name.is_some() || self.certificate_subject.is_some()
     }
 
+    /// Whether it tells callers apart by what their tokens say, beside the issuer.
+    pub fn names_claim(&self) -> bool {
+        let CallerMatcher { client_id, subject, organization, scopes, roles, groups, claims, .. } = self;
+        let lists = [client_id, subject, organization, scopes, roles, groups];
+        lists.iter().any(|patterns| patterns.is_some()) || !claims.is_empty()
+    }
+
     /// Which of `others` certainly match every caller who matches this: the first that does, or else several together.
     /// Empty if none do.
     ///

@@ -40,7 +40,8 @@ impl Introspector {
     /// Logs an active token whose issuer or audience is not accepted, if none was accepted before: then the option is
     /// probably wrong, and not the token.
     pub(super) fn record_rejection(&self, rejection: &Rejection) {
-        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.option, &self.expected, rejection)
+        let Some(SuspectOption { option, accepted }) =
+            self.first.rejected(&self.option.lock(), &self.expected, rejection)
         else {
             return;
         };

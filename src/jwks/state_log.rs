@@ -12,7 +12,8 @@ impl Issuer {
     /// before: then the option is probably wrong, and not the token. Other rejections do not say that: anybody can
     /// cause them.
     pub(super) fn record_rejection(&self, rejection: &Rejection) {
-        let Some(SuspectOption { option, accepted }) = self.first.rejected(&self.option, &self.expected, rejection)
+        let Some(SuspectOption { option, accepted }) =
+            self.first.rejected(&self.option.lock(), &self.expected, rejection)
         else {
             return;
         };

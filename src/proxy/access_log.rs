@@ -4,7 +4,7 @@ use super::access_log_fields as fields;
 use super::context::Context;
 use super::log_line::LogLine;
 use crate::config::{Log, Ratio, ShownAs};
-use crate::gateway::{Outcome, PolicyFindings, UpstreamExchange, is_inconclusive};
+use crate::gateway::{Outcome, PolicyFindings, Upstream, UpstreamExchange, is_inconclusive};
 use crate::model::Operation;
 use crate::provider::ExchangeRecord;
 use crate::telemetry::{Decision, Label};
@@ -57,7 +57,7 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &
     let mut line = LogLine::begin(log.format, *decision == Decision::ClientGone);
     line.word(&fields::REQUEST_ID, context.id.to_str().unwrap_or_default());
     line.word(&fields::TRACE_ID, context.trace.id());
-    client(&mut line, context, log);
+    client(&mut line, context, log, upstream.and_then(|at| upstreams.get(at)).map(|one| &**one));
     line.word(&fields::METHOD, context.method.as_str());
     if let Some(route) = context.outcome.route {
         line.plain_text(&fields::ROUTE, route.template());
@@ -101,7 +101,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// Who sent the request.
-fn client(line: &mut LogLine, context: &Context, log: &Log) {
+fn client(line: &mut LogLine, context: &Context, log: &Log, upstream: Option<&Upstream>) {
     const MAX_IDENTITY: usize = 256;
     const MAX_USER_AGENT: usize = 256;
     let client = context.reported.or(context.client);
@@ -112,6 +112,10 @@ fn client(line: &mut LogLine, context: &Context, log: &Log) {
         line.address(&fields::PEER_ADDRESS, peer);
     }
     if let Some(verified) = &context.outcome.caller {
+        let caller = verified.caller();
+        if upstream.is_some_and(|upstream| upstream.check.issuers().len() > 1) {
+            line.text(&fields::ISSUER, &caller.issuer, MAX_IDENTITY);
+        }
         let hashes = || verified.identity_hashes(|text| hex::text(&context.runtime.gateway.identity_hash(text)));
         let mut identity = |field, value: &str, shown, hash: fn(&IdentityHashes) -> &str| match shown {
             ShownAs::Off => {}
@@ -119,7 +123,6 @@ fn client(line: &mut LogLine, context: &Context, log: &Log) {
             ShownAs::Plain => line.text(field, value, MAX_IDENTITY),
             ShownAs::Hash => line.plain_text(field, [hash(hashes())]),
         };
-        let caller = verified.caller();
         let client_id = caller.client_id.as_deref().unwrap_or_default();
         identity(&fields::CLIENT_ID, client_id, log.client_id, |hashes| &hashes.client_id);
         identity(&fields::SUBJECT, &caller.subject, log.subject, |hashes| &hashes.subject);

@@ -102,6 +102,9 @@ fields! {
     PEER_ADDRESS = String "network.peer.address", "requests whose `client.address` is not that of the connection",
         "Address of the connection: that of the proxy.",
         ["network.peer.address", "source.ip"];
+    ISSUER = Text "caller.issuer", "requests with a verified token, if the upstream has several issuers",
+        "The issuer of the token. The hashes of client and subject do not depend on it.",
+        ["sessiongate.caller.issuer", "labels.issuer"];
     CLIENT_ID = Text "caller.client_id", "requests with a verified token that names a client",
         "The application that the token was issued to; with `log.caller.client_id: hash` its keyed hash.",
         ["sessiongate.caller.client_id", "labels.client_id"];

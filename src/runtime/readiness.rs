@@ -49,13 +49,18 @@ impl Backend {
     }
 
     /// The check that has failed since the start, with what is wrong: the upstream's address, or its keys.
-    fn never_passed(&self) -> Option<(&'static str, &'static str)> {
+    fn never_passed(&self) -> Option<(&'static str, String)> {
         if let Some(problem) = self.address_problem() {
-            return Some(("dns", problem));
+            return Some(("dns", problem.to_owned()));
         }
-        let lacks = |issuer: &Arc<Issuer>| issuer.health().age.is_none();
-        let lacking = self.verifiers().is_some_and(|verifiers| verifiers.issuers().any(lacks));
-        lacking.then_some(("keys", NO_KEYS))
+        let lacks = |issuer: &Issuer| (!has_fetched(issuer)).then(|| NO_KEYS.to_owned());
+        Some(("keys", of_issuers(self.verifiers()?, lacks)?))
+    }
+
+    /// Whether it can serve any caller: the address is known, and the keys of an issuer.
+    fn serves_any(&self) -> bool {
+        let verifies = self.verifiers().is_none_or(|verifiers| verifiers.issuers().any(|issuer| has_fetched(issuer)));
+        self.address_problem().is_none() && verifies
     }
 
     /// The checks of this upstream, each with what is wrong.
@@ -78,6 +83,11 @@ impl Backend {
         }
         checks
     }
+}
+
+/// Whether the keys of an issuer were fetched since the start.
+fn has_fetched(issuer: &Issuer) -> bool {
+    issuer.health().age.is_some()
 }
 
 /// What is wrong with the issuers of an upstream. With several, each problem names its issuer.
@@ -138,7 +148,7 @@ impl Runtime {
         let missing: Vec<String> =
             lacks.map(|(upstream, (part, why))| format!("{}: {why}", check_name(&upstream.name, part))).collect();
         let late = self.process.started.elapsed() >= self.process.readiness_timeout;
-        let serves = missing.len() < self.gateway.upstreams().len();
+        let serves = self.backends.iter().any(Backend::serves_any);
         let enough = missing.is_empty() || (late && serves);
         if !enough {
             return missing;

@@ -3,7 +3,7 @@
 use super::supervised::Supervised;
 use crate::gateway::{OpaqueTokens, TokenIssuer, Upstream};
 use crate::introspection::{IntrospectionContext, Introspector};
-use crate::jwks::{Issuer, IssuerContext};
+use crate::jwks::{Issuer, IssuerContext, TokenHash};
 use crate::metrics::IssuerReading;
 use crate::model::Rejection;
 use crate::telemetry::{IntrospectionCache, IntrospectionResult};
@@ -39,6 +39,7 @@ impl TokenVerifiers {
         let issuer = |issuer: &TokenIssuer| {
             let resolver = &context.resolver;
             if let Some(same) = known.iter().find(|known| known.value.matches(issuer, resolver)) {
+                same.value.move_to(&issuer.option);
                 return same.clone();
             }
             let akin = known.iter().find(|known| known.value.shares_source(&issuer.keys));
@@ -79,7 +80,8 @@ impl TokenVerifiers {
             return Ok(&only.value);
         }
         // Found by its hash, so that the claims of a frequent caller are not parsed again.
-        if let Some(known) = self.issuers().find(|issuer| issuer.knows(token)) {
+        let hash = TokenHash::of(token);
+        if let Some(known) = self.issuers().find(|issuer| issuer.knows(&hash)) {
             return Ok(known);
         }
         let iss = claimed_issuer(token)?;
@@ -99,7 +101,8 @@ impl TokenVerifiers {
         self.issuer_of(token).ok()?.id_token_session(token)
     }
 
-    /// The values for metrics. Those of keys are of the issuer that is worst off; counters are of all of them.
+    /// The values for metrics. Those of keys are of the issuer that is worst off: it has no keys, or fetches of them fail,
+    /// or they become too old first. Counters are of all of them.
     pub(super) fn reading(&self, sources: &[TokenIssuer]) -> Option<IssuerReading> {
         let counters = self.introspector().map(|introspector| introspector.counters());
         let (introspected, hits) = counters.map_or_else(Default::default, |all| (all.results(), all.hits()));
@@ -117,12 +120,12 @@ impl TokenVerifiers {
                 cached: health.cached + hits[IntrospectionCache::Active] + hits[IntrospectionCache::Stale],
             }
         };
-        // No keys at all, or those that become too old first.
-        let left = |reading: &IssuerReading| {
-            let age = reading.age.filter(|_| reading.keys > 0)?;
-            Some(reading.max_stale.saturating_sub(Duration::from_secs(age)))
+        let rank = |(issuer, reading): &(&Arc<Issuer>, IssuerReading)| {
+            let age = Duration::from_secs(reading.age.unwrap_or_default());
+            (reading.keys > 0, !issuer.is_failing(), reading.max_stale.saturating_sub(age))
         };
-        self.issuers().zip(sources).map(reading).min_by_key(left)
+        let all = self.issuers().zip(sources).map(|(issuer, source)| (issuer, reading((issuer, source))));
+        all.min_by_key(rank).map(|(_, reading)| reading)
     }
 
     /// Whether a discovery document names another issuer; `None` if none was fetched.
@@ -131,10 +134,11 @@ impl TokenVerifiers {
         found.reduce(|one, other| one || other)
     }
 
-    /// Whether an issuer has no keys. If those `before` could not fetch them either, nothing is lost.
+    /// Whether no issuer has keys, so that no caller can be verified. If those `before` could not fetch them either,
+    /// nothing is lost.
     pub(super) fn lack_keys(&self, before: Option<&TokenVerifiers>) -> bool {
         let akin = |own: &Issuer| before.is_some_and(|before| before.issuers().any(|known| known.shares_keys(own)));
-        self.issuers().any(|issuer| issuer.health().keys == 0 && !akin(issuer))
+        self.issuers().all(|issuer| issuer.health().keys == 0 && !akin(issuer))
     }
 }
 
@@ -152,6 +156,7 @@ fn introspector(
     };
     let before = before.and_then(|before| before.introspector.as_ref());
     if let Some(same) = before.filter(|known| known.value.matches(issuer, source, &context.resolver)) {
+        same.value.move_to(&issuer.option);
         return Ok(Some(same.clone()));
     }
     let before = before.map(|known| &*known.value);

@@ -9,6 +9,9 @@ use super::kind::{DurationIn, Or, SomeOf, Structure, TEXT, URL, WholeSeconds, bo
 use super::table::Options;
 use jsonwebtoken::Algorithm;
 
+/// The most issuers of an upstream: each has its own cache of tokens, and its own waits for keys.
+pub const MAX_ISSUERS: usize = 16;
+
 /// A day, in minutes.
 const DAY: u64 = 24 * 60;
 

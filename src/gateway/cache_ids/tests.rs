@@ -119,6 +119,8 @@ fn issuers_share_no_cached_responses() {
     let two = of_issuers(&format!("[{i}, {j}]"));
     assert_ne!(two[0], two[1]);
     assert!(!two.contains(&one[0]), "another set of callers");
+    let turned = of_issuers(&format!("[{j}, {i}]"));
+    assert_eq!((turned[0], turned[1]), (two[1], two[0]), "the order does not matter");
     let other = of_issuers(&format!("[{i}, {}]", j.replace("audience: x", "audience: y")));
     assert!(other.iter().all(|id| !two.contains(id)), "a change of one issuer makes all unreachable");
 }

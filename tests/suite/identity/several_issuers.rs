@@ -168,8 +168,8 @@ fn keys(gateway: &Gateway) -> f64 {
 fn issuer_without_keys_fails_for_its_own_tokens_alone() {
     let issuers = Issuers::new();
     *issuers.crm_document.lock().unwrap() = json_response(500, "{}");
-    let config = format!("readiness_timeout: 0s\n{}", issuers.config(""));
-    let gateway = Gateway::start(&config);
+    let gateway = Gateway::start(&format!("readiness_timeout: 0s\n{}", issuers.config("")));
+    gateway.ready();
     let shop = of(&issuers.shop, SHOP);
     wait_for("the keys of the first issuer", || (read(&gateway, &shop).status == 200).then_some(()));
     is_rejected(&read(&gateway, &of(&issuers.crm, CRM)), 503, "its keys are missing");
@@ -180,6 +180,63 @@ fn issuer_without_keys_fails_for_its_own_tokens_alone() {
     *issuers.crm_document.lock().unwrap() = document(&[&issuers.crm]);
     wait_for("its keys", || (read(&gateway, &of(&issuers.crm, CRM)).status == 200).then_some(()));
     assert_eq!(keys(&gateway), 1.0);
+}
+
+/// The issuers in this order, with the keys that are at these addresses.
+fn listed(issuers: &Issuers, all: &[(&str, &Scripted)]) -> String {
+    let item = |(issuer, keys): &(&str, &Scripted)| {
+        format!(
+            "      - {{ issuer: {issuer}, audience: {AUDIENCE}, jwks: {}/jwks, algorithms: [EdDSA], min_interval: 1s }}\n",
+            keys.url()
+        )
+    };
+    let items: String = all.iter().map(item).collect();
+    let url = issuers.provider.url();
+    format!("upstreams:\n  auth0:\n    dialect: auth0\n    url: {url}\n    cache: {{}}\n    auth:\n{items}")
+}
+
+/// Activates a configuration.
+fn reload(gateway: &Gateway, text: &str) {
+    let activated = || {
+        let all = series(&gateway.metrics());
+        let reloads = all.iter().filter(|one| one.name == "sessiongate_config_reloads_total");
+        reloads.filter(|one| one.labels["result"] == "applied").map(|one| one.value).sum::<f64>()
+    };
+    let before = activated();
+    gateway.rewrite(text);
+    gateway.signal("HUP");
+    wait_for("the configuration to be activated", || (activated() > before).then_some(()));
+}
+
+#[test]
+fn reload_keeps_keys_and_tokens_wherever_an_issuer_is_in_the_list() {
+    let issuers = Issuers::new();
+    let Issuers { shop_keys, crm_keys, .. } = &issuers;
+    let silent = Scripted::start(|_| json_response(500, "{}"));
+    let gateway = Gateway::start(&listed(&issuers, &[(SHOP, shop_keys), (CRM, crm_keys)]));
+    gateway.ready();
+    let (shop, crm) = (of(&issuers.shop, SHOP), of(&issuers.crm, CRM));
+    let served = || (read(&gateway, &shop).status, read(&gateway, &crm).status);
+    let verified = || {
+        let all = series(&gateway.metrics());
+        let checks = all.iter().filter(|one| one.name == "sessiongate_token_checks_total");
+        checks.filter(|one| one.labels["result"] == "verified").map(|one| one.value).sum::<f64>()
+    };
+    assert_eq!((served(), verified()), ((200, 200), 2.0));
+    let fetches = shop_keys.received().len() + crm_keys.received().len();
+    let new = ("http://127.0.0.1/new", &silent);
+    for list in [
+        vec![(CRM, crm_keys), (SHOP, shop_keys)],
+        vec![new, (SHOP, shop_keys), (CRM, crm_keys)],
+        vec![(CRM, crm_keys), new, (SHOP, shop_keys)],
+    ] {
+        reload(&gateway, &listed(&issuers, &list));
+        assert_eq!(served(), (200, 200), "also if a new issuer has no keys yet");
+    }
+    assert_eq!(shop_keys.received().len() + crm_keys.received().len(), fetches, "no keys were fetched again");
+    assert_eq!(verified(), 2.0, "no token was verified again");
+    reload(&gateway, &listed(&issuers, &[new, (CRM, crm_keys)]));
+    assert_eq!(served(), (401, 200), "an issuer can be removed while a new one has no keys");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
 use http::StatusCode;
+use http::header::RETRY_AFTER;
+use std::time::Duration;
 
 /// What the response to a read of the current state gives.
 #[derive(Debug)]
@@ -17,6 +19,22 @@ pub enum CurrentResponse {
     State(CurrentState),
     /// None: the response, which the caller may see.
     None(Released),
+}
+
+impl Released {
+    /// The rejection of a call, in place of the response to the read before it: that is for REST.
+    pub fn rejection(&self) -> Rejection {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Rejection::CredentialRefused,
+            StatusCode::FORBIDDEN => Rejection::ReadDenied,
+            StatusCode::NOT_FOUND | StatusCode::GONE => Rejection::ForeignSession,
+            StatusCode::TOO_MANY_REQUESTS => {
+                let wait = self.headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+                Rejection::ProviderLimit(Duration::from_secs(wait.unwrap_or(1)))
+            }
+            _ => Rejection::UpstreamFailed,
+        }
+    }
 }
 
 impl DecodedRequest {
@@ -66,5 +84,25 @@ impl DecodedRequest {
         let user = route.and_then(|route| dialect.user_in_response(route, Carrier::Rest, &response.body));
         let session = route.and_then(|_| dialect.session_in_response(&response.body));
         Ok(CurrentResponse::State(CurrentState { metadata, user, session }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_limit_of_the_provider_says_when_to_retry() {
+        for (value, seconds) in [(None, 1), (Some("7"), 7), (Some("0"), 0), (Some("soon"), 1), (Some("-1"), 1)] {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|value| (RETRY_AFTER, HeaderValue::from_static(value))));
+            let response = ProviderResponse::new(StatusCode::TOO_MANY_REQUESTS, headers, Bytes::new(), None);
+            let rejection = Released::new(Arc::new(response)).rejection();
+            assert_eq!(rejection, Rejection::ProviderLimit(Duration::from_secs(seconds)));
+            assert_eq!(rejection.retry_after(), Some(seconds));
+        }
     }
 }

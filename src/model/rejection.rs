@@ -174,6 +174,16 @@ reasons! {
     /// No grant of the upstream allows this to the caller: see [Grants](../guides/several-applications.md).
     Grant(what: String) = client(403, PermissionDenied, "not granted: {what:.500}");
 
+    /// The provider responded with 401 to the read before a write. A REST caller gets that response instead.
+    CredentialRefused = client(401, Unauthenticated, "the provider does not accept the credential");
+
+    /// The provider responded with 403 to the read before a write. A REST caller gets that response instead.
+    ReadDenied = client(403, PermissionDenied, "the provider does not let the caller read what the request changes");
+
+    /// The provider responded with 429 to the read before a write. A REST caller gets that response instead.
+    ProviderLimit(wait: Duration) = client(429, ResourceExhausted, "the provider's rate limit is reached")
+        .retry_after(0);
+
     /// The issuer's keys were never fetched, or are older than `max_stale`.
     KeysUnavailable = failure(Issuer, 503, Unavailable, "the issuer's signing keys are not available yet")
         .retry_after(1).alert("yes: all requests with tokens fail");
@@ -299,7 +309,9 @@ impl Rejection {
 
     /// The value of `Retry-After`, in seconds, if a retry may soon succeed.
     pub fn retry_after(&self) -> Option<u64> {
-        let wait = if let Rejection::KeyPending(next_fetch) = self { next_fetch.as_secs() } else { 0 };
+        let own =
+            if let Rejection::KeyPending(wait) | Rejection::ProviderLimit(wait) = self { Some(wait) } else { None };
+        let wait = own.map_or(0, Duration::as_secs);
         self.reason().row().retry_after.map(|seconds| seconds.saturating_add(wait))
     }
 

@@ -11,7 +11,7 @@ use crate::model::Rejection;
 use crate::provider::{ExchangeRecord, Failure, Fetch, Slot, condition_in};
 use crate::wire::carrier::Carrier;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -75,8 +75,8 @@ impl<P: ProviderClient> Service<P> {
                     (Some(write), _) => Ok(Ok(write)),
                     // The response is to the gateway's own read. Only REST callers can parse it.
                     (None, Ok(Err(response))) if request.carrier() == Carrier::Rest => Ok(Err(response)),
-                    (None, Ok(Err(response))) if is_missing(response.status) => Err(Rejection::ForeignSession.into()),
-                    (None, Ok(_)) => Err(Rejection::UpstreamFailed.into()),
+                    (None, Ok(Err(response))) => Err(response.rejection().into()),
+                    (None, Ok(Ok(_))) => Err(Rejection::UpstreamFailed.into()),
                     (None, Err(rejection)) => Err(rejection.into()),
                 };
             }
@@ -178,9 +178,4 @@ impl<P: ProviderClient> Service<P> {
             self.lockouts.join(upstream.scope, renewed).await;
         }
     }
-}
-
-/// Whether what a request changes does not exist.
-fn is_missing(status: StatusCode) -> bool {
-    status == StatusCode::NOT_FOUND || status == StatusCode::GONE
 }

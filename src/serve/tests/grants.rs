@@ -537,6 +537,40 @@ async fn a_write_is_forwarded_after_a_read_that_shows_its_user() {
     }
 }
 
+/// The response to the read is for REST, and says more than what the call is rejected for.
+#[tokio::test]
+async fn a_call_is_rejected_with_the_status_of_its_read() {
+    let read = "GET /v2/sessions/s";
+    let limit = || Rejection::ProviderLimit(Duration::from_secs(1));
+    let policy = Policy { protected: KeyPatterns(vec![KeyPattern::parse("team").unwrap()]), ..Policy::default() };
+    let writer = Grant {
+        policy: Some(policy),
+        keys: KeyGrant { set: Some(KeyPatterns::default()), clear: Some(KeyPatterns::default()) },
+        ..grant(SessionScope::Any)
+    };
+    for (own, call, body, statuses) in [
+        (
+            grant(SessionScope::User),
+            "z POST /zitadel.session.v2.SessionService/DeleteSession",
+            r#"{"sessionId":"s"}"#,
+            [(401, Rejection::CredentialRefused), (403, Rejection::ForeignSession), (404, Rejection::ForeignSession)],
+        ),
+        (
+            writer,
+            "z POST /zitadel.session.v2.SessionService/SetSession",
+            r#"{"sessionId":"s","metadata":{"team":""}}"#,
+            [(401, Rejection::CredentialRefused), (403, Rejection::ReadDenied), (404, Rejection::ForeignSession)],
+        ),
+    ] {
+        let failures = [(429, limit()), (500, Rejection::UpstreamFailed), (503, Rejection::UpstreamFailed)];
+        for (status, expected) in statuses.into_iter().chain(failures) {
+            let world = World::new(own.clone()).responds(read, status, r#"{"message":"details"}"#);
+            assert_eq!(world.send(call, body).await.unwrap_err(), expected, "{call} {status}");
+            assert_eq!(world.sent(), [read], "nothing is written");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_caller_who_may_not_read_writes_nothing() {
     for (request, body, _) in WRITES.into_iter().filter(|(request, ..)| !request.starts_with('z')) {

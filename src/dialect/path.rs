@@ -193,8 +193,14 @@ pub fn is_clearly_outside(path: &str, root: &str) -> bool {
     let odd = |b: u8| !b.is_ascii_graphic() || matches!(b, b'%' | b'\\' | b';' | b'?' | b'#');
     let beginning = path.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root));
     // This runs for each root on each pass-through request: a substring search would cost more.
-    let dotted = |pair: &[u8]| matches!(pair, b"//" | b"/.");
-    !beginning && !path.bytes().any(odd) && !path.as_bytes().windows(2).any(dotted)
+    let empty_or_dotted = |rest: &[u8]| matches!(rest, [b'/', b'/', ..]) || is_dotted(rest);
+    let anywhere = || (0..path.len()).filter_map(|at| path.as_bytes().get(at..)).any(empty_or_dotted);
+    !beginning && !path.bytes().any(odd) && !anywhere()
+}
+
+/// Whether a text begins with a slash and a dot segment. Other segments may begin with dots, such as `/.well-known`.
+fn is_dotted(rest: &[u8]) -> bool {
+    matches!(rest, [b'/', b'.'] | [b'/', b'.', b'/', ..] | [b'/', b'.', b'.'] | [b'/', b'.', b'.', b'/', ..])
 }
 
 /// The segments of a path in the most lenient reading. `trimmed` handles white space around a segment.
@@ -242,5 +248,27 @@ mod tests {
         };
         assert!(reaches("/api/x/../sessions/1") && reaches("/api/..;/sessions") && reaches("/API/Sessions/1;v=1"));
         assert!(!reaches("/api/sessions") && !reaches("/api/x;v=1/1"));
+    }
+
+    proptest::proptest! {
+        /// A path of which no reading is looked at has none below the root, and means the same to all servers.
+        #[test]
+        fn what_is_clearly_outside_has_no_reading_inside(path in "/([aA/.;%\\\\~?# ]|%2[eEfF]|\\.\\.|api|\\.well){0,12}") {
+            if is_clearly_outside(&path, "/api") {
+                let readings = PathReadings::of(&path);
+                assert!(!readings.reaches("/api") && !readings.may_reach("/api") && !readings.has_dots(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_paths_are_clearly_outside() {
+        for path in ["/", "/x", "/.well-known/openid-configuration", "/a/...", "/a/..b", "/a/.b/c", "/oauth/v2/keys"] {
+            assert!(is_clearly_outside(path, "/api"), "{path}");
+        }
+        for path in ["/api", "/API/x", "/a/.", "/a/..", "/./a", "/../a", "//a", "/a//b", "/a;b", "/a%41", "/a\\b", "/é"]
+        {
+            assert!(!is_clearly_outside(path, "/api"), "{path}");
+        }
     }
 }

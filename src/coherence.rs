@@ -13,12 +13,15 @@
 //! The *epoch* of an upstream has the same states. Writes that may change any session mark it, and every entry carries
 //! its generation too.
 //!
+//! The exclusive right of [`exclusive`] is for writes that are decided by the session's current state.
+//!
 //! [`reading`] and [`writing`] decide what readers and writers do with a store's replies, [`sharing`] which writes
 //! share a mark, and `tenants` what belongs to one [`TenantId`] only.
 
 mod acquisition;
 mod clock;
 mod evicted;
+pub mod exclusive;
 mod generation;
 mod invalidation;
 pub mod reading;

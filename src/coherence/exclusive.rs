@@ -1,0 +1,150 @@
+//! The exclusive right to change a session's metadata.
+//!
+//! Invalidation marks are no locks: any number of writes may be in flight on a session. A write that is decided by the
+//! session's current state needs more: nobody else may change that state between its read and its end. It takes the
+//! *exclusive right* first. The right expires on its own, so a holder sends its write only while more of the right is
+//! left than the write may take: see [`may_send`].
+//!
+//! A deletion needs no right and never waits for one. It ends the right, since there is nothing left to change.
+
+use super::clock::Millis;
+use super::generation::Token;
+use super::reading::ConnectionId;
+use super::tenant_id::TenantId;
+
+/// How long a right is reserved for the write that found it taken first, in milliseconds: longer than the pause between
+/// two attempts. Without it, writes of the replica that holds the right would always be faster.
+pub const RESERVED: Millis = 500;
+
+/// The exclusive right to change one session's metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ExclusiveRight {
+    holder: Option<Holder>,
+    next: Option<Reservation>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Holder {
+    writer: Token,
+    /// Sessions of several tenants may have the same ID and share a right. The deletion of one ends no other's.
+    tenant: TenantId,
+    deadline: Millis,
+}
+
+/// Who may take the right next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Reservation {
+    writer: Token,
+    deadline: Millis,
+}
+
+/// A step. Repeating it does no harm, and neither does a step that is executed late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RightStep {
+    /// Takes the right, or makes it last longer. Otherwise reserves it, unless another write has.
+    Take {
+        /// The tenant of the session.
+        tenant: TenantId,
+        /// How long it lasts from now, in milliseconds.
+        lifetime: Millis,
+    },
+    /// Makes the right last longer, but only if it is still held.
+    Renew {
+        /// How long it lasts from now, in milliseconds.
+        lifetime: Millis,
+    },
+    /// Gives the right back, or its reservation.
+    GiveBack,
+    /// Ends the right, whoever holds it: the session of this tenant was deleted.
+    End {
+        /// The tenant.
+        tenant: TenantId,
+    },
+}
+
+/// What a step found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RightReply {
+    /// The write holds the right for at least so long, in milliseconds.
+    Held(Millis),
+    /// It does not. Another write holds the right, or has reserved it, for at most so long; 0 if none has.
+    NotHeld(Millis),
+}
+
+impl ExclusiveRight {
+    /// Executes a step of a write. Stores must run it atomically.
+    pub fn step(&mut self, writer: Token, step: RightStep, now: Millis) -> RightReply {
+        self.prune(now);
+        match step {
+            RightStep::Take { tenant, lifetime } if self.is_free_for(writer) => {
+                self.next = self.next.filter(|next| next.writer != writer);
+                self.hold(writer, tenant, now.saturating_add(lifetime))
+            }
+            RightStep::Take { .. } if self.next.is_none_or(|next| next.writer == writer) => {
+                self.next = Some(Reservation { writer, deadline: now.saturating_add(RESERVED) });
+            }
+            RightStep::Renew { lifetime } => {
+                if let Some(holder) = self.holder.filter(|holder| holder.writer == writer) {
+                    self.hold(writer, holder.tenant, now.saturating_add(lifetime));
+                }
+            }
+            RightStep::GiveBack => {
+                self.holder = self.holder.filter(|holder| holder.writer != writer);
+                self.next = self.next.filter(|next| next.writer != writer);
+            }
+            RightStep::End { tenant } => self.holder = self.holder.filter(|holder| holder.tenant != tenant),
+            RightStep::Take { .. } => {}
+        }
+        self.reply(writer, now)
+    }
+
+    /// Whether nothing is recorded, so that a store may drop it.
+    pub fn is_idle(&mut self, now: Millis) -> bool {
+        self.prune(now);
+        self.holder.is_none() && self.next.is_none()
+    }
+
+    fn prune(&mut self, now: Millis) {
+        self.holder = self.holder.filter(|holder| holder.deadline > now);
+        self.next = self.next.filter(|next| next.deadline > now);
+    }
+
+    fn is_free_for(&self, writer: Token) -> bool {
+        match self.holder {
+            Some(holder) => holder.writer == writer,
+            None => self.next.is_none_or(|next| next.writer == writer),
+        }
+    }
+
+    /// A right that is held is never shortened.
+    fn hold(&mut self, writer: Token, tenant: TenantId, deadline: Millis) {
+        let before = self.holder.map_or(0, |holder| holder.deadline);
+        self.holder = Some(Holder { writer, tenant, deadline: deadline.max(before) });
+    }
+
+    fn reply(&self, writer: Token, now: Millis) -> RightReply {
+        let next = self.next.filter(|next| next.writer != writer).map_or(0, |next| next.deadline);
+        match self.holder {
+            Some(holder) if holder.writer == writer => RightReply::Held(holder.deadline.saturating_sub(now)),
+            Some(holder) => RightReply::NotHeld(holder.deadline.saturating_sub(now)),
+            None => RightReply::NotHeld(next.saturating_sub(now)),
+        }
+    }
+}
+
+/// Whether a write may be sent that takes at most `needed`. The store has confirmed over `taken`, which was the
+/// connection at that time, that its right lasts for `left`; `elapsed` is the time since before it was asked, on the
+/// writer's own clock. A store that loses what it has confirmed does so when its connection changes: then somebody else
+/// may hold the right. `current` is the connection now.
+pub fn may_send(
+    taken: ConnectionId,
+    current: Option<ConnectionId>,
+    left: Millis,
+    elapsed: Millis,
+    needed: Millis,
+) -> bool {
+    current.is_some_and(|current| current.number == taken.number) && elapsed.saturating_add(needed) < left
+}
+
+#[cfg(test)]
+mod tests;

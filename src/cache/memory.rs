@@ -1,6 +1,9 @@
 //! The store in memory, limited in bytes. Only for a single replica: others would not see its marks.
 
+mod rights;
+
 use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreOutage, StoreUsage, Stored};
+use crate::coherence::exclusive::{RightReply, RightStep};
 use crate::coherence::millis;
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
@@ -10,6 +13,7 @@ use crate::coherence::{
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use rights::Rights;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +35,7 @@ type SessionKey = (u64, [u8; 16]);
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
     epochs: Mutex<HashMap<u64, CoherenceState>>,
+    rights: Rights,
     started: Instant,
     counter: AtomicU64,
     lease: AtomicU64,
@@ -185,6 +190,7 @@ impl MemoryStore {
         MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             epochs: Mutex::default(),
+            rights: Rights::default(),
             started: Instant::now(),
             counter: AtomicU64::new(1),
             lease: AtomicU64::new(millis(lease)),
@@ -201,6 +207,7 @@ impl MemoryStore {
     pub fn sweep(&self) {
         let now = self.now();
         self.shards.iter().for_each(|shard| shard.lock().sweep(now));
+        self.rights.sweep(now);
     }
 
     fn now(&self) -> Millis {
@@ -343,6 +350,16 @@ impl Store for MemoryStore {
                 Ok(coherence::end(epoch, writer, settled, now, mint))
             }
         }
+    }
+
+    async fn right(
+        &self,
+        upstream: u64,
+        session: &[u8; 16],
+        writer: Token,
+        step: RightStep,
+    ) -> Result<(RightReply, ConnectionId), StoreError> {
+        Ok((self.rights.step((upstream, *session), writer, step, self.now())?, ConnectionId::default()))
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

@@ -13,6 +13,7 @@ mod entry;
 mod epoch;
 mod node;
 mod outage;
+mod right;
 mod route;
 mod scripts;
 mod seal;
@@ -25,6 +26,7 @@ pub use store::RedisStore;
 pub use trial::{Evicts, ServerTrial, try_servers};
 
 use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreOutage, StoreUsage, Stored};
+use crate::coherence::exclusive::{RightReply, RightStep};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
     DEFAULT_TENANT, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis,
@@ -237,6 +239,16 @@ impl Store for RedisStore {
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         self.observed(StoreOperation::End, self.try_end(scope, writer, settled)).await
+    }
+
+    async fn right(
+        &self,
+        _: u64,
+        session: &[u8; 16],
+        writer: Token,
+        step: RightStep,
+    ) -> Result<(RightReply, ConnectionId), StoreError> {
+        self.observed(StoreOperation::Right, self.try_right(session, writer, step)).await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

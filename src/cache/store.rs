@@ -1,6 +1,7 @@
 //! A store of cached responses: what it executes, and how it fails.
 
 use super::scope::Scope;
+use crate::coherence::exclusive::{RightReply, RightStep};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
     Acquired, CallerDigest, Entry, Micros, Millis, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
@@ -136,6 +137,14 @@ pub trait Store: Send + Sync {
     ) -> Result<ConnectionId, StoreError>;
     /// Ends a write with its outcome.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError>;
+    /// Executes a write's step of the exclusive right of a session.
+    async fn right(
+        &self,
+        upstream: u64,
+        session: &[u8; 16],
+        writer: Token,
+        step: RightStep,
+    ) -> Result<(RightReply, ConnectionId), StoreError>;
     /// Which of these sessions of an upstream count as deleted for the tenant, in order.
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// The connection that steps on this scope would use now.

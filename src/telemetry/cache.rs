@@ -66,6 +66,8 @@ pub enum StoreOperation {
     Begin,
     /// End a write's invalidation mark.
     End,
+    /// Take, renew, give back or end the exclusive right of a session.
+    Right,
     /// Look up which sessions of a list are deleted.
     Deleted,
 }

@@ -56,6 +56,11 @@ pub(super) fn tenants(state: &str) -> String {
     format!("{}t", state.trim_end_matches('s'))
 }
 
+/// The key of a session's exclusive right, derived from that of its state.
+pub(super) fn right(state: &str) -> String {
+    format!("{}x", state.trim_end_matches('s'))
+}
+
 /// The key of an upstream's epoch.
 pub(super) fn epoch(namespace: &str, scope: u64) -> String {
     format!("{namespace}1:{{{scope:016x}}}:e")

@@ -3,7 +3,7 @@
 //!
 //! Format of a state: 32 digits of its generation (or of the one before its only mark, or `-`), 20 of its floor, 13 of
 //! the time until which it counts as deleted, and 29 per mark: 16 of the write's token and 13 of its deadline.
-//! `variant.lua` has the format of a variant. Its entry is `D`, two generations, 20 digits of the version, 16 of the
+//! `variant.lua` has the format of a variant, `right.lua` that of a right. Its entry is `D`, two generations, 20 digits of the version, 16 of the
 //! start of its fetch (microseconds), 13 each of the ends of freshness and staleness, 32 of the only credential that
 //! may see it (or zeros), 16 of the digest, and the encrypted response. Times are the server's, in milliseconds unless
 //! stated otherwise.
@@ -56,5 +56,6 @@ scripts! {
     BEGIN include_str!("begin.lua");
     END include_str!("tenants.lua"), include_str!("end.lua");
     DELETED "#!lua\n", include_str!("tenants.lua"), include_str!("deleted.lua");
+    RIGHT include_str!("right.lua");
     BEAT include_str!("beat.lua");
 }

@@ -13,6 +13,7 @@ use sessiongate::cache::{
     AcquireRequest, Acquisition, CacheCounters, FetchedResponse, FillResult, MarkFailurePolicy, MemoryStore,
     ReadOptions, ReadResult, Scope, Sessions, Store, StoreError, StoreOutage, StoreUsage, Stored,
 };
+use sessiongate::coherence::exclusive::{RightReply, RightStep};
 use sessiongate::coherence::reading::{ConnectionId, FreshnessWindows};
 use sessiongate::coherence::{
     Acquired, DEFAULT_TENANT, Entry, Generation, Millis, Retired, Settled, Stamp, TenantId, Token, WriteEnd, WriteScope,
@@ -461,6 +462,16 @@ impl Store for Unmarked {
         Ok(WriteEnd::Reopened)
     }
 
+    async fn right(
+        &self,
+        upstream: u64,
+        session: &[u8; 16],
+        writer: Token,
+        step: RightStep,
+    ) -> Result<(RightReply, ConnectionId), StoreError> {
+        self.0.right(upstream, session, writer, step).await
+    }
+
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
@@ -535,6 +546,16 @@ impl Store for Unstamped {
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         self.0.end(scope, writer, settled).await
+    }
+
+    async fn right(
+        &self,
+        upstream: u64,
+        session: &[u8; 16],
+        writer: Token,
+        step: RightStep,
+    ) -> Result<(RightReply, ConnectionId), StoreError> {
+        self.0.right(upstream, session, writer, step).await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

@@ -14,6 +14,7 @@ use sessiongate::cache::{
     AcquireRequest, Acquisition, CacheCounters, FetchedResponse, FillResult, MarkFailurePolicy, ReadOptions,
     ReadResult, RedisStore, Scope, Sessions, Store, StoreError, StoreOutage, StoreUsage, Stored,
 };
+use sessiongate::coherence::exclusive::{RightReply, RightStep};
 use sessiongate::coherence::reading::ConnectionId;
 use sessiongate::coherence::{
     Acquired, DEFAULT_TENANT, Entry, Millis, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
@@ -101,6 +102,16 @@ impl Store for Unfenced {
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         self.0.end(scope, writer, settled).await
+    }
+
+    async fn right(
+        &self,
+        upstream: u64,
+        session: &[u8; 16],
+        writer: Token,
+        step: RightStep,
+    ) -> Result<(RightReply, ConnectionId), StoreError> {
+        self.0.right(upstream, session, writer, step).await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

@@ -3,6 +3,7 @@
 
 use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
+use sessiongate::coherence::exclusive::{ExclusiveRight, RESERVED, RightReply, RightStep};
 use sessiongate::coherence::{
     AcquireInput, Acquired, CallerDigest, CoherenceState, DEFAULT_TENANT, DeletionState, Entry, FLOOR_KEPT, Generation,
     MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Observed, RetireCause, Retired, SHARED_WRITER,
@@ -26,6 +27,7 @@ const BEGIN: &str = include_str!("../../../src/cache/redis/begin.lua");
 const END: &str = include_str!("../../../src/cache/redis/end.lua");
 const DELETED: &str = include_str!("../../../src/cache/redis/deleted.lua");
 const TENANTS: &str = include_str!("../../../src/cache/redis/tenants.lua");
+const RIGHT: &str = include_str!("../../../src/cache/redis/right.lua");
 const RELEASE: &str = include_str!("../../../src/cache/redis/release.lua");
 
 /// A fetch that has begun: for whom, when by the rules, and when by the server, where so much time had been made to
@@ -46,6 +48,7 @@ struct Both {
     session: CoherenceState,
     epoch: CoherenceState,
     variant: VariantState<u64>,
+    right: ExclusiveRight,
     now: u64,
     /// How many steps there were: the rules order steps by it while the clock stands still.
     step: u64,
@@ -65,7 +68,8 @@ impl Both {
         redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
         let (session, epoch, variant, known) =
             (CoherenceState::default(), CoherenceState::default(), VariantState::default(), HashMap::new());
-        Both { connection, session, epoch, variant, now: 0, step: 0, minted: 0, known, told: Vec::new() }
+        let right = ExclusiveRight::default();
+        Both { connection, session, epoch, variant, right, now: 0, step: 0, minted: 0, known, told: Vec::new() }
     }
 
     fn run(&mut self, script: &str, keys: &[&str], arguments: &[&str]) -> Value {
@@ -322,6 +326,31 @@ impl Both {
         rules
     }
 
+    fn right(&mut self, writer: u64, step: RightStep) -> RightReply {
+        let rules = self.right.step(Token(writer.into()), step, self.now);
+        let (name, tenant, lifetime) = match step {
+            RightStep::Take { tenant, lifetime } => ("take", tenant, lifetime),
+            RightStep::Renew { lifetime } => ("renew", DEFAULT_TENANT, lifetime),
+            RightStep::GiveBack => ("give_back", DEFAULT_TENANT, 0),
+            RightStep::End { tenant } => ("end", tenant, 0),
+        };
+        // A reservation is shorter than the test may take.
+        let arguments = [&token(writer), name, &hex(&tenant), &lifetime.to_string(), &(TICK / 2).to_string()];
+        let response = self.run(RIGHT, &["{a}x"], &arguments);
+        let Value::Array(parts) = response else { self.fail(&format!("{response:?}")) };
+        let (held, left) = match rules {
+            RightReply::Held(left) => (1, left),
+            RightReply::NotHeld(left) => (0, left),
+        };
+        let [Value::Int(servers), Value::Int(servers_left)] = parts[..] else { self.fail("no two numbers") };
+        self.same(servers, held);
+        self.same(servers_left > 0, left > 0);
+        if left > RESERVED {
+            self.same((0..TICK as i64 / 2).contains(&(left as i64 - servers_left)), true);
+        }
+        rules
+    }
+
     /// When the upstream was purged last, by the server's clock.
     fn servers_purged(&mut self) -> String {
         let epoch: Option<String> = redis::cmd("GET").arg("{a}e").query(&mut self.connection).unwrap();
@@ -333,7 +362,7 @@ impl Both {
         self.told.push(format!("{long} ms pass"));
         self.now += long;
         let earlier = |digits: &str| format!("{:013}", digits.parse::<u64>().unwrap().saturating_sub(long));
-        for key in ["{a}s", "{a}e", "{a}v", "{a}t"] {
+        for key in ["{a}s", "{a}e", "{a}v", "{a}t", "{a}x"] {
             let Some(text): Option<String> = redis::cmd("GET").arg(key).query(&mut self.connection).unwrap() else {
                 continue;
             };
@@ -350,6 +379,8 @@ impl Both {
                 let moved =
                     parts.map(|one| [&one[..52], &earlier(&one[52..65]), &earlier(&one[65..78]), &one[78..]].concat());
                 moved.collect()
+            } else if key == "{a}x" {
+                [&text[..48], &earlier(&text[48..61]), &text[61..77], &earlier(&text[77..])].concat()
             } else {
                 let marks: Vec<String> = text.as_bytes()[65..]
                     .chunks(29)
@@ -528,6 +559,39 @@ fn scripts_match_the_rules() {
     println!("shown instead {instead}");
     assert!(deleted > 0 && deleted < SEQUENCES * STEPS, "found deleted {deleted} times");
     assert!([hits, stale, denied, floors, instead, others].iter().all(|count| *count > 0), "little came of it");
+}
+
+#[test]
+fn script_of_the_exclusive_right_matches_the_rules() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut random = Random::of(0x5EED_5EED_5EED_5EED, 1);
+    let (mut held, mut taken_by_others, mut reserved) = (0, 0, 0);
+    for _ in 0..SEQUENCES {
+        let mut both = Both::new(&server);
+        for _ in 0..STEPS {
+            let (writer, lifetime) = (1 + random.below(3), TICK / 2 + TICK * random.below(3));
+            let step = match random.below(8) {
+                0..=2 => RightStep::Take { tenant: tenant(random.below(2)), lifetime },
+                3 => RightStep::Renew { lifetime },
+                4 | 5 => RightStep::GiveBack,
+                6 => RightStep::End { tenant: tenant(random.below(2)) },
+                _ => {
+                    both.pass(TICK);
+                    continue;
+                }
+            };
+            match both.right(writer, step) {
+                RightReply::Held(_) => held += 1,
+                RightReply::NotHeld(left) if left > RESERVED => taken_by_others += 1,
+                RightReply::NotHeld(left) => reserved += u64::from(left > 0),
+            }
+        }
+    }
+    println!("held {held}, taken by others {taken_by_others}, reserved {reserved}");
+    assert!([held, taken_by_others, reserved].iter().all(|count| *count > SEQUENCES));
 }
 
 #[test]

@@ -4,11 +4,13 @@
 
 mod builder;
 mod counters;
+mod exclusive;
 mod fetched;
 mod lease_guard;
 mod memory;
 mod read;
 mod redis;
+mod right_queues;
 mod scope;
 mod sessions;
 mod shared_mark;
@@ -20,10 +22,12 @@ mod write;
 
 pub use builder::{OpenCache, open};
 pub use counters::CacheCounters;
+pub use exclusive::{Right, RightError};
 pub use fetched::{FetchedResponse, ReadOptions};
 pub use memory::MemoryStore;
 pub use read::ReadResult;
 pub use redis::{Evicts, RedisStore, ServerTrial, SetupError, try_servers};
+pub use right_queues::SessionName;
 pub use scope::Scope;
 pub use sessions::Sessions;
 pub use store::{AcquireRequest, Acquisition, FillResult, Store, StoreError, StoreOutage, StoreUsage, Stored};

@@ -1,0 +1,196 @@
+//! Exclusive rights to change a session's metadata: how a write waits for one, and how it knows that it still has it.
+//! See [`crate::coherence::exclusive`].
+//!
+//! Writes of one process queue for a session, first come, first served, and the first of them asks the store. Waiting
+//! precedes the slot and the invalidation mark: who holds one of these waits for no right.
+
+use super::right_queues::{Place, SessionName};
+use super::{Sessions, Store, StoreError};
+use crate::coherence::exclusive::{RightReply, RightStep, may_send};
+use crate::coherence::reading::ConnectionId;
+use crate::coherence::writing::MARGIN;
+use crate::coherence::{Millis, TenantId, Token, millis};
+use crate::telemetry::StoreFailure;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::{self, timeout_at};
+
+/// Pauses between attempts to take a right that another process holds, before jitter. The longest is shorter than a
+/// reservation.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+/// How much longer than a write a right lasts when the write is sent.
+const SLACK: Millis = 2 * MARGIN;
+/// Attempts to confirm a right. If more is needed, the process does not run.
+const CONFIRMATIONS: usize = 3;
+/// Retry interval of giving back.
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a write has no exclusive right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RightError {
+    /// Other writes hold it or wait for it.
+    #[error("other writes change the same metadata")]
+    Busy,
+    /// The store did not confirm it.
+    #[error("the store did not confirm the exclusive right")]
+    Unconfirmed,
+    /// It had it, but no longer: it expired, the session was deleted, or the store lost it.
+    #[error("the exclusive right was lost")]
+    Lost,
+}
+
+/// An exclusive right. If it is dropped, it is given back in the background; but once it is confirmed, it is left to
+/// expire, because its write may have been sent.
+#[derive(Debug)]
+pub struct Right {
+    hold: Hold,
+    /// The connection over which it was taken.
+    taken: ConnectionId,
+    /// How long it lasts, as last confirmed, and since when on this process's clock: before the store was asked.
+    left: Millis,
+    since: Instant,
+    waited: bool,
+}
+
+impl Sessions {
+    /// Takes the exclusive right of a session, for `lifetime`; waits at most for `wait`. It must be confirmed before the
+    /// write is sent.
+    pub async fn exclusive(
+        &self,
+        name: SessionName,
+        tenant: TenantId,
+        lifetime: Duration,
+        wait: Duration,
+    ) -> Result<Right, RightError> {
+        let deadline = time::Instant::now() + wait;
+        let place = timeout_at(deadline, self.rights.enter(name).ok_or(RightError::Busy)?);
+        let place = place.await.map_err(|_| RightError::Busy)?;
+        let (store, writer, mut waited) = (self.store.clone(), self.store.token(), place.waited);
+        let mut hold = Hold { store, name, writer, lifetime, place: Some(place), is_left: false };
+        let step = RightStep::Take { tenant, lifetime: millis(lifetime) };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let since = Instant::now();
+            match hold.step(step).await? {
+                (RightReply::Held(left), taken) => return Ok(Right { hold, taken, left, since, waited }),
+                (RightReply::NotHeld(left), _) => {
+                    waited = true;
+                    // At most until the other right ends. With jitter, since several processes may wait.
+                    let next = self.jittered(pause).min(Duration::from_millis(left.max(1)));
+                    if time::Instant::now() + next >= deadline {
+                        return Err(RightError::Busy);
+                    }
+                    time::sleep(next).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Ends the right of a session that was deleted, whoever holds it, in the background.
+    pub fn end_right(&self, (upstream, session): SessionName, tenant: TenantId) {
+        let (store, writer) = (self.store.clone(), self.store.token());
+        tokio::spawn(async move { store.right(upstream, &session, writer, RightStep::End { tenant }).await });
+    }
+
+    /// From half to one and a half times as long.
+    fn jittered(&self, pause: Duration) -> Duration {
+        const PARTS: u32 = 1024;
+        let random = u32::try_from(self.store.token().0 % u128::from(PARTS)).unwrap_or_default();
+        pause / 2 + pause * random / PARTS
+    }
+}
+
+impl Right {
+    /// Confirms the right with the store, and makes it last longer than a write that takes `needed`. The write must be
+    /// sent at once after this.
+    pub async fn confirm(&mut self, needed: Duration) -> Result<(), RightError> {
+        let step = RightStep::Renew { lifetime: millis(needed).saturating_add(SLACK) };
+        for _ in 0..CONFIRMATIONS {
+            let since = Instant::now();
+            let (reply, connection_id) = self.hold.step(step).await?;
+            let RightReply::Held(left) = reply else { return Err(RightError::Lost) };
+            if connection_id.number != self.taken.number {
+                return Err(RightError::Lost);
+            }
+            (self.left, self.since) = (left, since);
+            // If not, the process was suspended meanwhile.
+            if self.allows(needed) {
+                self.hold.is_left = true;
+                return Ok(());
+            }
+        }
+        Err(RightError::Lost)
+    }
+
+    /// Whether more of it is left than a write may take.
+    pub fn allows(&self, needed: Duration) -> bool {
+        let current = self.hold.store.connection_id(self.hold.scope());
+        let needed = millis(needed).saturating_add(MARGIN);
+        may_send(self.taken, current, self.left, millis(self.since.elapsed()), needed)
+    }
+
+    /// Whether it was another's at first.
+    pub fn has_waited(&self) -> bool {
+        self.waited
+    }
+
+    /// Gives it back: its write was not sent, or the outcome is known.
+    pub fn give_back(mut self) {
+        self.hold.is_left = false;
+    }
+}
+
+/// What a write has at the store, and its place in the queue.
+struct Hold {
+    store: Arc<dyn Store>,
+    name: SessionName,
+    writer: Token,
+    lifetime: Duration,
+    place: Option<Place>,
+    /// Whether it is left to expire.
+    is_left: bool,
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hold").field("writer", &self.writer).finish_non_exhaustive()
+    }
+}
+
+impl Hold {
+    fn scope(&self) -> super::Scope {
+        super::Scope::Session(self.name.0, self.name.1)
+    }
+
+    /// Executes a step with one retry: all are idempotent.
+    async fn step(&mut self, step: RightStep) -> Result<(RightReply, ConnectionId), RightError> {
+        let (upstream, session) = self.name;
+        let mut tried = self.store.right(upstream, &session, self.writer, step).await;
+        if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
+            tried = self.store.right(upstream, &session, self.writer, step).await;
+        }
+        tried.map_err(|_| RightError::Unconfirmed)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let (place, Ok(runtime)) = (self.place.take(), tokio::runtime::Handle::try_current()) else { return };
+        if self.is_left {
+            return;
+        }
+        let (store, (upstream, session), writer) = (self.store.clone(), self.name, self.writer);
+        let (lifetime, began) = (self.lifetime, Instant::now());
+        runtime.spawn(async move {
+            let mut given_back = store.right(upstream, &session, writer, RightStep::GiveBack).await;
+            // The next of this process asks the store by itself.
+            drop(place);
+            while given_back.is_err() && began.elapsed() < lifetime {
+                time::sleep(BACKGROUND_PAUSE).await;
+                given_back = store.right(upstream, &session, writer, RightStep::GiveBack).await;
+            }
+        });
+    }
+}

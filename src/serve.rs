@@ -5,6 +5,7 @@
 
 pub mod clock;
 mod directives;
+mod exclusive;
 mod lockouts;
 mod observed_exchange;
 mod read;

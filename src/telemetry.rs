@@ -16,7 +16,7 @@ pub use background::{KeyFetch, KeyFetchFailure, ReloadResult, TokenCheck};
 pub use cache::{CacheEvent, Direction, Purged, StoreFailure, StoreObserver, StoreOperation, StoreRefusal};
 pub use client::{DisconnectReason, MemoryKind, Shed};
 pub use introspection::{IntrospectionCache, IntrospectionFailure, IntrospectionResult};
-pub use request::{CacheStatus, Decision, Reused, StatusClass};
+pub use request::{CacheStatus, Decision, Reused, RightResult, StatusClass};
 
 use strum::{EnumMessage, VariantArray};
 

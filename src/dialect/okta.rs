@@ -218,7 +218,7 @@ static OVERRIDES: &[Override] = &[
     of(&[Reason::Scope]).code("E0000006"),
     of(&[Reason::Malformed]).code("E0000003"),
     of(&[Reason::ContentType, Reason::ContentCoding]).code("E0000021"),
-    of(&[Reason::TooManyWrites, Reason::SourceBusy]).code("E0000047"),
+    of(&[Reason::TooManyWrites, Reason::MetadataBusy, Reason::SourceBusy]).code("E0000047"),
 ];
 
 /// An error as Okta reports it. `errorId` names the reason, where Okta's identifies the occurrence.

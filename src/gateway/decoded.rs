@@ -27,6 +27,8 @@ pub struct DecodedRequest {
     pub(super) read: DecodedBody,
     /// The session and its keyed hash.
     pub(super) session: Option<([u8; 16], SessionId)>,
+    /// The keyed hash of the refresh token that the path names.
+    pub(super) refresh_token: Option<[u8; 16]>,
     /// The session's token, if the request carries it.
     pub(super) token: Option<String>,
     /// Whose sessions it is about.

@@ -3,7 +3,7 @@
 use super::policy_findings::PolicyFindings;
 use crate::dialect::Route;
 use crate::model::{Operation, Quota, Violations};
-use crate::telemetry::{CacheStatus, Decision};
+use crate::telemetry::{CacheStatus, Decision, RightResult};
 use crate::token::Verified;
 use http::StatusCode;
 use std::sync::Arc;
@@ -34,9 +34,20 @@ pub struct Outcome {
     pub not_granted: Option<Box<str>>,
     /// The keyed hash of the session ID.
     pub session: Option<[u8; 16]>,
+    /// The exclusive right that a write took, or tried to take.
+    pub right: Option<RightUse>,
     /// The last request that was sent to the provider for this one; `None` if there was none, as for a cache hit or a
     /// read that joined the fetch of another.
     pub exchange: Option<UpstreamExchange>,
+}
+
+/// A write's use of an exclusive right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RightUse {
+    /// What came of it.
+    pub result: RightResult,
+    /// How long it took to get the right, or to give up.
+    pub wait: Duration,
 }
 
 /// What happened to a request at the provider.
@@ -100,6 +111,7 @@ impl Default for Outcome {
             not_granted: None,
             route: None,
             session: None,
+            right: None,
             exchange: None,
         }
     }

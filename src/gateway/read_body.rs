@@ -15,7 +15,7 @@ impl AuthorizedRequest {
     /// Rejects a body that is malformed, unexpected, or contradicts the path, and a request that its caller's grant does
     /// not allow.
     pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
-        let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
+        let Governed { upstream, route, carrier, path, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
         if !route.takes_body() && !body.is_empty() {
             return Err(Rejection::UnexpectedBody);
@@ -41,6 +41,10 @@ impl AuthorizedRequest {
         let proof = self.prove(&read, session.as_ref())?;
         self.check_search(&read, &proof)?;
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
-        Ok(DecodedRequest { authorized: self, body, read, session, token, proof })
+        // The path is in canonical form.
+        let names_token = route.names_refresh_token() && session.is_none();
+        let hash = || gateway.keyed_hash(&[b"refresh_token", &upstream.scope.to_be_bytes(), path.as_bytes()]);
+        let refresh_token = names_token.then(hash);
+        Ok(DecodedRequest { authorized: self, body, read, session, refresh_token, token, proof })
     }
 }

@@ -7,8 +7,8 @@ use crate::model::{EditKind, Operation, Reason, Rule};
 use crate::policy::Mode;
 use crate::telemetry::{
     CacheEvent, CacheStatus, Decision, Direction, DisconnectReason, IntrospectionCache, IntrospectionResult, KeyFetch,
-    Label, LabelValue, MemoryKind, Purged, ReloadResult, Reused, Shed, StatusClass, StoreFailure, StoreOperation,
-    StoreRefusal, TokenCheck, label_values,
+    Label, LabelValue, MemoryKind, Purged, ReloadResult, Reused, RightResult, Shed, StatusClass, StoreFailure,
+    StoreOperation, StoreRefusal, TokenCheck, label_values,
 };
 use strum::VariantArray;
 
@@ -104,6 +104,12 @@ pub(super) static DISCONNECT_REASON: MetricLabel = MetricLabel {
     name: "reason",
     meaning: "Why the gateway closed the connection or reset the request.",
     values: Closed(label_values::<DisconnectReason>),
+};
+
+pub(super) static RIGHT_RESULT: MetricLabel = MetricLabel {
+    name: "result",
+    meaning: "What came of the exclusive right.",
+    values: Closed(label_values::<RightResult>),
 };
 
 pub(super) static REUSED: MetricLabel = MetricLabel {

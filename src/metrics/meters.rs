@@ -83,6 +83,9 @@ impl Meters {
                 self.requests.edits.with_label_values(&[name, kind.name(), mode]).inc_by(count);
             }
         }
+        if let Some(right) = &outcome.right {
+            self.requests.rights.with_label_values(&[meter.name.as_str(), right.result.name()]).inc();
+        }
         if let Some(reason) = outcome.rejection {
             self.requests.rejections.with_label_values(&[meter.name.as_str(), reason]).inc();
         }

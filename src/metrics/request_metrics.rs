@@ -12,6 +12,7 @@ pub(super) struct RequestMetrics {
     pub edits: IntCounterVec,
     pub rejections: IntCounterVec,
     pub grants: IntCounterVec,
+    pub rights: IntCounterVec,
 }
 
 impl RequestMetrics {
@@ -23,6 +24,7 @@ impl RequestMetrics {
             edits: registrar.add(&table::EDITS)?,
             rejections: registrar.add(&table::REJECTIONS)?,
             grants: registrar.add(&table::GRANTS)?,
+            rights: registrar.add(&table::EXCLUSIVE_RIGHTS)?,
         })
     }
 }

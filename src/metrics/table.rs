@@ -5,7 +5,8 @@ use super::declaration::{Metric, counter, gauge, histogram};
 use super::labels::{
     CACHE, DECISION, DIRECTION, DISCONNECT_REASON, EDIT_KIND, EVENT, FETCH_STATUS, GRANT, HASH, INTROSPECTION_CACHE,
     INTROSPECTION_RESULT, KEY_FETCH, LISTENER, MEMORY_KIND, MODE, OPERATION, OPTION, PURGED, REJECTION_REASON, RELOAD,
-    REUSED, RULE, SHED, STATUS, STEP, STORE_FAILURE, STORE_REFUSAL, TOKEN_CHECK, UPSTREAM, UPSTREAM_OUTCOME, VERSION,
+    REUSED, RIGHT_RESULT, RULE, SHED, STATUS, STEP, STORE_FAILURE, STORE_REFUSAL, TOKEN_CHECK, UPSTREAM,
+    UPSTREAM_OUTCOME, VERSION,
 };
 
 /// Buckets of request durations, in seconds: cached responses take microseconds, providers up to their timeout.
@@ -71,6 +72,12 @@ metrics! {
         "Requests with a valid credential at upstreams with grants, by upstream, grant of the caller and decision.",
     )
     .note("See [Several applications, one tenant](../guides/several-applications.md).");
+    EXCLUSIVE_RIGHTS = counter(
+        "sessiongate_exclusive_rights_total",
+        &[&UPSTREAM, &RIGHT_RESULT],
+        "Writes that needed the exclusive right to change metadata, by upstream and result.",
+    )
+    .note("`right_wait_us` of the access log is how long each took to get it.");
     UPSTREAM_DURATION = histogram(
         "sessiongate_upstream_duration_seconds",
         &[&UPSTREAM, &OPERATION, &UPSTREAM_OUTCOME],

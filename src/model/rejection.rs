@@ -238,6 +238,18 @@ reasons! {
     /// 64 writes are in flight on the session.
     TooManyWrites = client(429, ResourceExhausted, "too many concurrent writes to this session").retry_after(1);
 
+    /// Other writes change the metadata of the same session or refresh token, and did not end in time.
+    MetadataBusy = client(429, ResourceExhausted, "other writes change the same metadata at the moment").retry_after(1);
+
+    /// The exclusive right to change metadata could not be taken: the store did not confirm it.
+    RightUnavailable = failure(Store, 503, Unavailable, "the exclusive right to change metadata is unavailable")
+        .retry_after(1).alert("yes: writes of metadata fail");
+
+    /// The exclusive right to change metadata was lost before the write was sent: it had expired, the session was
+    /// deleted, or the store lost it. Nothing was sent.
+    RightLost = failure(Store, 503, Unavailable, "the exclusive right to change metadata was lost; nothing was changed")
+        .retry_after(1).alert("if it rises: the provider is slow, or the store loses data");
+
     /// The invalidation mark could not be set, with `on_unreachable: reject`.
     StoreUnavailable = failure(Store, 503, Unavailable, "cache invalidation unavailable; write rejected")
         .retry_after(1).alert("yes: writes fail");

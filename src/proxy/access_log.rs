@@ -82,6 +82,9 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &
     if let Some(hash) = hash {
         line.word(&fields::SESSION_HASH, &hex::text(hash));
     }
+    if let Some(right) = &context.outcome.right {
+        line.number(&fields::RIGHT_WAIT_US, micros(right.wait));
+    }
     if let Some(sample) = sample {
         line.decimal(&fields::SAMPLE, sample);
     }

@@ -173,6 +173,9 @@ fields! {
     SAMPLE = Number "sample", "successful reads if `log.sample` is less than 1",
         "Sampling ratio: a line of a successful read represents `1 / sample` requests.",
         ["sessiongate.sample", "labels.sample"];
+    RIGHT_WAIT_US = Number "right_wait_us", "writes that needed the exclusive right to change metadata",
+        "Time until the write had the right, or was rejected, in microseconds.",
+        ["sessiongate.right_wait_us", "labels.right_wait_us"];
     BYTES = Number "bytes", "all",
         "Size of the response body, in bytes.",
         ["http.response.body.size", "http.response.body.bytes"];

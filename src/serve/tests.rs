@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
+mod exclusive;
 mod grants;
 mod masks;
 
@@ -112,7 +113,11 @@ type Answer = Result<Served, NotServed<&'static str>>;
 impl World {
     /// A service whose provider answers so many fetches.
     fn new(fetches: usize) -> World {
-        let gateway: Arc<Gateway> = compile("c", CONFIG, &EmptyEnvironment, [7; 32]).unwrap().config.gateway;
+        World::of(CONFIG, fetches)
+    }
+
+    fn of(config: &str, fetches: usize) -> World {
+        let gateway: Arc<Gateway> = compile("c", config, &EmptyEnvironment, [7; 32]).unwrap().config.gateway;
         let provider = Arc::new(FakeProvider {
             session: Mutex::new(r#"{"session_metadata":{"v":"0"}}"#.into()),
             failure: Mutex::default(),

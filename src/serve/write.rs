@@ -1,14 +1,16 @@
 //! Writes: evaluated by the policy, sent under an invalidation mark, and settled before they are acknowledged.
 
+use super::exclusive::HeldRight;
 use super::observed_exchange::ObservedExchange;
 use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{Mark, MarkFailurePolicy, Scope};
 use crate::gateway::{
-    Changes, CurrentResponse, CurrentState, DecodedRequest, Evaluated, Released, Upstream, Write, WriteDecision,
-    WriteOutcome,
+    Changes, CurrentResponse, CurrentState, DecodedRequest, Evaluated, Released, RightNeed, Upstream, Write,
+    WriteDecision, WriteOutcome,
 };
 use crate::model::Rejection;
 use crate::provider::{ExchangeRecord, Failure, Fetch, Slot, condition_in};
+use crate::telemetry::RightResult;
 use crate::wire::carrier::Carrier;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
@@ -27,9 +29,14 @@ impl<P: ProviderClient> Service<P> {
     ) -> Result<Served, NotServed<C::Gone>> {
         let Evaluated { findings, result } = request.decide(None);
         client.outcome().findings = findings;
-        let write = match result? {
+        let decision = result?;
+        // Boxed, so that the future of any other write stays small.
+        let right = match request.needs_right(&decision) {
+            RightNeed::None => HeldRight::default(),
+            need => Box::pin(self.take_right(client, &request, need)).await?,
+        };
+        let write = match decision {
             WriteDecision::Forward(write) => write,
-            // Boxed, so that the future of any other write stays small.
             WriteDecision::NeedsCurrent => match Box::pin(self.decide_with_current(client, &request)).await? {
                 Ok(write) => write,
                 Err(response) => return Ok(Served { response, source: ServedFrom::Write }),
@@ -46,12 +53,16 @@ impl<P: ProviderClient> Service<P> {
         // In a task of its own: a write that was sent is settled even if the client leaves.
         let (service, in_flight, record) = (self.clone(), self.metrics.begin_request(), client.kept_record());
         let task = tokio::spawn(async move {
-            let response = service.carry_out(write, headers, slot, record).await;
+            let response = service.carry_out(write, headers, (slot, right), record).await;
             drop(in_flight);
             response
         });
         // Without a response the task has panicked.
-        let response = task.await.unwrap_or(Err(Rejection::InternalError))?;
+        let response = task.await.unwrap_or(Err(Rejection::InternalError));
+        if let (Err(Rejection::RightLost), Some(right)) = (&response, &mut client.outcome().right) {
+            right.result = RightResult::Expired;
+        }
+        let response = response?;
         Ok(Served { response, source: ServedFrom::Write })
     }
 
@@ -122,11 +133,17 @@ impl<P: ProviderClient> Service<P> {
         &self,
         write: Write,
         headers: HeaderMap,
-        slot: Slot,
+        (slot, mut right): (Slot, HeldRight),
         record: ExchangeRecord,
     ) -> Result<Released, Rejection> {
         let mark = self.mark(&write).await?;
         let (upstream, backend) = (write.upstream(), self.backend(write.upstream())?);
+        if let Err(rejection) = right.confirm(upstream).await {
+            if let Some(mark) = mark {
+                self.sessions.end(mark, WriteOutcome::UNCHANGED).await;
+            }
+            return Err(rejection);
+        }
         let (method, path, body) = write.request();
         let (path, http2) = (path.to_owned(), write.carrier().is_grpc());
         record.restart();
@@ -144,6 +161,10 @@ impl<P: ProviderClient> Service<P> {
         };
         if let Some(mark) = mark {
             self.sessions.end(mark, outcome).await;
+        }
+        right.settle(outcome);
+        if let Some(ended) = response.as_ref().ok().and_then(|response| write.ends_right(response)) {
+            self.sessions.end_right((upstream.scope, ended), *write.tenant());
         }
         if response.as_ref().is_ok_and(|response| write.is_lockout(response)) {
             self.invalidate_all(upstream).await;

@@ -37,6 +37,22 @@ pub enum CacheStatus {
     Bypass,
 }
 
+/// What came of the exclusive right that a write needed: the `result` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray, EnumMessage)]
+#[strum(serialize_all = "snake_case")]
+pub enum RightResult {
+    /// The write took it at once.
+    Taken,
+    /// The write took it, after other writes.
+    Waited,
+    /// The write was rejected: other writes did not end in time.
+    Conflict,
+    /// The write was rejected: the right expired, or was lost, before the write was sent.
+    Expired,
+    /// The store did not confirm it.
+    Unavailable,
+}
+
 /// The class of a response's status: the `status` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray, EnumMessage)]
 pub enum StatusClass {

@@ -43,7 +43,7 @@ pub(super) static OVERRIDES: &[Override] = &[
     of(&[Reason::UnexpectedBody]).text("Payload validation error: this operation takes no body."),
     of(&[Reason::Malformed]).text("Payload validation error: malformed body: {what:.500}."),
     of(&[Reason::Violations]).text("Payload validation error: {violations}."),
-    of(&[Reason::TooManyWrites, Reason::SourceBusy]).code("too_many_requests"),
+    of(&[Reason::TooManyWrites, Reason::MetadataBusy, Reason::SourceBusy]).code("too_many_requests"),
     // Not Auth0's own: only the wording differs from the rows, and is kept.
     of(&[Reason::TokenNotYetValid]).text("Invalid token: it is not valid yet"),
     of(&[Reason::TokenIssuer]).text("Invalid token: its issuer is not allowed"),

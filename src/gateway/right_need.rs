@@ -1,0 +1,67 @@
+//! Which writes need the exclusive right to change a session's metadata, and what the right is for.
+
+use super::decoded::{DecodedRequest, Write, WriteDecision};
+use super::{Changes, DecodedResponse};
+use crate::coherence::TenantId;
+use crate::model::MetadataChange;
+use crate::policy::Mode;
+
+/// Whether a write needs the exclusive right to change the metadata of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RightNeed {
+    /// No: it changes no metadata, or no decision depends on the current state.
+    None,
+    /// It is decided by the current state. If the store is down, `on_unreachable` says whether it goes on without.
+    IfStoreWorks,
+    /// Yes, whatever `on_unreachable` says: without it, it may remove what other callers own.
+    Required,
+}
+
+impl DecodedRequest {
+    /// Whether a write needs the exclusive right. Deletions and revocations never do.
+    pub fn needs_right(&self, decision: &WriteDecision) -> RightNeed {
+        // Audit mode rejects nothing because of other writes.
+        let audits = self.policy().mode == Mode::Audit && self.authorized.grant.is_none();
+        match decision {
+            WriteDecision::NeedsCurrent if self.changes_metadata() && !audits => RightNeed::IfStoreWorks,
+            WriteDecision::NeedsCurrent | WriteDecision::Forward(_) => RightNeed::None,
+        }
+    }
+
+    /// Whether it changes the metadata of a session or a refresh token that exists.
+    fn changes_metadata(&self) -> bool {
+        let changes = |metadata: &MetadataChange| match metadata {
+            MetadataChange::Absent => false,
+            MetadataChange::Wipe | MetadataChange::Replace(_) | MetadataChange::Malformed(_) => true,
+        };
+        let patch = self.patch().ok().flatten().filter(|patch| !patch.creates);
+        !self.governed().route.effect.ends_session() && patch.is_some_and(|patch| changes(&patch.metadata))
+    }
+
+    /// The provider's tenant that the request is for.
+    pub fn tenant(&self) -> &TenantId {
+        &self.governed().tenant
+    }
+
+    /// The keyed hash of what the right is for: the session, or the refresh token.
+    pub fn right_hash(&self) -> Option<[u8; 16]> {
+        self.session_hash().or(self.refresh_token)
+    }
+}
+
+impl Write {
+    /// The keyed hash of the session whose right ends with the session: the provider has deleted it.
+    pub fn ends_right(&self, response: &DecodedResponse) -> Option<[u8; 16]> {
+        match self.changes() {
+            Changes::Session(session) if self.route.effect.ends_session() => {
+                Some(session).filter(|_| response.status().is_success())
+            }
+            Changes::Session(_) | Changes::AnySession | Changes::Nothing => None,
+        }
+    }
+
+    /// The provider's tenant that the write is for.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}

@@ -1,0 +1,90 @@
+//! The exclusive right of a write: taken before the current state is read, and confirmed before the write is sent.
+
+use super::service::{ClientRequest, NotServed, ProviderClient, Service};
+use crate::cache::{MarkFailurePolicy, Right, RightError};
+use crate::gateway::{DecodedRequest, OnUnreachable, RightNeed, RightUse, Upstream, WriteOutcome};
+use crate::model::Rejection;
+use crate::telemetry::RightResult;
+use std::time::{Duration, Instant};
+
+/// How long a write waits for its right.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// How long the steps of the store may take between the right and the write.
+const STORE_TIME: Duration = Duration::from_secs(5);
+
+/// The right of a write, if it has one.
+#[derive(Debug, Default)]
+pub(super) struct HeldRight {
+    right: Option<Right>,
+    /// Whether the write may go on if the store fails.
+    optional: bool,
+}
+
+impl<P: ProviderClient> Service<P> {
+    /// Takes the right that a write needs. Nobody waits for it who holds a slot or a mark.
+    pub(super) async fn take_right<C: ClientRequest>(
+        &self,
+        client: &mut C,
+        request: &DecodedRequest,
+        need: RightNeed,
+    ) -> Result<HeldRight, NotServed<C::Gone>> {
+        let upstream = request.upstream();
+        let Some(hash) = request.right_hash().filter(|_| need != RightNeed::None) else {
+            return Ok(HeldRight::default());
+        };
+        let optional = need == RightNeed::IfStoreWorks && !rejects_without_store(upstream);
+        let (name, began) = ((upstream.scope, hash), Instant::now());
+        let taken = self.sessions.exclusive(name, *request.tenant(), lifetime(upstream), MAX_WAIT);
+        let taken = client.attend(taken).await.map_err(NotServed::Gone)?;
+        let result = match &taken {
+            Ok(right) if right.has_waited() => RightResult::Waited,
+            Ok(_) => RightResult::Taken,
+            Err(RightError::Busy) => RightResult::Conflict,
+            Err(RightError::Unconfirmed | RightError::Lost) => RightResult::Unavailable,
+        };
+        client.outcome().right = Some(RightUse { result, wait: began.elapsed() });
+        match taken {
+            Ok(right) => Ok(HeldRight { right: Some(right), optional }),
+            Err(RightError::Unconfirmed) if optional => Ok(HeldRight::default()),
+            Err(error) => Err(rejection(error).into()),
+        }
+    }
+}
+
+impl HeldRight {
+    /// The second check, right before the first byte is sent: the right is still held, and more of it is left than the
+    /// write may take.
+    pub async fn confirm(&mut self, upstream: &Upstream) -> Result<(), Rejection> {
+        let Some(right) = &mut self.right else { return Ok(()) };
+        match right.confirm(upstream.target.timeouts.guard()).await {
+            Err(RightError::Unconfirmed) if self.optional => Ok(()),
+            confirmed => confirmed.map_err(rejection),
+        }
+    }
+
+    /// The write has ended. If its outcome is unknown, the right is left to expire.
+    pub fn settle(self, outcome: WriteOutcome) {
+        match (self.right, outcome) {
+            (Some(right), WriteOutcome::End(_)) => right.give_back(),
+            (Some(_) | None, WriteOutcome::KeepMark) | (None, WriteOutcome::End(_)) => {}
+        }
+    }
+}
+
+/// How long a right lasts that is not confirmed yet: longer than what precedes the write, which is to wait for a slot and
+/// read the current state, and to wait for another slot and set the mark.
+fn lifetime(upstream: &Upstream) -> Duration {
+    upstream.slots.wait * 2 + upstream.target.timeouts.guard() + STORE_TIME
+}
+
+fn rejects_without_store(upstream: &Upstream) -> bool {
+    MarkFailurePolicy::of(upstream).is_some_and(|policy| policy.on_unreachable == OnUnreachable::Reject)
+}
+
+fn rejection(error: RightError) -> Rejection {
+    match error {
+        RightError::Busy => Rejection::MetadataBusy,
+        RightError::Unconfirmed => Rejection::RightUnavailable,
+        RightError::Lost => Rejection::RightLost,
+    }
+}

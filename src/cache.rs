@@ -22,7 +22,7 @@ mod write;
 
 pub use builder::{OpenCache, open};
 pub use counters::CacheCounters;
-pub use exclusive::{Right, RightError};
+pub use exclusive::{Right, RightError, RightTerms};
 pub use fetched::{FetchedResponse, ReadOptions};
 pub use memory::MemoryStore;
 pub use read::ReadResult;

@@ -40,6 +40,17 @@ pub enum RightError {
     Lost,
 }
 
+/// How to take a right.
+#[derive(Debug, Clone, Copy)]
+pub struct RightTerms {
+    /// How long it lasts until it is confirmed.
+    pub lifetime: Duration,
+    /// How long the write may wait for it.
+    pub wait: Duration,
+    /// If it must not be another's even after the store has lost rights: the longest time that any write may take.
+    pub longest_write: Option<Duration>,
+}
+
 /// An exclusive right. If it is dropped, it is given back in the background; but once it is confirmed, it is left to
 /// expire, because its write may have been sent.
 #[derive(Debug)]
@@ -54,15 +65,9 @@ pub struct Right {
 }
 
 impl Sessions {
-    /// Takes the exclusive right of a session, for `lifetime`; waits at most for `wait`. It must be confirmed before the
-    /// write is sent.
-    pub async fn exclusive(
-        &self,
-        name: SessionName,
-        tenant: TenantId,
-        lifetime: Duration,
-        wait: Duration,
-    ) -> Result<Right, RightError> {
+    /// Takes the exclusive right of a session. It must be confirmed before the write is sent.
+    pub async fn exclusive(&self, name: SessionName, tenant: TenantId, terms: RightTerms) -> Result<Right, RightError> {
+        let RightTerms { lifetime, wait, .. } = terms;
         let deadline = time::Instant::now() + wait;
         let place = timeout_at(deadline, self.rights.enter(name).ok_or(RightError::Busy)?);
         let place = place.await.map_err(|_| RightError::Busy)?;
@@ -73,6 +78,9 @@ impl Sessions {
         loop {
             let since = Instant::now();
             match hold.step(step).await? {
+                (RightReply::Held(_), _) if !hold.counts(terms.longest_write).await => {
+                    return Err(RightError::Unconfirmed);
+                }
                 (RightReply::Held(left), taken) => return Ok(Right { hold, taken, left, since, waited }),
                 (RightReply::NotHeld(left), _) => {
                     waited = true;
@@ -162,6 +170,14 @@ impl std::fmt::Debug for Hold {
 impl Hold {
     fn scope(&self) -> super::Scope {
         super::Scope::Session(self.name.0, self.name.1)
+    }
+
+    /// Whether the right counts, over the connection as it is now: [`may_send`] compares it with that of the right.
+    async fn counts(&self, longest_write: Option<Duration>) -> bool {
+        match longest_write {
+            Some(longest) => self.store.counts_rights(&self.name.1, longest + Duration::from_millis(SLACK)).await,
+            None => true,
+        }
     }
 
     /// Executes a step with one retry: all are idempotent.

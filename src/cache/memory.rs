@@ -2,13 +2,14 @@
 
 mod rights;
 
-use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreOutage, StoreUsage, Stored};
+use super::{
+    AcquireRequest, Acquisition, FillResult, Scope, SessionName, Store, StoreError, StoreOutage, StoreUsage, Stored,
+};
 use crate::coherence::exclusive::{RightReply, RightStep};
-use crate::coherence::millis;
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
     self, AcquireInput, Acquired, CoherenceState, DeletionState, Denied, Entry, EvictedVariants, Generation, Micros,
-    Millis, Retired, Settled, TenantId, Token, VariantState, WriteEnd, WriteScope,
+    Millis, Retired, Settled, TenantId, Token, VariantState, WriteEnd, WriteScope, millis,
 };
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
@@ -29,8 +30,6 @@ const EVICTION_SCAN: usize = 16;
 /// The most responses of one session: each credential has its own if the gateway does not verify callers.
 const MAX_VARIANTS: usize = 64;
 
-type SessionKey = (u64, [u8; 16]);
-
 /// The store in memory.
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
@@ -43,9 +42,9 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Shard {
-    sessions: HashMap<SessionKey, CachedSession>,
+    sessions: HashMap<SessionName, CachedSession>,
     /// The eviction queue: sessions that were read since the last pass get a second chance.
-    queue: VecDeque<SessionKey>,
+    queue: VecDeque<SessionName>,
     bytes: usize,
     capacity: usize,
     evictions: u64,
@@ -126,7 +125,7 @@ impl CachedSession {
 
 impl Shard {
     /// Runs a step on a session and updates its size.
-    fn step<R>(&mut self, name: SessionKey, now: Millis, step: impl FnOnce(&mut CachedSession) -> R) -> R {
+    fn step<R>(&mut self, name: SessionName, now: Millis, step: impl FnOnce(&mut CachedSession) -> R) -> R {
         let cached = self.sessions.entry(name).or_insert_with(|| {
             self.queue.push_back(name);
             CachedSession::default()
@@ -232,11 +231,11 @@ impl MemoryStore {
         self.shards.get(index).ok_or_else(|| StoreError::from(crate::telemetry::StoreFailure::ProtocolError))
     }
 
-    fn on<R>(&self, name: SessionKey, step: impl FnOnce(&mut CachedSession, Millis) -> R) -> Result<R, StoreError> {
+    fn on<R>(&self, name: SessionName, step: impl FnOnce(&mut CachedSession, Millis) -> R) -> Result<R, StoreError> {
         self.at(name, |cached, now_micros| step(cached, now_micros / 1_000))
     }
 
-    fn at<R>(&self, name: SessionKey, step: impl FnOnce(&mut CachedSession, Micros) -> R) -> Result<R, StoreError> {
+    fn at<R>(&self, name: SessionName, step: impl FnOnce(&mut CachedSession, Micros) -> R) -> Result<R, StoreError> {
         let mut shard = self.shard(&name.1)?.lock();
         let now_micros = self.now_micros();
         Ok(shard.step(name, now_micros / 1_000, |cached| step(cached, now_micros)))
@@ -360,6 +359,10 @@ impl Store for MemoryStore {
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreError> {
         Ok((self.rights.step((upstream, *session), writer, step, self.now())?, ConnectionId::default()))
+    }
+
+    async fn counts_rights(&self, _: &[u8; 16], _: Duration) -> bool {
+        true
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

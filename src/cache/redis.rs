@@ -40,7 +40,7 @@ use redis::Value;
 use scripts::{BEGIN, END, FILL, RELEASE, RETIRE};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::{EPOCH_TTL, STATE_TTL, remaining};
 
 impl RedisStore {
@@ -249,6 +249,13 @@ impl Store for RedisStore {
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreError> {
         self.observed(StoreOperation::Right, self.try_right(session, writer, step)).await
+    }
+
+    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
+        match self.route.server(&entry::state(&self.namespace, session)) {
+            Some(server) => server.counts_rights(after).await,
+            None => false,
+        }
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

@@ -145,6 +145,8 @@ pub trait Store: Send + Sync {
         writer: Token,
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreError>;
+    /// Whether exclusive rights of a session count: the store has lost none within the last `after`.
+    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool;
     /// Which of these sessions of an upstream count as deleted for the tenant, in order.
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// The connection that steps on this scope would use now.

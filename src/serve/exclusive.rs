@@ -1,7 +1,7 @@
 //! The exclusive right of a write: taken before the current state is read, and confirmed before the write is sent.
 
 use super::service::{ClientRequest, NotServed, ProviderClient, Service};
-use crate::cache::{MarkFailurePolicy, Right, RightError};
+use crate::cache::{MarkFailurePolicy, Right, RightError, RightTerms};
 use crate::gateway::{DecodedRequest, OnUnreachable, RightNeed, RightUse, Upstream, WriteOutcome};
 use crate::model::Rejection;
 use crate::telemetry::RightResult;
@@ -34,7 +34,10 @@ impl<P: ProviderClient> Service<P> {
         };
         let optional = need == RightNeed::IfStoreWorks && !rejects_without_store(upstream);
         let (name, began) = ((upstream.scope, hash), Instant::now());
-        let taken = self.sessions.exclusive(name, *request.tenant(), lifetime(upstream), MAX_WAIT);
+        let guards = self.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.guard());
+        let longest_write = guards.max().filter(|_| need == RightNeed::Required);
+        let terms = RightTerms { lifetime: lifetime(upstream), wait: MAX_WAIT, longest_write };
+        let taken = self.sessions.exclusive(name, *request.tenant(), terms);
         let taken = client.attend(taken).await.map_err(NotServed::Gone)?;
         let result = match &taken {
             Ok(right) if right.has_waited() => RightResult::Waited,

@@ -84,6 +84,14 @@ impl Route {
         }
     }
 
+    /// The server that owns this key.
+    pub fn server(&self, key: &str) -> Option<Arc<Server>> {
+        match self {
+            Route::One(server) => Some(server.clone()),
+            Route::Cluster(cluster) => cluster.owner(slot(key)).map(|owned| owned.server),
+        }
+    }
+
     /// Executes a command on this key. Returns the reply and the connection that it used.
     pub async fn execute(
         &self,

@@ -38,6 +38,10 @@ fn sha(text: &str) -> String {
     redis::Script::new(text).get_hash().to_owned()
 }
 
+/// Not one of all: a server that knows it is one whose rights count. Scripts are neither saved nor replicated (Redis 7.0
+/// and later).
+pub(super) static KNOWN: Script = Script::new(include_str!("known.lua"), || sha(include_str!("known.lua")));
+
 macro_rules! scripts {
     ($($name:ident $($part:expr),+;)*) => {
         $(pub(super) static $name: Script = Script::new(concat!($($part),+), || sha(concat!($($part),+)));)*

@@ -57,6 +57,8 @@ pub(super) struct LiveConnection {
     /// The server's time when the connection began, plus the settle time.
     pub fence: Millis,
     began: Instant,
+    /// Whether rights of this server count.
+    counts_rights: AtomicBool,
 }
 
 impl LiveConnection {
@@ -310,7 +312,26 @@ impl Server {
         }
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         let fence = (seconds * 1000 + micros / 1000).saturating_add(millis(self.options.settle));
-        Ok(LiveConnection { connection, number, fence, began: Instant::now() })
+        let known = scripts::KNOWN.run(&[], &[""; 0]).query_async::<Value>(&mut connection).await;
+        let (began, counts_rights) = (Instant::now(), AtomicBool::new(known.is_ok()));
+        Ok(LiveConnection { connection, number, fence, began, counts_rights })
+    }
+
+    /// Whether exclusive rights of this server count. A server that has restarted or taken over may have lost rights, and
+    /// their writes may still be in flight: for as long as `after`, which is longer than any write, none counts.
+    pub async fn counts_rights(&self, after: Duration) -> bool {
+        let Some(live) = self.live() else { return false };
+        if live.counts_rights.load(Ordering::Relaxed) {
+            return true;
+        }
+        if live.began.elapsed() < after {
+            return false;
+        }
+        // For connections of other replicas, and later ones. If it fails, they wait as this one did.
+        let load = redis::cmd("SCRIPT").arg("LOAD").arg(scripts::KNOWN.text).to_owned();
+        let loaded = self.execute(&Request::One(&load), self.options.timeouts.write).await.is_ok();
+        live.counts_rights.store(loaded, Ordering::Relaxed);
+        true
     }
 
     /// Loads the scripts again.

@@ -472,6 +472,10 @@ impl Store for Unmarked {
         self.0.right(upstream, session, writer, step).await
     }
 
+    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
+        self.0.counts_rights(session, after).await
+    }
+
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
@@ -556,6 +560,10 @@ impl Store for Unstamped {
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreError> {
         self.0.right(upstream, session, writer, step).await
+    }
+
+    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
+        self.0.counts_rights(session, after).await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

@@ -114,6 +114,10 @@ impl Store for Unfenced {
         self.0.right(upstream, session, writer, step).await
     }
 
+    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
+        self.0.counts_rights(session, after).await
+    }
+
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }

@@ -1,0 +1,3 @@
+-- The mark of a server whose rights count: see Server::counts_rights. A server that has restarted, or has taken over,
+-- does not know this script.
+return 1

@@ -2,6 +2,7 @@
 
 use super::challenges::ReturnCode;
 use super::compiled_policy::{Mode, Policy};
+use super::keys::KeyPatterns;
 use super::metadata::ResultingMetadata;
 use crate::model::{
     ChallengeKind, Edit, EditKind, EditRecords, Field, Lifetime, MetadataChange, Rule, SessionPatch, Violation,
@@ -49,6 +50,17 @@ pub enum Evaluation {
 impl Policy {
     /// Evaluates a write. `current` is the session's current metadata, which is needed only if keys are protected.
     pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Evaluation {
+        self.evaluate_owned(patch, current, None)
+    }
+
+    /// Evaluates a write of a caller who owns only these keys; `None` is every key. It adds no default and requires no
+    /// key that may be another's. `current` has no key of others.
+    pub fn evaluate_owned(
+        &self,
+        patch: &SessionPatch,
+        current: Option<&[Field]>,
+        own: Option<&KeyPatterns>,
+    ) -> Evaluation {
         // A session that is about to be created has no metadata.
         let current = if patch.creates { Some(&[][..]) } else { current };
         let mut violations: Violations = patch.constraint_violations.iter().cloned().collect();
@@ -59,7 +71,7 @@ impl Policy {
                 message: format!("is empty; expected `{}`", patch.name),
             });
         }
-        let resulting_metadata = self.resulting_metadata(patch, current, &mut violations);
+        let resulting_metadata = self.resulting_metadata(patch, (current, own), &mut violations);
         let lifetime = self.lifetime.check(&patch.lifetime, patch.creates, &mut violations);
         self.session_token.check(&patch.token, &mut violations);
         self.checks.check(&patch.checks, &patch.unknown_checks, &mut violations);

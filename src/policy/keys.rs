@@ -49,6 +49,18 @@ impl KeyPattern {
         }
     }
 
+    /// Whether certainly no text matches both. Regular expressions are compared with exact texts only.
+    pub fn is_disjoint(&self, other: &KeyPattern) -> bool {
+        match (self.exact(), other.exact()) {
+            (Some(key), _) => !other.matches(key),
+            (None, Some(key)) => !self.matches(key),
+            (None, None) => {
+                let is_regex = expression(&self.source).or(expression(&other.source)).is_some();
+                !is_regex && !have_common_text(&self.source, &other.source)
+            }
+        }
+    }
+
     /// The key, if this is an exact key.
     pub fn exact(&self) -> Option<&str> {
         self.regex.is_none().then_some(self.source.as_str())
@@ -58,6 +70,35 @@ impl KeyPattern {
     pub fn source(&self) -> &str {
         &self.source
     }
+}
+
+/// Whether some text matches both of two patterns with `*`.
+fn have_common_text(one: &str, other: &str) -> bool {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    // Whether what is left of `one` from here has a common text with each rest of `other`, the longest first.
+    let rests = |next: Option<(&char, &[bool])>| {
+        let mut row = vec![false; other.len() + 1];
+        for at in (0..=other.len()).rev() {
+            let [same, behind] = [at, at + 1].map(|at| next.and_then(|(_, below)| below.get(at).copied()));
+            let skipped = row.get(at + 1).copied().unwrap_or(false);
+            let common = match (next.map(|(own, _)| *own), other.get(at)) {
+                (None, None) => true,
+                (None, Some(own)) => *own == '*' && skipped,
+                (Some('*'), None) => same.unwrap_or(false),
+                (Some('*'), Some(_)) => same.unwrap_or(false) || skipped,
+                (Some(_), Some('*')) => same.unwrap_or(false) || skipped,
+                (Some(own), Some(other)) => own == *other && behind.unwrap_or(false),
+                (Some(_), None) => false,
+            };
+            if let Some(cell) = row.get_mut(at) {
+                *cell = common;
+            }
+        }
+        row
+    };
+    let last = rests(None);
+    let first = one.iter().rev().fold(last, |below, own| rests(Some((own, &below))));
+    first.first().copied().unwrap_or(false)
 }
 
 /// What is between slashes.

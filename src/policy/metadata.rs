@@ -1,5 +1,6 @@
 //! Evaluation of a write's metadata.
 
+use super::keys::{KeyPattern, KeyPatterns};
 use super::normalize::{self, NormalizedEntry};
 use super::{Policy, Wipe};
 use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation, Violations, field_path};
@@ -8,6 +9,8 @@ use std::collections::HashMap;
 /// The metadata that a write would leave.
 pub(super) struct ResultingMetadata<'p> {
     patch: &'p SessionPatch,
+    /// The keys that the caller owns; `None` is every key.
+    own: Option<&'p KeyPatterns>,
     fields: &'p [Field],
     entries: Vec<NormalizedEntry>,
     /// Whether it replaces the session's metadata. If not, the metadata stays unchanged.
@@ -40,11 +43,11 @@ impl Policy {
     pub(super) fn resulting_metadata<'p>(
         &self,
         patch: &'p SessionPatch,
-        current: Option<&[Field]>,
+        (current, own): (Option<&[Field]>, Option<&'p KeyPatterns>),
         violations: &mut Violations,
     ) -> Option<ResultingMetadata<'p>> {
         match &patch.metadata {
-            MetadataChange::Replace(fields) => Some(self.check_fields(patch, fields, current, violations)),
+            MetadataChange::Replace(fields) => Some(self.check_fields(patch, fields, (current, own), violations)),
             MetadataChange::Malformed(found) => {
                 violations.push(Violation {
                     path: patch.name.into(),
@@ -54,10 +57,10 @@ impl Policy {
                 None
             }
             MetadataChange::Absent | MetadataChange::Wipe if patch.creates => {
-                Some(self.check_fields(patch, &[], current, violations))
+                Some(self.check_fields(patch, &[], (current, own), violations))
             }
             MetadataChange::Wipe if patch.empty_map_clears => {
-                let written = ResultingMetadata { patch, fields: &[], entries: Vec::new(), replaces: true };
+                let written = ResultingMetadata { patch, own, fields: &[], entries: Vec::new(), replaces: true };
                 self.check_wipe(&written, violations);
                 Some(written)
             }
@@ -80,7 +83,7 @@ impl Policy {
         &self,
         patch: &'p SessionPatch,
         fields: &'p [Field],
-        current: Option<&[Field]>,
+        (current, own): (Option<&[Field]>, Option<&'p KeyPatterns>),
         violations: &mut Violations,
     ) -> ResultingMetadata<'p> {
         // A protected field that comes back unchanged stays unchanged, even if it is not in normal form.
@@ -90,9 +93,9 @@ impl Policy {
         let mut entries = self.normalize.entries(fields, untouched);
         let replaces = patch.creates || entries.iter().any(|entry| keeps(patch, entry));
         if replaces {
-            entries.extend(self.defaults(&entries));
+            entries.extend(self.defaults(&entries, own));
         }
-        let written = ResultingMetadata { patch, fields, entries, replaces };
+        let written = ResultingMetadata { patch, own, fields, entries, replaces };
         if !replaces && patch.empty_map_clears {
             violations.push(Violation {
                 path: patch.name.into(),
@@ -112,8 +115,9 @@ impl Policy {
     }
 
     /// Entries for the defaults of keys that are missing.
-    fn defaults(&self, entries: &[NormalizedEntry]) -> Vec<NormalizedEntry> {
-        let missing = |key: &str| !entries.iter().any(|entry| entry.key == key);
+    fn defaults(&self, entries: &[NormalizedEntry], own: Option<&KeyPatterns>) -> Vec<NormalizedEntry> {
+        let is_own = |key: &str| own.is_none_or(|own| own.matches(key));
+        let missing = |key: &str| is_own(key) && !entries.iter().any(|entry| entry.key == key);
         let rules = self.fields.iter().filter_map(|(pattern, rule)| Some((pattern.exact()?, rule.default.as_ref()?)));
         rules
             .filter(|(key, _)| missing(key))
@@ -154,7 +158,9 @@ impl Policy {
 
     /// If the write does not replace the metadata, only keys that the write itself names can become missing.
     fn check_required(&self, written: &ResultingMetadata, violations: &mut Violations) {
-        for pattern in &self.required {
+        // Another owner's key may be what a pattern requires.
+        let judged = |pattern: &&KeyPattern| written.own.is_none_or(|own| own.0.iter().any(|one| one.covers(pattern)));
+        for pattern in self.required.iter().filter(judged) {
             let mut named = written.entries.iter().filter(|entry| pattern.matches(&entry.key)).peekable();
             let emptied = named.peek().map(|entry| written.path(entry));
             if named.any(|entry| written.keeps(entry)) || (emptied.is_none() && !written.replaces) {

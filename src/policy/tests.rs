@@ -119,3 +119,45 @@ proptest! {
         prop_assert!(normalize::edits(&fields, &twice).is_empty(), "{:?}", normalize::edits(&fields, &twice));
     }
 }
+
+/// Two patterns are disjoint only if no text matches both. Texts show where one does.
+#[test]
+fn disjoint_patterns_have_no_text_in_common() {
+    let sources = ["a", "b", "*", "a*", "*a", "b*", "a*a", "a*b", "ab*", "*b*", "*c", "a**", "/a/", "/b.*/"];
+    let texts: Vec<String> =
+        ["", "a", "b", "c"].iter().flat_map(|one| ["", "a", "b", "c"].map(|two| format!("{one}{two}"))).collect();
+    let texts: Vec<String> =
+        texts.iter().flat_map(|one| ["", "a", "b", "c"].map(|two| format!("{one}{two}"))).collect();
+    for (one, other) in sources.iter().flat_map(|one| sources.iter().map(move |other| (one, other))) {
+        let [left, right] = [one, other].map(|source| KeyPattern::parse(source).unwrap());
+        let common = texts.iter().find(|text| left.matches(text) && right.matches(text));
+        let found = left.is_disjoint(&right);
+        assert!(!found || common.is_none(), "`{one}` and `{other}` match {common:?}");
+        let compared = !one.starts_with('/') && !other.starts_with('/') || left.exact().or(right.exact()).is_some();
+        assert_eq!(found, compared && common.is_none(), "`{one}` and `{other}`: {common:?}");
+    }
+}
+
+/// What another caller owns is neither required of an owner nor added for it.
+#[test]
+fn an_owner_is_judged_by_its_own_keys() {
+    let rule = |default: &str| FieldRule { default: Some(default.into()), ..FieldRule::default() };
+    let policy = Policy {
+        required: patterns(&["team", "cart_id", "*_id"]).0,
+        fields: vec![
+            (KeyPattern::parse("team").unwrap(), rule("t")),
+            (KeyPattern::parse("cart_size").unwrap(), rule("1")),
+        ],
+        ..Policy::default()
+    };
+    let own = patterns(&["cart_*"]);
+    let found = |patch: &SessionPatch| policy.evaluate_owned(patch, None, Some(&own));
+    let Evaluation::Permit(permit) = found(&replace(vec![field("cart_id", text("1"))])) else { panic!() };
+    assert_eq!(permit.edits(), [Edit::Insert { key: "cart_size".into(), value: "1".into() }]);
+    let wipe = SessionPatch { metadata: MetadataChange::Wipe, ..replace(Vec::new()) };
+    for patch in [replace(vec![field("cart_a", text("1"))]), wipe] {
+        let Evaluation::Reject(violations) = found(&patch) else { panic!("{patch:?}") };
+        let shown: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["session_metadata.cart_id: is required but missing (required)"]);
+    }
+}

@@ -8,6 +8,7 @@ mod grants;
 mod hidden_fields;
 mod keys;
 mod masks;
+mod merge;
 mod operations;
 
 pub use callers::CallerMatcher;
@@ -16,4 +17,5 @@ pub use grants::{Grant, GrantMatch, Grants, SessionScope};
 pub use hidden_fields::HiddenFields;
 pub use keys::{KeyDecision, KeyGrant, removes_any};
 pub use masks::{FieldPath, Masks};
+pub use merge::{Merge, MergeFault};
 pub use operations::OperationSet;

@@ -119,7 +119,7 @@ fn keys(section: &mut Section) -> (Option<KeyPatterns>, KeyGrant) {
     let see = key_patterns(section, &rows::SEE);
     let set = key_patterns(section, &rows::SET);
     let clear = key_patterns(section, &rows::CLEAR).or_else(|| set.clone());
-    (see, KeyGrant { set, clear })
+    (see, KeyGrant { set, clear, ..KeyGrant::default() })
 }
 
 /// Reads a list of keys and patterns, or the word for none.

@@ -5,7 +5,7 @@ use super::keys::KeyGrant;
 use super::masks::Masks;
 use super::operations::OperationSet;
 use crate::model::{Caller, Operation, PeerIdentity};
-use crate::policy::Policy;
+use crate::policy::{KeyPattern, KeyPatterns, Policy};
 use crate::wire::masking::{FieldMask, Shown};
 use std::sync::Arc;
 
@@ -77,9 +77,21 @@ impl Grant {
 }
 
 impl Grants {
-    /// Grants in this order.
+    /// Grants in this order. The callers of each may change keys that another grant owns only if it names them.
     pub fn new(grants: impl IntoIterator<Item = Grant>) -> Grants {
+        let mut grants: Vec<Grant> = grants.into_iter().collect();
+        let owned: Vec<KeyPattern> =
+            grants.iter().filter_map(|grant| grant.keys.own.as_ref()).flat_map(|own| own.0.iter().cloned()).collect();
+        if !owned.is_empty() {
+            let owned = Arc::new(KeyPatterns(owned));
+            grants.iter_mut().for_each(|grant| grant.keys.others = Some(owned.clone()));
+        }
         Grants(grants.into_iter().map(Arc::new).collect())
+    }
+
+    /// Whether some callers own metadata keys.
+    pub fn own_keys(&self) -> bool {
+        self.0.iter().any(|grant| grant.keys.own.is_some())
     }
 
     /// Whether there are none.

@@ -2,6 +2,7 @@
 
 use crate::model::{Field, MetadataChange, SessionPatch, Value, field_path};
 use crate::policy::KeyPatterns;
+use std::sync::Arc;
 
 /// How many keys a rejection lists.
 const MAX_LISTED: usize = 20;
@@ -14,6 +15,10 @@ pub struct KeyGrant {
     pub set: Option<KeyPatterns>,
     /// The keys that it may remove.
     pub clear: Option<KeyPatterns>,
+    /// The keys that it owns: it sets and clears these, and no others. Its writes are merged with the other keys.
+    pub own: Option<KeyPatterns>,
+    /// The keys that grants own: without `own`, the caller may change them only if `set` or `clear` names them.
+    pub others: Option<Arc<KeyPatterns>>,
 }
 
 /// Whether a caller may change the keys of a write.
@@ -40,7 +45,12 @@ struct Ungranted {
 impl KeyGrant {
     /// Whether it allows everything that the caller sees.
     pub fn is_unrestricted(&self) -> bool {
-        self.set.is_none() && self.clear.is_none()
+        self.set.is_none() && self.clear.is_none() && self.own.is_none() && self.others.is_none()
+    }
+
+    /// Whether it owns this key.
+    pub fn owns(&self, key: &str) -> bool {
+        self.own.as_ref().is_some_and(|own| own.matches(key))
     }
 
     /// Decides on the metadata of a write as it is forwarded. `inserted` keys are the policy's own. `shows` tells whether
@@ -60,6 +70,9 @@ impl KeyGrant {
             MetadataChange::Absent | MetadataChange::Wipe => return KeyDecision::Granted,
             MetadataChange::Malformed(_) => return KeyDecision::Rejected(format!("setting `{}`", patch.name)),
         };
+        if self.own.is_some() {
+            return self.decide_owned(patch, fields, current.is_some());
+        }
         let mut ungranted = Ungranted::default();
         for field in fields.iter().filter(|field| !inserted(&field.key)) {
             self.check_sent(patch, field, (&shows, reads), current, &mut ungranted);
@@ -74,7 +87,7 @@ impl KeyGrant {
                 None => ungranted.needs_current = true,
                 Some(current) => {
                     let lost = current.iter().filter(|own| !kept(own)).map(|own| own.key.as_str());
-                    let allows = |keys, key: &str| allows(keys, key, &shows);
+                    let allows = |keys, key: &str| self.allows(keys, key, &shows);
                     let may = |key: &str| allows(&self.clear, key) || (inserted(key) && allows(&self.set, key));
                     for key in lost.filter(|key| !may(key)) {
                         match reads && shows(key) {
@@ -88,6 +101,24 @@ impl KeyGrant {
         ungranted.decision(patch.name)
     }
 
+    /// An owner sends keys of its own only. The others stay as they are: that needs the current metadata.
+    fn decide_owned(&self, patch: &SessionPatch, fields: &[Field], has_current: bool) -> KeyDecision {
+        let foreign = fields.iter().filter(|field| !self.owns(&field.key));
+        let (cleared, set): (Vec<&Field>, Vec<&Field>) =
+            foreign.partition(|field| clears(patch, field) && !patch.creates);
+        let paths = |fields: Vec<&Field>| fields.iter().map(|field| field_path(patch.name, &field.key)).collect();
+        let needs_current = !patch.creates && !has_current;
+        let ungranted = Ungranted { set: paths(set), cleared: paths(cleared), removes_hidden: false, needs_current };
+        ungranted.decision(patch.name)
+    }
+
+    /// Whether these keys, of those to set or to clear, contain the key. Without any it is every key that the caller
+    /// sees and no other grant owns.
+    fn allows(&self, keys: &Option<KeyPatterns>, key: &str, shows: &impl Fn(&str) -> bool) -> bool {
+        let others = |key| self.others.as_ref().is_some_and(|others| others.matches(key));
+        keys.as_ref().map_or_else(|| shows(key) && !others(key), |keys| keys.matches(key))
+    }
+
     /// Checks a key that the caller has sent.
     fn check_sent(
         &self,
@@ -99,12 +130,12 @@ impl KeyGrant {
     ) {
         let path = || field_path(patch.name, &field.key);
         if clears(patch, field) && !patch.creates {
-            if !allows(&self.clear, &field.key, shows) {
+            if !self.allows(&self.clear, &field.key, shows) {
                 ungranted.cleared.push(path());
             }
             return;
         }
-        if allows(&self.set, &field.key, shows) {
+        if self.allows(&self.set, &field.key, shows) {
             return;
         }
         match current {
@@ -152,22 +183,18 @@ pub fn removes_any(patch: &SessionPatch, keys: &[Field]) -> bool {
 }
 
 /// Whether a write of these entries removes the keys that it omits.
-fn replaces(patch: &SessionPatch, fields: &[Field]) -> bool {
+pub(super) fn replaces(patch: &SessionPatch, fields: &[Field]) -> bool {
     patch.empty_map_clears || fields.iter().any(|field| !clears(patch, field))
 }
 
 /// Whether the provider removes the key of this entry, or does not keep the entry.
-fn clears(patch: &SessionPatch, field: &Field) -> bool {
+pub(super) fn clears(patch: &SessionPatch, field: &Field) -> bool {
     match &field.value {
         Value::Null => true,
         Value::Text(text) => text.is_empty() && !patch.empty_map_clears,
         Value::Bytes(bytes) => bytes.is_empty() && !patch.empty_map_clears,
         Value::Number(_) | Value::Bool(_) | Value::Composite(_) => false,
     }
-}
-
-fn allows(keys: &Option<KeyPatterns>, key: &str, shows: &impl Fn(&str) -> bool) -> bool {
-    keys.as_ref().map_or_else(|| shows(key), |keys| keys.matches(key))
 }
 
 fn listed(keys: &[String]) -> String {

@@ -11,7 +11,7 @@ fn fields(all: &[(&str, &str)]) -> Vec<Field> {
 
 /// A shop: it sets and clears `cart_*`, and does not see `secret`.
 fn decide(patch: &SessionPatch, current: Option<&[(&str, &str)]>) -> KeyDecision {
-    let shop = KeyGrant { set: patterns(&["cart_*"]), clear: patterns(&["cart_*"]) };
+    let shop = KeyGrant { set: patterns(&["cart_*"]), clear: patterns(&["cart_*"]), ..KeyGrant::default() };
     let current = current.map(fields);
     shop.decide(patch, |key| key == "default", |key| key != "secret", true, current.as_deref())
 }
@@ -126,7 +126,7 @@ fn keys_that_the_caller_does_not_see_need_a_list() {
 /// A caller that may not read is told of no key that it has not sent, and its guesses are not answered.
 #[test]
 fn callers_that_may_not_read_learn_nothing() {
-    let shop = KeyGrant { set: patterns(&["cart_*"]), clear: patterns(&["cart_*"]) };
+    let shop = KeyGrant { set: patterns(&["cart_*"]), clear: patterns(&["cart_*"]), ..KeyGrant::default() };
     let current = fields(&[("role", "admin")]);
     let decide = |sent: &[(&str, &str)]| shop.decide(&write(sent, true), |_| false, |_| true, false, Some(&current));
     assert_eq!(decide(&[("cart_a", "1")]), rejected("clearing other keys of `m`, which the write would remove"));

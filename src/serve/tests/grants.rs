@@ -545,7 +545,11 @@ async fn a_call_is_rejected_with_the_status_of_its_read() {
     let policy = Policy { protected: KeyPatterns(vec![KeyPattern::parse("team").unwrap()]), ..Policy::default() };
     let writer = Grant {
         policy: Some(policy),
-        keys: KeyGrant { set: Some(KeyPatterns::default()), clear: Some(KeyPatterns::default()) },
+        keys: KeyGrant {
+            set: Some(KeyPatterns::default()),
+            clear: Some(KeyPatterns::default()),
+            ..KeyGrant::default()
+        },
         ..grant(SessionScope::Any)
     };
     for (own, call, body, statuses) in [
@@ -595,7 +599,7 @@ async fn one_read_serves_proof_policy_and_keys() {
     let policy = Policy { protected: keys(&["team_*"]).unwrap(), ..Policy::default() };
     let shop = Grant {
         policy: Some(policy),
-        keys: KeyGrant { set: keys(&["cart_*"]), clear: keys(&["cart_*"]) },
+        keys: KeyGrant { set: keys(&["cart_*"]), clear: keys(&["cart_*"]), ..KeyGrant::default() },
         ..grant(SessionScope::User)
     };
     let read = "GET /api/v2/sessions/s";
@@ -614,7 +618,7 @@ async fn a_key_is_not_set_or_cleared_without_a_grant_even_in_audit_mode() {
         let policy = Policy { mode, required: vec![KeyPattern::parse("cart_a").unwrap()], ..Policy::default() };
         let shop = || Grant {
             policy: Some(policy.clone()),
-            keys: KeyGrant { set: keys(&["cart_*"]), clear: keys(&["cart_*"]) },
+            keys: KeyGrant { set: keys(&["cart_*"]), clear: keys(&["cart_*"]), ..KeyGrant::default() },
             ..grant(SessionScope::Any)
         };
         let read = "GET /api/v2/sessions/s";

@@ -30,6 +30,8 @@ pub enum Change {
     Remove(usize),
     /// Add a member with a string as its value.
     Add(String, String),
+    /// Add a member as it is spelled in a document, key and value.
+    AddSpelled(String),
     /// Replace the member's value with an empty object.
     Empty(usize),
     /// Add a member with an empty object as its value.
@@ -78,6 +80,12 @@ impl Document {
     /// The original text of a value.
     pub fn spelling(&self, node: &Node) -> &str {
         self.source.get(node.span.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    /// The original text of a member, key and value.
+    pub fn member_spelling(&self, member: &Member) -> &str {
+        let span = member.key_span.start..member.value.span.end;
+        self.source.get(span).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     /// The document after `changes` to the members of `object`. Without changes it is the original bytes.
@@ -161,7 +169,7 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
                     splices.push(Splice { at: member.value.span.clone(), text: count.to_string() });
                 }
                 Change::Key(..) | Change::Text(..) | Change::Count(..) | Change::Remove(_) | Change::Empty(_) => {}
-                Change::Add(..) | Change::AddEmpty(_) => {}
+                Change::Add(..) | Change::AddSpelled(_) | Change::AddEmpty(_) => {}
             }
         }
     }
@@ -186,6 +194,7 @@ fn addition(object: &Node, members: &[Member], changes: &[Change]) -> Option<Spl
         .iter()
         .filter_map(|change| match change {
             Change::Add(key, text) => Some(format!("{}:{}", quoted(key), quoted(text))),
+            Change::AddSpelled(member) => Some(member.clone()),
             Change::AddEmpty(key) => Some(format!("{}:{{}}", quoted(key))),
             Change::Key(..) | Change::Text(..) | Change::Count(..) | Change::Remove(_) | Change::Empty(_) => None,
         })

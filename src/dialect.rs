@@ -4,6 +4,7 @@ mod auth0;
 mod call;
 mod credential;
 mod masked;
+mod merged;
 mod names;
 mod okta;
 mod ownership;
@@ -20,6 +21,7 @@ mod route;
 mod search;
 mod session_fields;
 mod session_list;
+mod stored_metadata;
 mod token_form;
 mod zitadel;
 
@@ -39,6 +41,7 @@ pub use revocation_body::{MemberType, RevocationBody, RevocationMember};
 pub use route::{BodyKind, Call, Effect, Query, Route, RouteMatch};
 pub use search::SearchTerm;
 pub use session_list::SessionList;
+pub use stored_metadata::StoredMetadata;
 pub use token_form::TokenForm;
 pub use zitadel::ZITADEL;
 

@@ -1,5 +1,6 @@
 //! Decoding of request bodies and responses: a JSON document, or a message with a schema.
 
+use super::stored_metadata::{StoredEntry, StoredMetadata};
 use super::{BodyKind, Call, Challenges, Checks, Dialect, Effect, ResponseFacts, Revocation, Route, Version};
 use crate::model::{
     Challenge, ChallengeKind, Check, Edit, Field, Lifetime, MetadataChange, Rejection, Rule, SessionId, SessionPatch,
@@ -140,7 +141,7 @@ impl Dialect {
     }
 
     /// The metadata that `route` would change, from a response to [`Dialect::read_route`].
-    pub fn metadata_in_response(&self, route: &Route, response: &Bytes) -> Option<Vec<Field>> {
+    pub fn metadata_in_response(&self, route: &Route, response: &Bytes) -> Option<StoredMetadata> {
         let name = match route.body {
             BodyKind::Metadata(name) => name,
             BodyKind::Nothing | BodyKind::Revocation(_) => self.names.metadata?,
@@ -150,7 +151,8 @@ impl Dialect {
             Some(call) => {
                 let parsed = Parsed::read(call.response, Codec::Json, response.clone()).ok()?;
                 let session = self.session_message(parsed.root())?;
-                Some(session.entries(name).unwrap_or_default().iter().map(field).collect())
+                let entries = session.entries(name).unwrap_or_default().iter().map(field);
+                Some(entries.map(|field| StoredEntry { field, spelling: None }).collect())
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Messages of providers that use JSON without a schema: the members in [`super::Names`].
 
+use super::stored_metadata::{StoredEntry, StoredMetadata};
 use super::{Dialect, ResponseFacts, Version};
 use crate::model::{Edit, Field, MetadataChange, Rejection, SessionId, SessionPatch, Value};
 use crate::wire::is_ambiguous_spelling;
@@ -58,13 +59,30 @@ impl Dialect {
     }
 
     /// The metadata in a response to a read: the session's member `name`. `None` if that is neither an object nor null.
-    pub(super) fn current_metadata(&self, name: &str, response: &Document) -> Option<Vec<Field>> {
-        let metadata = member(self.session_members(response.members()?, true)?, name);
-        match metadata.map(|metadata| metadata_change(response, metadata)) {
-            None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
-            Some(MetadataChange::Replace(fields)) => Some(fields),
-            Some(MetadataChange::Malformed(_)) => None,
+    pub(super) fn current_metadata(&self, name: &str, response: &Document) -> Option<StoredMetadata> {
+        match member(self.session_members(response.members()?, true)?, name).map(|metadata| &metadata.kind) {
+            None | Some(Kind::Null) => Some(StoredMetadata::default()),
+            Some(Kind::Object(members)) => Some(members.iter().map(|member| stored(response, member)).collect()),
+            Some(Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_)) => None,
         }
+    }
+
+    /// The bytes to forward: the original bytes with these members of stored metadata. Without any, the original bytes.
+    pub(super) fn merged_document(&self, name: &str, document: &Document, kept: &[&str]) -> Option<Bytes> {
+        if kept.is_empty() {
+            return Some(document.edited(document.root(), &[]));
+        }
+        let members = document.members()?;
+        let at = members.iter().position(|member| member.key == name)?;
+        let emptied = match members.get(at).map(|member| &member.value.kind)? {
+            Kind::Object(_) => None,
+            Kind::Null => Some(document.edited(document.root(), &[Change::Empty(at)])),
+            Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_) => return None,
+        };
+        let emptied = emptied.map(Document::parse).transpose().ok()?;
+        let document = emptied.as_ref().unwrap_or(document);
+        let added: Vec<Change> = kept.iter().map(|member| Change::AddSpelled((*member).to_owned())).collect();
+        Some(document.edited(member(document.members()?, name)?, &added))
     }
 
     /// The members of the session in a response to a read, or of what tells the version in one to a write.
@@ -76,6 +94,13 @@ impl Dialect {
             Kind::Object(members) => Some(members),
             Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_) => None,
         }
+    }
+}
+
+fn stored(document: &Document, member: &Member) -> StoredEntry {
+    StoredEntry {
+        field: Field { key: member.key.clone(), value: value(document, &member.value) },
+        spelling: Some(document.member_spelling(member).to_owned()),
     }
 }
 

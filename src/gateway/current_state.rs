@@ -1,6 +1,6 @@
 //! What the provider shows of a session or a refresh token before it is changed.
 
-use crate::model::Field;
+use crate::dialect::StoredMetadata;
 
 /// Whom a session or a refresh token must belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Owner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentState {
     /// The metadata; `None` if it shows none.
-    pub(super) metadata: Option<Vec<Field>>,
+    pub(super) metadata: Option<StoredMetadata>,
     pub(super) user: Option<String>,
     /// The session of a refresh token.
     pub(super) session: Option<String>,

@@ -67,6 +67,8 @@ pub struct Write {
     scope_checked: bool,
     /// Whether the policy of the write strips one-time codes from its response.
     strips_codes: bool,
+    /// Whether it has keys of other owners, as they were.
+    pub(super) merged: bool,
     pub(super) tenant: TenantId,
     /// The grant of its caller; `None` if the upstream has no grants.
     pub(super) grant: Option<Arc<Grant>>,
@@ -208,7 +210,7 @@ impl DecodedRequest {
 
     /// The write of a body that the caller may send, of sessions that it may change.
     pub(super) fn write(&self, granted: Granted, _: Proven) -> Write {
-        let body = granted.into_body();
+        let Granted { body, merged } = granted;
         let Governed { upstream, route, carrier, path, tenant, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
@@ -219,6 +221,7 @@ impl DecodedRequest {
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
             scope_checked: self.authorized.credential.is_verified() && upstream.dialect.scopes.decide,
             strips_codes: self.policy().strips_codes(),
+            merged,
             tenant: *tenant,
             grant: self.authorized.grant.clone(),
         }

@@ -7,7 +7,7 @@ use super::granted::Granted;
 use super::policy_findings::PolicyFindings;
 use super::session_proof::Proven;
 use crate::model::{Edit, Field, Rejection, SessionPatch};
-use crate::policy::{Evaluation, Mode, Need, Policy};
+use crate::policy::{Evaluation, KeyPatterns, Mode, Need, Policy};
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -71,14 +71,14 @@ impl DecodedRequest {
     ) -> Evaluated<WriteDecision> {
         let policy = self.policy();
         let mut findings = Box::new(PolicyFindings::none(policy));
-        let metadata = current.and_then(|current| current.first()?.metadata.as_deref());
-        let metadata = metadata.map(|metadata| self.seen(patch.name, metadata));
+        let metadata = current.and_then(|current| current.first()?.metadata.as_ref());
+        let metadata = metadata.map(|metadata| self.seen(patch.name, metadata.fields()));
         let metadata = metadata.as_deref();
         // The policy has no rules for deletions, but the provider's constraints apply.
         let evaluation = if self.governed().route.effect.ends_session() {
             Policy::default().evaluate(patch, metadata)
         } else {
-            policy.evaluate(patch, metadata)
+            policy.evaluate_owned(patch, metadata, self.owned_keys())
         };
         let result = match (evaluation, policy.mode) {
             (Evaluation::Need(Need::CurrentMetadata), _) if current.is_some() => Err(Rejection::UpstreamFailed),
@@ -98,15 +98,25 @@ impl DecodedRequest {
                 self.forward(proven, self.edited(edits), edits, current)
             }
         };
+        findings.merged = matches!(&result, Ok(WriteDecision::Forward(write)) if write.merged);
         Evaluated { findings: Some(findings), result }
     }
 
-    /// The metadata that the caller sees. A verdict on other keys would tell it of them.
+    /// The keys that the caller owns; `None` if its grant does not say.
+    fn owned_keys(&self) -> Option<&KeyPatterns> {
+        self.authorized.grant.as_ref()?.keys.own.as_ref()
+    }
+
+    /// The metadata that the caller sees, and owns. A verdict on other keys would tell it of them.
     fn seen<'m>(&self, name: &str, metadata: &'m [Field]) -> Cow<'m, [Field]> {
         match &self.authorized.grant {
             None => Cow::Borrowed(metadata),
             Some(_) if !self.authorized.may_read() => Cow::Borrowed(&[]),
-            Some(grant) => metadata.iter().filter(|field| grant.shows_value(name, &field.key)).cloned().collect(),
+            Some(grant) => {
+                let owns = |key: &str| self.owned_keys().is_none_or(|own| own.matches(key));
+                let seen = metadata.iter().filter(|field| owns(&field.key) && grant.shows_value(name, &field.key));
+                seen.cloned().collect()
+            }
         }
     }
 

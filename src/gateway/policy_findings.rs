@@ -17,6 +17,8 @@ pub struct PolicyFindings {
     pub edits: EditRecords,
     /// Whether the current metadata was needed for the evaluation, but is not available.
     pub unevaluated: bool,
+    /// Whether the write is one of an owner of keys, merged with the session's other keys.
+    pub merged: bool,
 }
 
 impl PolicyFindings {

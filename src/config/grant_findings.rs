@@ -32,6 +32,7 @@ pub(super) fn check(section: &mut Section, grants: &[DeclaredGrant], around: &Su
     if grants.is_empty() {
         return;
     }
+    check_owners(section.context, grants);
     let (found, allowed) = match around.check {
         CallerCheck::None | CallerCheck::Forward => {
             ("callers are not verified", "expected `auth` with `issuer` and `audience`")
@@ -46,6 +47,32 @@ pub(super) fn check(section: &mut Section, grants: &[DeclaredGrant], around: &Su
     };
     let location = section.location_of(&upstreams::GRANTS);
     section.context.reject(&location, Problem::new(found).id(FindingId::Conflict).expected(allowed));
+}
+
+/// Rejects keys that may have two owners: one would wipe what the other sets.
+fn check_owners(context: &mut Context, grants: &[DeclaredGrant]) {
+    for (at, grant) in grants.iter().enumerate() {
+        let earlier = grants.iter().take(at).flat_map(|other| other.own.iter().map(move |own| (other, own)));
+        for Spanned { location, value: pattern } in &grant.own {
+            let Some((other, own)) = earlier.clone().find(|(_, own)| !own.value.is_disjoint(pattern)) else {
+                continue;
+            };
+            let Location { path, place } = &own.location;
+            let found = format!(
+                "`{}` may match a key that grant `{}` owns with `{}` ({path}, line {})",
+                pattern.source(),
+                other.grant.name,
+                own.value.source(),
+                place.line
+            );
+            let is_regex = |pattern: &KeyPattern| pattern.exact().is_none() && pattern.source().starts_with('/');
+            let allowed = match is_regex(pattern) || is_regex(&own.value) {
+                true => "each key has one owner; a regular expression can be compared with exact keys only",
+                false => "each key has one owner",
+            };
+            context.reject(location, Problem::new(found).id(FindingId::Conflict).expected(allowed));
+        }
+    }
 }
 
 fn grants_of_verified(
@@ -177,12 +204,12 @@ fn check_writes(context: &mut Context, grant: &DeclaredGrant, dialect: &Dialect)
         options.iter().filter_map(|option| grant.place(option.key)).collect()
     };
     if !WRITES.iter().any(|operation| grant.grant.operations.contains(*operation)) {
-        for location in places(&[&rows::SET, &rows::CLEAR, &rows::POLICY]) {
+        for location in places(&[&rows::SET, &rows::CLEAR, &rows::OWN, &rows::POLICY]) {
             no_effect(context, location, "the grant allows no write that it applies to");
         }
     }
     if !dialect.names.has(PolicySubject::Metadata) {
-        for location in places(&[&rows::SEE, &rows::SET, &rows::CLEAR]) {
+        for location in places(&[&rows::SEE, &rows::SET, &rows::CLEAR, &rows::OWN]) {
             no_effect(context, location, format!("sessions of dialect `{}` have no metadata", dialect.name));
         }
     }

@@ -14,7 +14,7 @@ use super::variables::Text;
 use crate::dialect::Dialect;
 use crate::grant::{Grant, KeyGrant, Masks};
 use crate::model::Operation;
-use crate::policy::KeyPatterns;
+use crate::policy::{KeyPattern, KeyPatterns};
 use crate::telemetry::Label;
 use strum::VariantArray;
 
@@ -26,6 +26,8 @@ pub(super) struct DeclaredGrant {
     pub grant: Grant,
     /// The name of its policy.
     pub policy: Option<String>,
+    /// The keys that its callers own.
+    pub own: Vec<Spanned<KeyPattern>>,
     pub location: Location,
     /// The operations as they are written, each with those that it stands for.
     pub words: Vec<Spanned<Vec<Operation>>>,
@@ -71,8 +73,8 @@ fn grant(section: &mut Section, dialect: Option<&Dialect>, policies: &Policies) 
     });
     let sessions = section.get(&rows::SESSIONS);
     let policy = policies::named(section, &rows::POLICY, policies);
-    let (see, keys) = section.subsection(&rows::KEYS, |section| {
-        places.extend(section.places(&[&rows::SEE, &rows::SET, &rows::CLEAR]));
+    let (see, own, keys) = section.subsection(&rows::KEYS, |section| {
+        places.extend(section.places(&[&rows::SEE, &rows::SET, &rows::CLEAR, &rows::OWN]));
         keys(section)
     });
     let masked = fields(section, &rows::MASKED, dialect);
@@ -87,7 +89,7 @@ fn grant(section: &mut Section, dialect: Option<&Dialect>, policies: &Policies) 
         keys,
         masks: Masks::new(masked, dropped, see),
     };
-    Some(DeclaredGrant { grant, policy, location: section.location_of(&rows::NAME), words, places })
+    Some(DeclaredGrant { grant, policy, own, location: section.location_of(&rows::NAME), words, places })
 }
 
 /// The words of the operations that a dialect has.
@@ -114,12 +116,21 @@ fn operations_named(text: &Text, dialect: &Dialect) -> Result<Vec<Operation>, Pr
     Err(problem.expected(format!("allowed: {}", listed(words()))).like(text.as_str(), words()))
 }
 
-/// The keys that callers see, and those that they may set and clear.
-fn keys(section: &mut Section) -> (Option<KeyPatterns>, KeyGrant) {
+/// The keys that callers see, those that they own, and what they may change.
+fn keys(section: &mut Section) -> (Option<KeyPatterns>, Vec<Spanned<KeyPattern>>, KeyGrant) {
     let see = key_patterns(section, &rows::SEE);
     let set = key_patterns(section, &rows::SET);
     let clear = key_patterns(section, &rows::CLEAR).or_else(|| set.clone());
-    (see, KeyGrant { set, clear, ..KeyGrant::default() })
+    let own = section.entry(&rows::OWN).map(|entry| entry.read_items(section.context, value::pattern));
+    let combined = if own.is_some() { section.places(&[&rows::SET, &rows::CLEAR]) } else { Vec::new() };
+    for (key, location) in &combined {
+        let problem = Problem::new("cannot be combined with `own`").id(FindingId::Conflict);
+        section.context.reject(location, problem.expected(format!("owners set and clear their keys; remove `{key}`")));
+    }
+    let own = own.unwrap_or_default();
+    let owned = own.iter().map(|pattern| pattern.value.clone()).collect::<Vec<KeyPattern>>();
+    let keys = KeyGrant { set, clear, own: Some(KeyPatterns(owned)).filter(|own| !own.is_empty()), others: None };
+    (see, own, keys)
 }
 
 /// Reads a list of keys and patterns, or the word for none.

@@ -184,6 +184,18 @@ pub static CLEAR: Plain = Opt::new("clear", KEYS_OR_NONE, "Metadata keys that th
     .allowed(KEY_PATTERNS)
     .shown("none");
 
+pub static OWN: Plain = Opt::new(
+    "own",
+    TEXTS,
+    "Metadata keys that these callers own: they set and clear these and no others, and each of their writes keeps the \
+        other keys of the session. Each key has one owner. Not together with `set` and `clear`. See [owners of \
+        keys](#owners-of-keys).",
+)
+.default("no key")
+.allowed("list of keys and patterns")
+.shown("[\"cart_*\"]")
+.off();
+
 /// The options in `keys` of a grant.
 pub static KEYS_OPTIONS: Options =
-    Options { heading: "", comments_above: false, rules: &[], rows: &[&SEE, &SET, &CLEAR] };
+    Options { heading: "", comments_above: false, rules: &[], rows: &[&SEE, &SET, &CLEAR, &OWN] };

@@ -82,6 +82,9 @@ impl Meters {
             for (kind, count) in findings.edits.counts() {
                 self.requests.edits.with_label_values(&[name, kind.name(), mode]).inc_by(count);
             }
+            if findings.merged {
+                self.requests.merged.with_label_values(&[name]).inc();
+            }
         }
         if let Some(right) = &outcome.right {
             self.requests.rights.with_label_values(&[meter.name.as_str(), right.result.name()]).inc();

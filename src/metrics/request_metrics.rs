@@ -13,6 +13,7 @@ pub(super) struct RequestMetrics {
     pub rejections: IntCounterVec,
     pub grants: IntCounterVec,
     pub rights: IntCounterVec,
+    pub merged: IntCounterVec,
 }
 
 impl RequestMetrics {
@@ -25,6 +26,7 @@ impl RequestMetrics {
             rejections: registrar.add(&table::REJECTIONS)?,
             grants: registrar.add(&table::GRANTS)?,
             rights: registrar.add(&table::EXCLUSIVE_RIGHTS)?,
+            merged: registrar.add(&table::MERGED)?,
         })
     }
 }

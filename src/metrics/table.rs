@@ -78,6 +78,12 @@ metrics! {
         "Writes that needed the exclusive right to change metadata, by upstream and result.",
     )
     .note("`right_wait_us` of the access log is how long each took to get it.");
+    MERGED = counter(
+        "sessiongate_merged_writes_total",
+        &[&UPSTREAM],
+        "Writes of owners of metadata keys that were merged with the other keys of the session.",
+    )
+    .note("They count too if the write then fails. See [owners of keys](configuration.md#owners-of-keys).");
     UPSTREAM_DURATION = histogram(
         "sessiongate_upstream_duration_seconds",
         &[&UPSTREAM, &OPERATION, &UPSTREAM_OUTCOME],

@@ -156,6 +156,9 @@ fn policy(line: &mut LogLine, findings: &PolicyFindings) {
         let listed = findings.edits.listed().iter().map(|one| (one.kind.name(), one.path.as_str()));
         line.list(&fields::EDITS, listed.take(MAX_LISTED));
     }
+    if findings.merged {
+        line.boolean(&fields::MERGED, true);
+    }
 }
 
 /// What happened at the provider.

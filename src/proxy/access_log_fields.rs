@@ -167,6 +167,9 @@ fields! {
         "Edits that the policy decided on, as `KIND:FIELD` with the `kind` of `sessiongate_edits_total`, bounded like \
          `violations`; with `mode: audit` those that `mode: enforce` would have made.",
         ["sessiongate.edits", "labels.edits"];
+    MERGED = Boolean "merged", "writes of [owners of keys](configuration.md#owners-of-keys) that were merged",
+        "`true`: the write keeps the other metadata keys of the session, as the provider showed them.",
+        ["sessiongate.merged", "labels.merged"];
     SESSION_HASH = String "session_hash", "authorized requests that name a session",
         "Keyed hash of the session ID (`hash_key`).",
         ["sessiongate.session_hash", "labels.session_hash"];

@@ -13,12 +13,13 @@ policies:
 
 /// What a gateway without a store in Redis, TLS, introspection, grants and protected keys does not have before a purge,
 /// and before it ends a connection.
-const LATER: [&str; 7] = [
+const LATER: [&str; 8] = [
     "sessiongate_cache_purges_total",
     "sessiongate_connections_cut_total",
     "sessiongate_certificate_expiry_timestamp_seconds",
     "sessiongate_grant_requests_total",
     "sessiongate_exclusive_rights_total",
+    "sessiongate_merged_writes_total",
     "sessiongate_introspections_total",
     "sessiongate_introspections_cached_total",
 ];

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 mod exclusive;
 mod grants;
 mod masks;
+mod owners;
 
 const CONFIG: &str = "
 upstreams:

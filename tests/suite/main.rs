@@ -54,6 +54,8 @@ mod grants {
     mod auth0_table;
     mod guide;
     mod hits;
+    mod owners;
+    mod owners_zitadel;
     mod sdks;
     mod sessions;
     mod world;

@@ -35,12 +35,15 @@ upstreams:
 pub(super) struct Provider {
     responses: Mutex<HashMap<String, (u16, Bytes)>>,
     sent: Mutex<Vec<String>>,
+    /// The last body that it was sent.
+    body: Mutex<Option<Bytes>>,
 }
 
 impl ProviderClient for Provider {
     async fn fetch(&self, fetch: Fetch) -> Result<ProviderResponse, Failure> {
         let named = format!("{} {}", fetch.method, fetch.path);
         self.sent.lock().push(named.clone());
+        *self.body.lock() = fetch.body;
         let missing = (404, r#"{"message":"(QUERY-SFeaa)","errorCode":"E0000007"}"#.into());
         let (status, body) = self.responses.lock().get(&named).cloned().unwrap_or(missing);
         let mut headers = HeaderMap::new();
@@ -162,6 +165,11 @@ impl World {
             Err(NotServed::Rejected(rejection)) => Err(rejection),
             Err(NotServed::Gone(gone)) => panic!("{gone}"),
         }
+    }
+
+    /// The last body that the provider was sent.
+    pub(super) fn last_body(&self) -> String {
+        String::from_utf8_lossy(self.provider.body.lock().as_deref().unwrap_or_default()).into_owned()
     }
 
     pub(super) fn sent(&self) -> Vec<String> {

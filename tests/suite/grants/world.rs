@@ -49,7 +49,7 @@ pub struct World {
     signer: Signer,
     pub provider: Scripted,
     _issuer: Scripted,
-    gateway: Gateway,
+    pub gateway: Gateway,
 }
 
 impl World {
@@ -60,6 +60,15 @@ impl World {
 
     /// With these grants, and this option of `auth`.
     pub fn start_with_claims(grants: &str, auth: &str) -> World {
+        World::start_beside(provider, grants, auth)
+    }
+
+    /// The same in front of another provider.
+    pub fn start_beside(
+        provider: impl Fn(&Received) -> Response + Send + Sync + 'static,
+        grants: &str,
+        auth: &str,
+    ) -> World {
         let signer = Signer::new("one");
         let keys = document(&[&signer]);
         let (provider, issuer) = (Scripted::start(provider), Scripted::start(move |_| keys.clone()));

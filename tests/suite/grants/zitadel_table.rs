@@ -1,7 +1,7 @@
 //! ZITADEL: the table of callers and operations, on every carrier. The caller's token is of the user `a` and of the session
 //! `a1`; sessions that begin with `b` are another user's, and `none` does not exist.
 
-mod calls;
+pub mod calls;
 mod provider;
 
 use crate::harness::issuer::{AUDIENCE, ISSUER, Signer, document};

@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::runtime::Runtime;
 
-const SERVICE: &str = "/zitadel.session.v2.SessionService/";
-
 /// How a call is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
@@ -58,22 +56,28 @@ impl Found {
 pub struct Client {
     runtime: Runtime,
     address: SocketAddr,
+    version: &'static str,
 }
 
 impl Client {
     pub fn new(address: SocketAddr) -> Client {
+        Client::of_version(address, "v2")
+    }
+
+    /// A client of this version of the API.
+    pub fn of_version(address: SocketAddr, version: &'static str) -> Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Client { runtime, address }
+        Client { runtime, address, version }
     }
 
     /// Sends a request of the table.
     pub fn send(&self, carrier: Carrier, request: &str, token: &str) -> Found {
         let words: Vec<&str> = request.split(' ').collect();
         let (method, path, body) = match carrier {
-            Carrier::Rest => rest(&words),
-            Carrier::ConnectJson => rpc(&words, json_message(&words).to_string().into_bytes()),
-            Carrier::ConnectProto => rpc(&words, proto_message(&words)),
-            Carrier::Grpc | Carrier::GrpcWeb => rpc(&words, frame(&proto_message(&words))),
+            Carrier::Rest => rest(self.version, &words),
+            Carrier::ConnectJson => rpc(self.version, &words, json_message(&words).to_string().into_bytes()),
+            Carrier::ConnectProto => rpc(self.version, &words, proto_message(&words)),
+            Carrier::Grpc | Carrier::GrpcWeb => rpc(self.version, &words, frame(&proto_message(&words))),
         };
         let request = http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         let request = request.header("authorization", format!("Bearer {token}"));
@@ -111,7 +115,7 @@ fn web_status(body: &[u8]) -> Option<String> {
     Some(rest.trim_start().chars().take_while(char::is_ascii_digit).collect())
 }
 
-fn rpc(words: &[&str], body: Vec<u8>) -> (Method, String, Vec<u8>) {
+fn rpc(version: &str, words: &[&str], body: Vec<u8>) -> (Method, String, Vec<u8>) {
     let name = match words[0] {
         "get" => "GetSession",
         "set" => "SetSession",
@@ -119,22 +123,22 @@ fn rpc(words: &[&str], body: Vec<u8>) -> (Method, String, Vec<u8>) {
         "create" => "CreateSession",
         _ => "ListSessions",
     };
-    (Method::POST, format!("{SERVICE}{name}"), body)
+    (Method::POST, format!("/zitadel.session.{version}.SessionService/{name}"), body)
 }
 
-fn rest(words: &[&str]) -> (Method, String, Vec<u8>) {
+fn rest(version: &str, words: &[&str]) -> (Method, String, Vec<u8>) {
     let mut body = json_message(words);
     if let Some(body) = body.as_object_mut() {
         body.remove("sessionId");
     }
     let body = body.to_string().into_bytes();
-    let path = |id: &str| format!("/v2/sessions/{id}");
+    let path = |id: &str| format!("/{version}/sessions/{id}");
     match words[0] {
         "get" => (Method::GET, path(words[1]), Vec::new()),
         "set" => (Method::PATCH, path(words[1]), body),
         "delete" => (Method::DELETE, path(words[1]), Vec::new()),
-        "create" => (Method::POST, "/v2/sessions".into(), body),
-        _ => (Method::POST, "/v2/sessions/search".into(), body),
+        "create" => (Method::POST, format!("/{version}/sessions"), body),
+        _ => (Method::POST, format!("/{version}/sessions/search"), body),
     }
 }
 

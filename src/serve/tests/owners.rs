@@ -1,0 +1,184 @@
+//! Writes of callers whose grant owns keys: what the provider is sent, and when it is sent nothing.
+
+use super::grants::{World, grant};
+use crate::grant::{Grant, KeyGrant, Masks, OperationSet, SessionScope};
+use crate::model::{Operation, Rejection};
+use crate::policy::{KeyPattern, KeyPatterns, Mode, Policy};
+
+const READ: &str = "GET /api/v2/sessions/s";
+const WRITE: &str = "PATCH /api/v2/sessions/s";
+
+fn keys(all: &[&str]) -> KeyPatterns {
+    KeyPatterns(all.iter().map(|key| KeyPattern::parse(key).unwrap()).collect())
+}
+
+fn shop() -> Grant {
+    Grant { keys: KeyGrant { own: Some(keys(&["cart_*"])), ..KeyGrant::default() }, ..grant(SessionScope::Any) }
+}
+
+/// A shop beside a session with this metadata.
+fn world(shop: Grant, metadata: &str) -> World {
+    let session = format!(r#"{{"id":"s","session_metadata":{metadata}}}"#);
+    World::new(shop).shows(READ, &session).shows(WRITE, "{}")
+}
+
+/// The violations for which a write was rejected.
+fn violations<T: std::fmt::Debug>(result: Result<T, Rejection>) -> String {
+    let Err(Rejection::Violations(found)) = result else { panic!("{result:?}") };
+    found.iter().map(ToString::to_string).collect::<Vec<String>>().join("; ")
+}
+
+async fn patch(world: &World, metadata: &str) -> Result<String, Rejection> {
+    let body = format!(r#"{{"session_metadata":{metadata}}}"#);
+    let sent = world.send("a PATCH /api/v2/sessions/s", &body).await;
+    sent.map(|_| world.last_body())
+}
+
+#[tokio::test]
+async fn the_other_keys_are_sent_too() {
+    let others = r#""t\u0065am":1.0,"crm":{"x" : 1e2}"#;
+    for (metadata, expected) in [
+        (r#"{"cart_a":"1"}"#, format!(r#"{{"session_metadata":{{"cart_a":"1",{others}}}}}"#)),
+        ("{}", format!(r#"{{"session_metadata":{{{others}}}}}"#)),
+        ("null", format!(r#"{{"session_metadata":{{{others}}}}}"#)),
+    ] {
+        let world = world(shop(), &format!(r#"{{"cart_b":"2",{others}}}"#));
+        assert_eq!(patch(&world, metadata).await.unwrap(), expected);
+        assert_eq!(world.sent(), [READ, WRITE]);
+    }
+    let world = world(shop(), "{}");
+    assert_eq!(patch(&world, " null ").await.unwrap(), r#"{"session_metadata": null }"#, "its own clear");
+    let absent = world.send("a PATCH /api/v2/sessions/s", r#"{"other":1}"#).await;
+    assert!(absent.is_ok() && world.sent()[2..] == [WRITE], "no read");
+}
+
+#[tokio::test]
+async fn the_metadata_of_refresh_tokens_is_merged() {
+    let (read, write) = ("GET /api/v2/refresh-tokens/t", "PATCH /api/v2/refresh-tokens/t");
+    let token = r#"{"id":"t","refresh_token_metadata":{"team":"1","cart_b":"2"},"session_metadata":{"x":"y"}}"#;
+    let world = World::new(shop()).shows(read, token).shows(write, "{}");
+    world.send("a PATCH /api/v2/refresh-tokens/t", r#"{"refresh_token_metadata":{"cart_a":"1"}}"#).await.unwrap();
+    assert_eq!(world.last_body(), r#"{"refresh_token_metadata":{"cart_a":"1","team":"1"}}"#);
+    assert_eq!(world.sent(), [read, write]);
+}
+
+/// The policy judges the owner's keys: what others keep may be anything.
+#[tokio::test]
+async fn the_policy_judges_own_keys_in_both_modes() {
+    let policy = |mode| Policy {
+        mode,
+        allowed: Some(keys(&["cart_a", "cart_p"])),
+        required: keys(&["cart_a", "team"]).0,
+        protected: keys(&["cart_p", "team"]),
+        ..Policy::default()
+    };
+    let with = |mode| Grant { policy: Some(policy(mode)), ..shop() };
+    let others = r#"{"team":"1","x":[0.0]}"#;
+    let merged = r#"{"session_metadata":{"cart_a":"1","team":"1","x":[0.0]}}"#;
+    for mode in [Mode::Enforce, Mode::Audit] {
+        assert_eq!(patch(&world(with(mode), others), r#"{"cart_a":"1"}"#).await.unwrap(), merged);
+    }
+    for (metadata, current) in [
+        (r#"{"cart_b":"1","cart_a":"1"}"#, others),
+        ("{}", others),
+        (r#"{"cart_a":"1"}"#, r#"{"cart_p":"1","team":"1"}"#),
+        (r#"{"cart_a":"1","cart_p":"2"}"#, r#"{"cart_p":"1","team":"1"}"#),
+    ] {
+        let enforced = world(with(Mode::Enforce), current);
+        let found = violations(patch(&enforced, metadata).await);
+        assert!(!found.contains("team"), "{found}");
+        assert!(!enforced.sent().contains(&WRITE.to_owned()));
+        let body = patch(&world(with(Mode::Audit), current), metadata).await.unwrap();
+        assert!(body.contains(r#""team":"1""#) && !body.contains(r#""cart_p":"1""#), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_others_are_rejected_without_a_read() {
+    for mode in [Mode::Enforce, Mode::Audit] {
+        let shop = Grant { policy: Some(Policy { mode, ..Policy::default() }), ..shop() };
+        let world = world(shop, r#"{"team":"1"}"#);
+        for (metadata, what) in
+            [(r#"{"team":"1"}"#, "setting `session_metadata.team`"), ("[]", "setting `session_metadata`")]
+        {
+            let rejected = patch(&world, metadata).await.unwrap_err();
+            let is_policy = metadata == "[]" && mode == Mode::Enforce;
+            assert!(is_policy || rejected == Rejection::Grant(what.into()), "{metadata}: {rejected:?}");
+        }
+        assert!(world.sent().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_beside_metadata_that_cannot_be_kept() {
+    for response in [
+        r#"{"session_metadata":{"a":"1","a":"2"}}"#,
+        r#"{"session_metadata":{"__proto__":"1"}}"#,
+        r#"{"session_metadata":"x"}"#,
+        r#"{"session_metadata":{"a":"1"}"#,
+        "",
+    ] {
+        for mode in [Mode::Enforce, Mode::Audit] {
+            let shop = Grant { policy: Some(Policy { mode, ..Policy::default() }), ..shop() };
+            let world = World::new(shop).shows(READ, response).shows(WRITE, "{}");
+            assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap_err(), Rejection::UpstreamFailed, "{response}");
+            assert_eq!(world.sent(), [READ]);
+        }
+    }
+    for status in [206, 304] {
+        let world = World::new(shop()).responds(READ, status, "{}").shows(WRITE, "{}");
+        assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap_err(), Rejection::UpstreamFailed, "{status}");
+    }
+    let world = World::new(shop()).responds(READ, 500, "no").shows(WRITE, "{}");
+    assert_eq!(world.send("a PATCH /api/v2/sessions/s", r#"{"session_metadata":{}}"#).await.unwrap().1, "no");
+    assert_eq!(world.sent(), [READ]);
+}
+
+#[tokio::test]
+async fn a_full_session_is_said_to_be_full() {
+    let others: Vec<String> = (0..24).map(|at| format!(r#""crm{at}":"1""#)).collect();
+    let full = "session_metadata: is full (count)";
+    for mode in [Mode::Enforce, Mode::Audit] {
+        let shop = || Grant { policy: Some(Policy { mode, ..Policy::default() }), ..shop() };
+        let world = world(shop(), &format!("{{{}}}", others.join(",")));
+        assert!(patch(&world, r#"{"cart_a":"1"}"#).await.is_ok());
+        assert_eq!(violations(patch(&world, r#"{"cart_a":"1","cart_b":"1"}"#).await), full, "{mode:?}");
+    }
+}
+
+/// The gateway reads for the owner, who may be one who reads nothing itself. But its token must allow the read.
+#[tokio::test]
+async fn an_owner_needs_not_see_the_others() {
+    let unseen = Masks::new(Vec::new(), Vec::new(), Some(KeyPatterns::default()));
+    let operations: OperationSet = [Operation::UpdateSession].into_iter().collect();
+    for shop in [Grant { masks: unseen, ..shop() }, Grant { operations, ..shop() }] {
+        let mut world = world(shop, r#"{"team":"1","cart_b":"1"}"#);
+        let merged = r#"{"session_metadata":{"cart_a":"1","team":"1"}}"#;
+        assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap(), merged);
+        world.caller.scopes.retain(|scope| scope != "read:sessions");
+        assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap_err(), Rejection::Scope("read:sessions"));
+    }
+}
+
+#[tokio::test]
+async fn keys_are_sent_empty_where_an_empty_value_clears() {
+    let (read, write) = ("GET /v2/sessions/s", "PATCH /v2/sessions/s");
+    let with = |metadata: &str| {
+        let session = format!(r#"{{"session":{{"id":"s","metadata":{metadata}}}}}"#);
+        World::new(shop()).shows(read, &session).shows(write, "{}")
+    };
+    let both = with(r#"{"team":"_w","cart_b":"Mg=="}"#);
+    both.send("z PATCH /v2/sessions/s", r#"{"metadata":{"cart_a":"MQ"},"lifetime":"1s"}"#).await.unwrap();
+    let expected = r#"{"metadata":{"cart_a":"MQ","team":"/w==","cart_b":""},"lifetime":"1s"}"#;
+    assert_eq!(both.last_body(), expected, "the same bytes");
+    for body in [r#"{"lifetime":"1s"}"#, r#"{"metadata":{}}"#, r#"{"metadata":null}"#, "{}"] {
+        let world = with(r#"{"team":"MQ=="}"#);
+        world.send("z PATCH /v2/sessions/s", body).await.unwrap();
+        assert_eq!((world.last_body().as_str(), world.sent()), (body, vec![write.to_owned()]), "it names no key");
+    }
+    let last = with(r#"{"cart_a":"MQ=="}"#);
+    let found = violations(last.send("z PATCH /v2/sessions/s", r#"{"metadata":{"cart_a":""}}"#).await);
+    let text = "metadata: would be removed entirely: the provider cannot remove the last key (wipe)";
+    assert_eq!(found, text);
+    assert_eq!(last.sent(), [read]);
+}

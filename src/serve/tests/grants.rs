@@ -11,6 +11,7 @@ use crate::model::{Caller, Operation, PeerIdentity, Rejection};
 use crate::policy::{ChallengeRule, KeyPattern, KeyPatterns, Mode, Policy, ReturnCode};
 use crate::provider::{Failure, Fetch, RequestHeaders, Slots};
 use crate::serve::{NotServed, ProviderClient, Served, Service, UpstreamHandles};
+use crate::telemetry::RightResult;
 use crate::token::Verified;
 use crate::wire::frame::{framed, framed_trailers};
 use crate::wire::proto::{put_bytes, put_number};
@@ -57,6 +58,8 @@ pub(super) struct World {
     pub(super) service: Arc<Service<Provider>>,
     provider: Arc<Provider>,
     pub(super) caller: Caller,
+    /// What became of the exclusive right of the last request.
+    pub(super) right: Mutex<Option<RightResult>>,
 }
 
 pub(super) fn grant(sessions: SessionScope) -> Grant {
@@ -110,7 +113,7 @@ impl World {
             expires_at: u64::MAX,
             ..Caller::default()
         };
-        World { service, provider, caller }
+        World { service, provider, caller, right: Mutex::default() }
     }
 
     pub(super) fn shows(self, path: &str, body: &str) -> World {
@@ -160,7 +163,9 @@ impl World {
         let body = Bytes::copy_from_slice(body);
         let request = governed.authorize(caller)?.read_body(&self.service.gateway, body)?;
         let mut client = FakeClient { headers, outcome: Outcome::default(), record: None, is_gone: false };
-        match self.service.respond(&mut client, request).await {
+        let response = self.service.respond(&mut client, request).await;
+        *self.right.lock() = client.outcome.right.map(|right| right.result);
+        match response {
             Ok(Served { response, source }) => Ok((source, response.body.clone())),
             Err(NotServed::Rejected(rejection)) => Err(rejection),
             Err(NotServed::Gone(gone)) => panic!("{gone}"),

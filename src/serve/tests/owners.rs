@@ -4,6 +4,7 @@ use super::grants::{World, grant};
 use crate::grant::{Grant, KeyGrant, Masks, OperationSet, SessionScope};
 use crate::model::{Operation, Rejection};
 use crate::policy::{KeyPattern, KeyPatterns, Mode, Policy};
+use crate::telemetry::RightResult;
 
 const READ: &str = "GET /api/v2/sessions/s";
 const WRITE: &str = "PATCH /api/v2/sessions/s";
@@ -181,4 +182,38 @@ async fn keys_are_sent_empty_where_an_empty_value_clears() {
     let text = "metadata: would be removed entirely: the provider cannot remove the last key (wipe)";
     assert_eq!(found, text);
     assert_eq!(last.sent(), [read]);
+}
+
+/// Whoever changes metadata takes the right, also a caller who owns nothing and needs no current state.
+#[tokio::test]
+async fn every_write_of_metadata_takes_the_right_where_keys_are_owned() {
+    let audit = Policy { mode: Mode::Audit, ..Policy::default() };
+    let admin = Grant { policy: Some(audit), ..grant(SessionScope::Any) };
+    let metadata = r#"{"session_metadata":{"x":"1"}}"#;
+    let tokens = r#"{"refresh_token_metadata":null}"#;
+    let zitadel = r#"{"metadata":{"x":"MQ=="}}"#;
+    for (owned, right) in [(true, Some(RightResult::Taken)), (false, None)] {
+        let grants = if owned { vec![admin.clone(), shop()] } else { vec![admin.clone()] };
+        let world = World::with(grants)
+            .shows(READ, "{}")
+            .shows("GET /api/v2/refresh-tokens/t", "{}")
+            .shows("GET /v2/sessions/s", r#"{"session":{"id":"s"}}"#)
+            .shows(WRITE, "{}")
+            .shows("PATCH /api/v2/refresh-tokens/t", "{}")
+            .shows("PATCH /v2/sessions/s", "{}")
+            .responds("POST /v2/sessions", 201, "{}")
+            .responds("DELETE /api/v2/sessions/s", 202, "{}");
+        for (request, body, expected) in [
+            ("a PATCH /api/v2/sessions/s", metadata, right),
+            ("a PATCH /api/v2/refresh-tokens/t", tokens, right),
+            ("z PATCH /v2/sessions/s", zitadel, right),
+            ("a PATCH /api/v2/sessions/s", r#"{"x":1}"#, None),
+            ("z PATCH /v2/sessions/s", r#"{"lifetime":"1s","metadata":{}}"#, None),
+            ("z POST /v2/sessions", zitadel, None),
+            ("a DELETE /api/v2/sessions/s", "", None),
+        ] {
+            world.send(request, body).await.unwrap();
+            assert_eq!(*world.right.lock(), expected, "{request} {body}");
+        }
+    }
 }

@@ -156,3 +156,27 @@ fn owners_write_in_turn_and_keep_their_keys() {
         }
     }
 }
+
+/// Each owner's last acknowledged keys are there in the end, whatever the order of the writes.
+#[test]
+fn owners_write_at_the_same_time_and_keep_their_keys() {
+    let tenant = Tenant::start();
+    let gateway = shared(&tenant, "policies: { p: {} }\n");
+    let path = tenant.session_path();
+    std::thread::scope(|scope| {
+        for (client, key) in [("shop", "cart_id"), ("crm", "team_id"), ("crm", "team_id")] {
+            let (token, url, path) = (tenant.sign(json!({ "azp": client })), gateway.url(), path.clone());
+            scope.spawn(move || {
+                for round in 1..=20 {
+                    let body = json!({ "session_metadata": { key: format!("{round}") } }).to_string();
+                    let found = Request::new("PATCH", &path).json(&body).bearer(&token).send(&url);
+                    assert_eq!(found.status, 200, "{client} {round}: {}", found.text());
+                }
+            });
+        }
+    });
+    let found = Request::new("GET", &path).bearer(&tenant.token()).send(&tenant.url()).json();
+    assert_eq!(found["session_metadata"], json!({ "channel": "web", "cart_id": "20", "team_id": "20" }));
+    let waited = "sessiongate_exclusive_rights_total{result=\"waited\",upstream=\"auth0\"} ";
+    assert!(gateway.metrics().contains(waited), "{}", gateway.metrics());
+}

@@ -6,7 +6,7 @@
 
 use super::right_queues::{Place, SessionName};
 use super::{Sessions, Store, StoreError};
-use crate::coherence::exclusive::{RightReply, RightStep, may_send};
+use crate::coherence::exclusive::{RightReply, RightStep, is_continuous, may_send};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::writing::MARGIN;
 use crate::coherence::{Millis, TenantId, Token, millis};
@@ -119,7 +119,7 @@ impl Right {
             let since = Instant::now();
             let (reply, connection_id) = self.hold.step(step).await?;
             let RightReply::Held(left) = reply else { return Err(RightError::Lost) };
-            if connection_id.number != self.taken.number {
+            if !is_continuous(self.taken, connection_id, self.left, millis(self.since.elapsed())) {
                 return Err(RightError::Lost);
             }
             (self.left, self.since) = (left, since);

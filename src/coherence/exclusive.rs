@@ -39,7 +39,7 @@ struct Reservation {
 }
 
 /// A step. Repeating it does no harm, and neither does a step that is executed late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RightStep {
     /// Takes the right, or makes it last longer. Otherwise reserves it, unless another write has.
     Take {
@@ -130,6 +130,14 @@ impl ExclusiveRight {
             None => RightReply::NotHeld(next.saturating_sub(now)),
         }
     }
+}
+
+/// Whether a right was held without a gap until the store renewed it, over the connection `renewed`. It was taken over
+/// `taken`, and the store had confirmed before that it lasts for `left`; `elapsed` is the time since before it was
+/// asked that time, on the writer's own clock. After a gap another write may have changed what this one has read, and
+/// a late [`RightStep::Take`] may have taken the right again.
+pub fn is_continuous(taken: ConnectionId, renewed: ConnectionId, left: Millis, elapsed: Millis) -> bool {
+    taken.number == renewed.number && elapsed < left
 }
 
 /// Whether a write may be sent that takes at most `needed`. The store has confirmed over `taken`, which was the

@@ -32,6 +32,8 @@ mod auth0 {
 /// The session cache: what is stored, what invalidates it, and that it never shows stale data.
 mod cache {
     mod coherence;
+    mod exclusive_model;
+    mod exclusive_right;
     mod fleet;
     mod invalidating_requests;
     mod lost_deletion_steps;

@@ -93,6 +93,14 @@ fn deletion_ends_the_right_of_its_tenant() {
 }
 
 #[test]
+fn right_with_a_gap_is_not_renewed() {
+    let connection = |number| ConnectionId { number, fence: 0 };
+    for (renewed, elapsed, held) in [(1, 99, true), (1, 100, false), (2, 0, false)] {
+        assert_eq!(is_continuous(connection(1), connection(renewed), 100, elapsed), held, "{renewed} {elapsed}");
+    }
+}
+
+#[test]
 fn write_is_sent_only_within_its_right_and_over_one_connection() {
     let connection = |number| ConnectionId { number, fence: 0 };
     for (current, elapsed, sent) in [

@@ -1,0 +1,222 @@
+//! The exclusive right on a real store: writes through several replicas that are decided by the current metadata.
+
+use crate::harness::recorder::{Call, Recorder, Then, session};
+use crate::harness::replica::{Replica, STORE_TIMEOUTS, path};
+use crate::harness::{Gate, RedisServer, Request, Response, redis_installed, wait_for};
+use serde_json::{Value, json};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+const WRITE: &str = r#"{"session_metadata":{"plan":"pro","team":"blue"}}"#;
+/// A right that is not given back lasts for 7 s.
+const UPSTREAM: &str = "policy: p\nlimits: { wait: 0s }\ntimeouts: { connect: 100ms, first_byte: 400ms }\n";
+
+/// A provider of one session, whose reads wait at a gate. A write replaces the metadata.
+struct World {
+    server: RedisServer,
+    recorder: Recorder,
+    gate: Gate,
+    on_unreachable: &'static str,
+}
+
+impl World {
+    fn start(on_unreachable: &'static str) -> Option<World> {
+        if !redis_installed() {
+            return None;
+        }
+        let (gate, metadata) = (Gate::closed(), Arc::new(Mutex::new(json!({ "plan": "pro" }))));
+        gate.set(true);
+        let own = gate.clone();
+        let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
+            let body = call.body()?;
+            match call.seen.method.as_str() {
+                "GET" => {
+                    let shown = session(&metadata.lock().unwrap());
+                    own.pass();
+                    call.json(200, &shown)
+                }
+                "PATCH" => {
+                    let body: Value = serde_json::from_slice(&body)?;
+                    *metadata.lock().unwrap() = body["session_metadata"].clone();
+                    call.json(200, &session(&body["session_metadata"]))
+                }
+                _ => call.json(202, &json!({})),
+            }
+        });
+        Some(World { server: RedisServer::start(), recorder, gate, on_unreachable })
+    }
+
+    fn replica(&self) -> Replica {
+        let (url, more) =
+            (self.server.url(), format!("cache: {{ on_unreachable: {} }}\n{UPSTREAM}", self.on_unreachable));
+        let config = format!(
+            "hash_key: {{ env: HASH }}\npolicies: {{ p: {{ keys: {{ protected: [plan] }} }} }}\n\
+             store: {{ redis: {{ settle: 0s, \
+             timeouts: {STORE_TIMEOUTS}, url: \"{url}\", seal_keys: [{{ env: SEAL }}] }} }}\n{}",
+            self.recorder.upstream(&more)
+        );
+        Replica::start(&config, &self.recorder.token())
+    }
+
+    /// The key of the right, while somebody has it.
+    fn right(&self) -> Option<String> {
+        self.server.keys().into_iter().find(|key| key.ends_with(":x"))
+    }
+
+    /// Waits until a write has the right, and reads the session.
+    fn taken(&self) -> String {
+        self.recorder.wait(1);
+        self.right().unwrap()
+    }
+
+    fn methods(&self) -> Vec<String> {
+        self.recorder.seen().into_iter().map(|seen| seen.method).collect()
+    }
+}
+
+fn write(replica: &Replica) -> Response {
+    Request::new("PATCH", &path()).bearer(&replica.token).json(WRITE).send(&replica.gateway.url())
+}
+
+fn results(replica: &Replica, result: &str) -> u64 {
+    replica.metric(&format!("sessiongate_exclusive_rights_total{{result=\"{result}\",upstream=\"auth0\"}}"))
+}
+
+#[test]
+fn writes_through_two_replicas_go_one_after_the_other() {
+    let Some(world) = World::start("forward") else { return };
+    let replicas = [world.replica(), world.replica()];
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..12)
+            .map(|writer| {
+                scope.spawn({
+                    let replicas = &replicas;
+                    move || write(&replicas[writer % 2]).status
+                })
+            })
+            .collect();
+        assert!(writers.into_iter().all(|writer| writer.join().unwrap() == 200));
+    });
+    let methods = world.methods();
+    assert_eq!(methods.len(), 24);
+    assert!(methods.chunks(2).all(|pair| pair == ["GET", "PATCH"]), "{methods:?}");
+    let counted = |result| replicas.iter().map(|replica| results(replica, result)).sum::<u64>();
+    wait_for("12 writes", || (counted("taken") + counted("waited") == 12).then_some(()));
+    assert!(counted("waited") > 0);
+    wait_for("the right to be given back", || world.right().is_none().then_some(()));
+}
+
+#[test]
+fn write_waits_for_another_replica_only_for_a_while() {
+    let Some(world) = World::start("forward") else { return };
+    let [one, other] = [world.replica(), world.replica()];
+    world.gate.set(false);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| write(&one));
+        let key = world.taken();
+        let held: String = world.server.ask(&["GET", &key]);
+        world.gate.set(true);
+        assert_eq!(first.join().unwrap().status, 200);
+        wait_for("the right to be given back", || world.right().is_none().then_some(()));
+        // It is another's for longer than anybody waits.
+        world.server.ask::<()>(&["SET", &key, &format!("{}{}{}", &held[..48], "9".repeat(13), &held[61..])]);
+        let late = write(&other);
+        assert_eq!((late.status, late.header("Retry-After")), (429, Some("1")), "{}", late.text());
+    });
+    assert_eq!((results(&other, "conflict"), world.recorder.count()), (1, 2));
+}
+
+#[test]
+fn write_whose_right_was_lost_is_not_sent() {
+    let Some(world) = World::start("forward") else { return };
+    let replica = world.replica();
+    world.gate.set(false);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| write(&replica));
+        let key = world.taken();
+        world.server.ask::<()>(&["DEL", &key]);
+        world.gate.set(true);
+        let lost = first.join().unwrap();
+        assert_eq!((lost.status, lost.header("Retry-After")), (503, Some("1")));
+        assert!(lost.text().contains("was lost"), "{}", lost.text());
+    });
+    assert_eq!((world.methods(), results(&replica, "expired")), (vec!["GET".to_owned()], 1));
+    assert_eq!(write(&replica).status, 200);
+}
+
+/// A process that is suspended while it holds the right, for longer than the right lasts.
+#[test]
+fn suspended_holder_sends_nothing_when_it_goes_on() {
+    let Some(world) = World::start("forward") else { return };
+    let [one, other] = [world.replica(), world.replica()];
+    world.gate.set(false);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| write(&one));
+        world.taken();
+        one.gateway.signal("STOP");
+        world.gate.set(true);
+        let second = wait_for("the right to expire", || Some(write(&other)).filter(|response| response.status != 429));
+        assert_eq!(second.status, 200);
+        one.gateway.signal("CONT");
+        assert_ne!(first.join().unwrap().status, 200);
+    });
+    assert_eq!(world.recorder.count_of("PATCH"), 1);
+}
+
+#[test]
+fn right_of_a_killed_replica_expires() {
+    let Some(world) = World::start("forward") else { return };
+    let [one, other] = [world.replica(), world.replica()];
+    world.gate.set(false);
+    thread::scope(|scope| {
+        let request = Request::new("PATCH", &path()).bearer(&one.token).json(WRITE);
+        let url = one.gateway.url();
+        scope.spawn(move || assert!(request.try_send(&url).is_err(), "its gateway died"));
+        world.taken();
+        one.gateway.signal("KILL");
+        world.gate.set(true);
+        assert_eq!(write(&other).status, 429);
+        let later = wait_for("the right to expire", || Some(write(&other)).filter(|response| response.status != 429));
+        assert_eq!(later.status, 200);
+    });
+    assert_eq!(world.recorder.count_of("PATCH"), 1);
+}
+
+#[test]
+fn deletion_through_another_replica_ends_the_right() {
+    let Some(world) = World::start("forward") else { return };
+    let [one, other] = [world.replica(), world.replica()];
+    world.gate.set(false);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| write(&one));
+        world.taken();
+        let deletion = Request::new("DELETE", &path()).bearer(&other.token).send(&other.gateway.url());
+        assert_eq!(deletion.status, 202, "it does not wait");
+        wait_for("the right to end", || world.right().is_none().then_some(()));
+        world.gate.set(true);
+        assert_eq!(first.join().unwrap().status, 503);
+    });
+    assert_eq!(world.methods(), ["GET", "DELETE"]);
+}
+
+#[test]
+fn without_the_store_on_unreachable_decides() {
+    for (on_unreachable, status) in [("forward", 200), ("reject", 503)] {
+        let Some(mut world) = World::start(on_unreachable) else { return };
+        let replica = world.replica();
+        world.gate.set(false);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| write(&replica));
+            world.taken();
+            world.server.kill();
+            replica.wait_disconnected();
+            world.gate.set(true);
+            assert_eq!(first.join().unwrap().status, status, "{on_unreachable}: lost while it is held");
+        });
+        let next = write(&replica);
+        assert_eq!(next.status, status, "{on_unreachable}: {}", next.text());
+        let sent = if status == 200 { 2 } else { 0 };
+        assert_eq!((world.recorder.count_of("PATCH"), results(&replica, "unavailable")), (sent, 1));
+    }
+}

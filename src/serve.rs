@@ -15,6 +15,7 @@ mod service;
 mod tests;
 mod write;
 
+pub use exclusive::MAX_RIGHT_WAIT;
 pub use lockouts::Lockouts;
 pub use observed_exchange::ObservedExchange;
 pub use service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service, UpstreamHandles};

@@ -12,6 +12,7 @@ use crate::coherence::writing::MARGIN;
 use crate::coherence::{Millis, TenantId, Token, millis};
 use crate::telemetry::StoreFailure;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::{self, timeout_at};
 
@@ -35,6 +36,9 @@ pub enum RightError {
     /// The store did not confirm it.
     #[error("the store did not confirm the exclusive right")]
     Unconfirmed,
+    /// A replica of an older version is running, whose writes take no rights.
+    #[error("a replica of an older version is running")]
+    OlderReplica,
     /// It had it, but no longer: it expired, the session was deleted, or the store lost it.
     #[error("the exclusive right was lost")]
     Lost,
@@ -67,7 +71,15 @@ pub struct Right {
 impl Sessions {
     /// Takes the exclusive right of a session. It must be confirmed before the write is sent.
     pub async fn exclusive(&self, name: SessionName, tenant: TenantId, terms: RightTerms) -> Result<Right, RightError> {
-        let RightTerms { lifetime, wait, .. } = terms;
+        let RightTerms { lifetime, wait, longest_write } = terms;
+        if longest_write.is_some() {
+            if self.rights_suspended.load(Ordering::Relaxed) {
+                return Err(RightError::Unconfirmed);
+            }
+            if self.store.has_older_replica().await.map_err(|_| RightError::Unconfirmed)? {
+                return Err(RightError::OlderReplica);
+            }
+        }
         let deadline = time::Instant::now() + wait;
         let place = timeout_at(deadline, self.rights.enter(name).ok_or(RightError::Busy)?);
         let place = place.await.map_err(|_| RightError::Busy)?;
@@ -78,7 +90,7 @@ impl Sessions {
         loop {
             let since = Instant::now();
             match hold.step(step).await? {
-                (RightReply::Held(_), _) if !hold.counts(terms.longest_write).await => {
+                (RightReply::Held(_), _) if !hold.counts(longest_write).await => {
                     return Err(RightError::Unconfirmed);
                 }
                 (RightReply::Held(left), taken) => return Ok(Right { hold, taken, left, since, waited }),

@@ -361,10 +361,6 @@ impl Store for MemoryStore {
         Ok((self.rights.step((upstream, *session), writer, step, self.now())?, ConnectionId::default()))
     }
 
-    async fn counts_rights(&self, _: &[u8; 16], _: Duration) -> bool {
-        true
-    }
-
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         let deleted = |session: &[u8; 16]| {
             let shard = self.shard(session)?.lock();

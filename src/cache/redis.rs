@@ -258,6 +258,10 @@ impl Store for RedisStore {
         }
     }
 
+    async fn has_older_replica(&self) -> Result<bool, StoreError> {
+        self.observed(StoreOperation::Right, self.try_has_older_replica()).await
+    }
+
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.observed(StoreOperation::Deleted, self.try_deleted(upstream, tenant, sessions)).await
     }

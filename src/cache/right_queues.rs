@@ -74,3 +74,28 @@ impl Drop for Presence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn writes_queue_in_order_and_in_bounded_number() {
+        let (queues, name) = (Arc::new(RightQueues::default()), (1, [0; 16]));
+        let first = queues.enter(name).unwrap().await;
+        assert!(!first.waited);
+        let mut waiting: Vec<_> = (1..MAX_PRESENT).map(|_| Box::pin(queues.enter(name).unwrap())).collect();
+        assert!(waiting.iter_mut().all(|place| place.now_or_never().is_none()));
+        assert!(queues.enter(name).is_none(), "the queue is full");
+        assert!(!queues.enter((2, [0; 16])).unwrap().await.waited, "that of another session is empty");
+        drop((waiting.remove(0), first));
+        let mut third = waiting.remove(1);
+        let second = waiting.remove(0).now_or_never().unwrap();
+        assert!(second.waited && third.as_mut().now_or_never().is_none());
+        drop(second);
+        assert!(third.now_or_never().is_some());
+        drop(waiting);
+        assert!(queues.by_session.lock().is_empty());
+    }
+}

@@ -145,8 +145,15 @@ pub trait Store: Send + Sync {
         writer: Token,
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreError>;
-    /// Whether exclusive rights of a session count: the store has lost none within the last `after`.
-    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool;
+    /// Whether exclusive rights of a session count: the store has lost none within the last `after`. A store of one
+    /// process ends with its writes.
+    async fn counts_rights(&self, _: &[u8; 16], _: Duration) -> bool {
+        true
+    }
+    /// Whether a replica is running whose version takes no exclusive rights. A store of one process has no others.
+    async fn has_older_replica(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     /// Which of these sessions of an upstream count as deleted for the tenant, in order.
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// The connection that steps on this scope would use now.

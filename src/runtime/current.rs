@@ -10,7 +10,7 @@ use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::provider::Provider;
-use crate::serve::Service;
+use crate::serve::{MAX_RIGHT_WAIT, Service};
 use crate::telemetry::{Label, ReloadResult};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -150,9 +150,10 @@ impl CurrentRuntime {
         marks
     }
 
-    /// Marks everything cached, so that nothing is served from it: another process serves the same upstreams with a
-    /// memory store of its own. The marks last for `at_most`.
+    /// Marks everything cached, so that nothing is served from it, and suspends exclusive rights: another process serves
+    /// the same upstreams with a memory store of its own. The marks last for `at_most`.
     pub async fn suspend_cache(&self, at_most: Duration) -> Vec<Mark> {
+        self.process.cache.sessions.suspend_rights(true);
         let mut marks = Vec::new();
         for (scope, upstream) in cached(&self.now()) {
             let Some(cache) = upstream.scope_cache else {
@@ -166,6 +167,7 @@ impl CurrentRuntime {
 
     /// Ends the marks: this process alone serves its upstreams again, from entries that are newer.
     pub async fn resume_cache(&self, marks: Vec<Mark>) {
+        self.process.cache.sessions.suspend_rights(false);
         end(marks, &self.process).await;
     }
 
@@ -226,8 +228,9 @@ fn cached(runtime: &Runtime) -> BTreeMap<u64, Arc<Upstream>> {
 
 /// How long a write can take from its head to its end: its body, what is read to evaluate it, and itself.
 fn longest_write(runtime: &Runtime) -> Duration {
-    let write =
-        |upstream: &Arc<Upstream>| upstream.body.timeout + (upstream.slots.wait + upstream.target.timeouts.guard()) * 2;
+    let write = |upstream: &Arc<Upstream>| {
+        upstream.body.timeout + MAX_RIGHT_WAIT + (upstream.slots.wait + upstream.target.timeouts.guard()) * 2
+    };
     runtime.gateway.upstreams().iter().map(write).max().unwrap_or_default()
 }
 

@@ -7,8 +7,8 @@ use crate::model::Rejection;
 use crate::telemetry::RightResult;
 use std::time::{Duration, Instant};
 
-/// How long a write waits for its right.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// How long a write waits for its exclusive right.
+pub const MAX_RIGHT_WAIT: Duration = Duration::from_secs(5);
 /// How long the steps of the store may take between the right and the write.
 const STORE_TIME: Duration = Duration::from_secs(5);
 
@@ -36,13 +36,14 @@ impl<P: ProviderClient> Service<P> {
         let (name, began) = ((upstream.scope, hash), Instant::now());
         let guards = self.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.guard());
         let longest_write = guards.max().filter(|_| need == RightNeed::Required);
-        let terms = RightTerms { lifetime: lifetime(upstream), wait: MAX_WAIT, longest_write };
+        let terms = RightTerms { lifetime: lifetime(upstream), wait: MAX_RIGHT_WAIT, longest_write };
         let taken = self.sessions.exclusive(name, *request.tenant(), terms);
         let taken = client.attend(taken).await.map_err(NotServed::Gone)?;
         let result = match &taken {
             Ok(right) if right.has_waited() => RightResult::Waited,
             Ok(_) => RightResult::Taken,
             Err(RightError::Busy) => RightResult::Conflict,
+            Err(RightError::OlderReplica) => RightResult::OlderReplica,
             Err(RightError::Unconfirmed | RightError::Lost) => RightResult::Unavailable,
         };
         client.outcome().right = Some(RightUse { result, wait: began.elapsed() });
@@ -74,8 +75,8 @@ impl HeldRight {
     }
 }
 
-/// How long a right lasts that is not confirmed yet: longer than what precedes the write, which is to wait for a slot and
-/// read the current state, and to wait for another slot and set the mark.
+/// How long a right lasts that is not confirmed yet: longer than what precedes the write, which is to wait for a slot
+/// and read the current state, and to wait for another slot and set the mark.
 fn lifetime(upstream: &Upstream) -> Duration {
     upstream.slots.wait * 2 + upstream.target.timeouts.guard() + STORE_TIME
 }
@@ -87,7 +88,7 @@ fn rejects_without_store(upstream: &Upstream) -> bool {
 fn rejection(error: RightError) -> Rejection {
     match error {
         RightError::Busy => Rejection::MetadataBusy,
-        RightError::Unconfirmed => Rejection::RightUnavailable,
+        RightError::Unconfirmed | RightError::OlderReplica => Rejection::RightUnavailable,
         RightError::Lost => Rejection::RightLost,
     }
 }

@@ -49,8 +49,10 @@ pub enum RightResult {
     Conflict,
     /// The write was rejected: the right expired, or was lost, before the write was sent.
     Expired,
-    /// The store did not confirm it.
+    /// The store did not confirm it, or may have lost rights of writes that are in flight.
     Unavailable,
+    /// The write was rejected: a replica is running whose version takes no rights.
+    OlderReplica,
 }
 
 /// The class of a response's status: the `status` label.

@@ -3,10 +3,10 @@
 //!
 //! Format of a state: 32 digits of its generation (or of the one before its only mark, or `-`), 20 of its floor, 13 of
 //! the time until which it counts as deleted, and 29 per mark: 16 of the write's token and 13 of its deadline.
-//! `variant.lua` has the format of a variant, `right.lua` that of a right. Its entry is `D`, two generations, 20 digits of the version, 16 of the
-//! start of its fetch (microseconds), 13 each of the ends of freshness and staleness, 32 of the only credential that
-//! may see it (or zeros), 16 of the digest, and the encrypted response. Times are the server's, in milliseconds unless
-//! stated otherwise.
+//! `variant.lua` has the format of a variant, `right.lua` that of a right. Its entry is `D`, two generations, 20
+//! digits of the version, 16 of the start of its fetch (microseconds), 13 each of the ends of freshness and staleness,
+//! 32 of the only credential that may see it (or zeros), 16 of the digest, and the encrypted response. Times are the
+//! server's, in milliseconds unless stated otherwise.
 
 use redis::Cmd;
 use std::sync::LazyLock;
@@ -38,8 +38,8 @@ fn sha(text: &str) -> String {
     redis::Script::new(text).get_hash().to_owned()
 }
 
-/// Not one of all: a server that knows it is one whose rights count. Scripts are neither saved nor replicated (Redis 7.0
-/// and later).
+/// Not one of all: a server that knows it is one whose rights count. Scripts are neither saved nor replicated (Redis
+/// 7.0 and later).
 pub(super) static KNOWN: Script = Script::new(include_str!("known.lua"), || sha(include_str!("known.lua")));
 
 macro_rules! scripts {

@@ -317,8 +317,8 @@ impl Server {
         Ok(LiveConnection { connection, number, fence, began, counts_rights })
     }
 
-    /// Whether exclusive rights of this server count. A server that has restarted or taken over may have lost rights, and
-    /// their writes may still be in flight: for as long as `after`, which is longer than any write, none counts.
+    /// Whether exclusive rights of this server count. A server that has restarted or taken over may have lost rights,
+    /// and their writes may still be in flight: for as long as `after`, which is longer than any write, none counts.
     pub async fn counts_rights(&self, after: Duration) -> bool {
         let Some(live) = self.live() else { return false };
         if live.counts_rights.load(Ordering::Relaxed) {

@@ -42,6 +42,7 @@ pub struct RedisStore {
     pub(super) tokens_drawn: AtomicU64,
     pub(super) counters: Arc<CacheCounters>,
     pub(super) listener: Arc<dyn StoreObserver>,
+    pub(super) fleet: Mutex<Option<SeenFleet>>,
 }
 
 /// The epoch of an upstream, as this process last saw it.
@@ -49,6 +50,13 @@ pub(super) struct KnownEpoch {
     pub key: String,
     /// The last epoch seen that was not marked.
     pub last: Mutex<Option<OpenEpoch>>,
+}
+
+/// Whether a replica of an older version is there, as last seen.
+#[derive(Clone, Copy)]
+pub(super) struct SeenFleet {
+    pub older: bool,
+    pub at: Instant,
 }
 
 /// An epoch without a mark.
@@ -81,6 +89,7 @@ impl RedisStore {
             tokens_drawn: AtomicU64::new(0),
             counters,
             listener,
+            fleet: Mutex::default(),
         })
     }
 

@@ -476,6 +476,10 @@ impl Store for Unmarked {
         self.0.counts_rights(session, after).await
     }
 
+    async fn has_older_replica(&self) -> Result<bool, StoreError> {
+        self.0.has_older_replica().await
+    }
+
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
@@ -564,6 +568,10 @@ impl Store for Unstamped {
 
     async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
         self.0.counts_rights(session, after).await
+    }
+
+    async fn has_older_replica(&self) -> Result<bool, StoreError> {
+        self.0.has_older_replica().await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {

@@ -1,16 +1,23 @@
 //! The exclusive right on a real store: writes through several replicas that are decided by the current metadata.
 
+use super::fleet::settings;
 use crate::harness::recorder::{Call, Recorder, Then, session};
 use crate::harness::replica::{Replica, STORE_TIMEOUTS, path};
 use crate::harness::{Gate, RedisServer, Request, Response, redis_installed, wait_for};
 use serde_json::{Value, json};
+use sessiongate::cache::{CacheCounters, RedisStore, Right, RightError, RightTerms, Sessions};
+use sessiongate::coherence::DEFAULT_TENANT;
+use sessiongate::metrics::StoreMetrics;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 const WRITE: &str = r#"{"session_metadata":{"plan":"pro","team":"blue"}}"#;
-/// A right that is not given back lasts for 7 s.
-const UPSTREAM: &str = "policy: p\nlimits: { wait: 0s }\ntimeouts: { connect: 100ms, first_byte: 400ms }\n";
+/// How long the provider may take: a right that is not given back lasts for 2 * (100 ms + this) + 6 s.
+const SHORT: &str = "1s";
+/// Longer than a test holds a response back.
+const AMPLE: &str = "25s";
 
 /// A provider of one session, whose reads wait at a gate. A write replaces the metadata.
 struct World {
@@ -18,10 +25,11 @@ struct World {
     recorder: Recorder,
     gate: Gate,
     on_unreachable: &'static str,
+    first_byte: &'static str,
 }
 
 impl World {
-    fn start(on_unreachable: &'static str) -> Option<World> {
+    fn start(on_unreachable: &'static str, first_byte: &'static str) -> Option<World> {
         if !redis_installed() {
             return None;
         }
@@ -44,12 +52,15 @@ impl World {
                 _ => call.json(202, &json!({})),
             }
         });
-        Some(World { server: RedisServer::start(), recorder, gate, on_unreachable })
+        Some(World { server: RedisServer::start(), recorder, gate, on_unreachable, first_byte })
     }
 
     fn replica(&self) -> Replica {
-        let (url, more) =
-            (self.server.url(), format!("cache: {{ on_unreachable: {} }}\n{UPSTREAM}", self.on_unreachable));
+        let World { on_unreachable, first_byte, .. } = self;
+        let timeouts = format!("timeouts: {{ connect: 100ms, first_byte: {first_byte} }}");
+        let more =
+            format!("cache: {{ on_unreachable: {on_unreachable} }}\npolicy: p\nlimits: {{ wait: 0s }}\n{timeouts}");
+        let url = self.server.url();
         let config = format!(
             "hash_key: {{ env: HASH }}\npolicies: {{ p: {{ keys: {{ protected: [plan] }} }} }}\n\
              store: {{ redis: {{ settle: 0s, \
@@ -85,7 +96,7 @@ fn results(replica: &Replica, result: &str) -> u64 {
 
 #[test]
 fn writes_through_two_replicas_go_one_after_the_other() {
-    let Some(world) = World::start("forward") else { return };
+    let Some(world) = World::start("forward", AMPLE) else { return };
     let replicas = [world.replica(), world.replica()];
     thread::scope(|scope| {
         let writers: Vec<_> = (0..12)
@@ -109,7 +120,7 @@ fn writes_through_two_replicas_go_one_after_the_other() {
 
 #[test]
 fn write_waits_for_another_replica_only_for_a_while() {
-    let Some(world) = World::start("forward") else { return };
+    let Some(world) = World::start("forward", AMPLE) else { return };
     let [one, other] = [world.replica(), world.replica()];
     world.gate.set(false);
     thread::scope(|scope| {
@@ -129,7 +140,7 @@ fn write_waits_for_another_replica_only_for_a_while() {
 
 #[test]
 fn write_whose_right_was_lost_is_not_sent() {
-    let Some(world) = World::start("forward") else { return };
+    let Some(world) = World::start("forward", AMPLE) else { return };
     let replica = world.replica();
     world.gate.set(false);
     thread::scope(|scope| {
@@ -148,7 +159,7 @@ fn write_whose_right_was_lost_is_not_sent() {
 /// A process that is suspended while it holds the right, for longer than the right lasts.
 #[test]
 fn suspended_holder_sends_nothing_when_it_goes_on() {
-    let Some(world) = World::start("forward") else { return };
+    let Some(world) = World::start("forward", SHORT) else { return };
     let [one, other] = [world.replica(), world.replica()];
     world.gate.set(false);
     thread::scope(|scope| {
@@ -166,7 +177,7 @@ fn suspended_holder_sends_nothing_when_it_goes_on() {
 
 #[test]
 fn right_of_a_killed_replica_expires() {
-    let Some(world) = World::start("forward") else { return };
+    let Some(world) = World::start("forward", SHORT) else { return };
     let [one, other] = [world.replica(), world.replica()];
     world.gate.set(false);
     thread::scope(|scope| {
@@ -185,7 +196,7 @@ fn right_of_a_killed_replica_expires() {
 
 #[test]
 fn deletion_through_another_replica_ends_the_right() {
-    let Some(world) = World::start("forward") else { return };
+    let Some(world) = World::start("forward", AMPLE) else { return };
     let [one, other] = [world.replica(), world.replica()];
     world.gate.set(false);
     thread::scope(|scope| {
@@ -203,7 +214,7 @@ fn deletion_through_another_replica_ends_the_right() {
 #[test]
 fn without_the_store_on_unreachable_decides() {
     for (on_unreachable, status) in [("forward", 200), ("reject", 503)] {
-        let Some(mut world) = World::start(on_unreachable) else { return };
+        let Some(mut world) = World::start(on_unreachable, AMPLE) else { return };
         let replica = world.replica();
         world.gate.set(false);
         thread::scope(|scope| {
@@ -219,4 +230,75 @@ fn without_the_store_on_unreachable_decides() {
         let sent = if status == 200 { 2 } else { 0 };
         assert_eq!((world.recorder.count_of("PATCH"), results(&replica, "unavailable")), (sent, 1));
     }
+}
+
+/// A replica in this process, whose writes must not meet a right that the store has lost.
+struct Strict {
+    sessions: Sessions,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Strict {
+    fn start(server: &RedisServer) -> Strict {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (counters, listener) = (Arc::new(CacheCounters::default()), Arc::new(StoreMetrics::new().unwrap()));
+        let store = RedisStore::new(&settings(server), Duration::from_secs(5), counters.clone(), listener).unwrap();
+        runtime.block_on(async { store.start() });
+        Strict { sessions: Sessions::new(Arc::new(store), Duration::ZERO, counters), runtime }
+    }
+
+    /// Takes the right and gives it back.
+    fn take(&self, longest_write: Duration) -> Result<(), RightError> {
+        let (lifetime, wait) = (Duration::from_secs(60), Duration::from_secs(1));
+        let terms = RightTerms { lifetime, wait, longest_write: Some(longest_write) };
+        let taken = async { self.sessions.exclusive((1, [1; 16]), DEFAULT_TENANT, terms).await.map(Right::give_back) };
+        self.runtime.block_on(taken)
+    }
+
+    fn wait(&self, what: &str, longest_write: Duration) {
+        wait_for(what, || self.take(longest_write).ok());
+    }
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// What a server had acknowledged may be lost with it, and writes that relied on it may still be in flight.
+#[test]
+fn no_right_counts_after_a_restart_until_all_writes_have_ended() {
+    if !redis_installed() {
+        return;
+    }
+    let mut server = RedisServer::start();
+    let one = Strict::start(&server);
+    wait_for("a step", || {
+        assert_eq!(one.take(LONG).unwrap_err(), RightError::Unconfirmed);
+        (server.calls("evalsha") > 2).then_some(())
+    });
+    one.wait("the longest write to have ended", Duration::ZERO);
+    let other = Strict::start(&server);
+    other.wait("a replica that starts later to know the server", LONG);
+    server.restart();
+    for replica in [&one, &other, &Strict::start(&server)] {
+        let before = server.calls("evalsha");
+        wait_for("a step on the new server", || {
+            assert_eq!(replica.take(LONG).unwrap_err(), RightError::Unconfirmed);
+            (server.calls("evalsha") > before + 2).then_some(())
+        });
+    }
+}
+
+#[test]
+fn no_right_is_taken_while_an_older_replica_is_there() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let replica = Strict::start(&server);
+    replica.wait("the longest write to have ended", Duration::ZERO);
+    server.ask::<()>(&["SET", "fleet1:protocol:2", "2"]);
+    wait_for("the older replica to be seen", || {
+        replica.take(Duration::ZERO).err().filter(|error| *error == RightError::OlderReplica)
+    });
+    server.ask::<()>(&["DEL", "fleet1:protocol:2"]);
+    replica.wait("the older replica to be gone", Duration::ZERO);
 }

@@ -118,6 +118,10 @@ impl Store for Unfenced {
         self.0.counts_rights(session, after).await
     }
 
+    async fn has_older_replica(&self) -> Result<bool, StoreError> {
+        self.0.has_older_replica().await
+    }
+
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
@@ -135,7 +139,7 @@ impl Store for Unfenced {
     }
 }
 
-fn settings(server: &RedisServer) -> Redis {
+pub(super) fn settings(server: &RedisServer) -> Redis {
     Redis {
         servers: Servers::Single(RedisAddress { host: "127.0.0.1".into(), port: server.port() }),
         database: 0,

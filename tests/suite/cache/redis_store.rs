@@ -201,7 +201,7 @@ fn stored_data_is_encrypted() {
     replica.get();
     replica.wait_hit();
     // The set of key versions is not secret. It takes a moment to be published.
-    let own = |key: &String| key.ends_with(":protocol:2");
+    let own = |key: &String| key.ends_with(":protocol:3");
     wait_for("the version to be announced", || server.keys().iter().any(own).then_some(()));
     let keys: Vec<String> = server.keys().into_iter().filter(|key| !own(key)).collect();
     assert_eq!(keys.len(), 3, "{keys:?}");

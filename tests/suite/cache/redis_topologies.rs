@@ -536,7 +536,7 @@ fn sandbox_runs_on_a_real_redis() {
     let read = || Request::new("GET", &sandbox.session_path()).bearer(&sandbox.token).send(&sandbox.gateway);
     wait_for("a hit", || status(&read()).contains("; hit").then_some(()));
     // Beside the version that the gateway announces.
-    assert_eq!(server.keys().iter().filter(|key| !key.ends_with(":protocol:2")).count(), 3);
+    assert_eq!(server.keys().iter().filter(|key| !key.ends_with(":protocol:3")).count(), 3);
 }
 
 /// Hands bytes on to a server and back; on demand it breaks off in the middle of a response.

@@ -143,6 +143,7 @@ fn upstream(
         index,
         scope: 0,
         scope_cache: None,
+        scope_owns_keys: false,
         response_id: [0; 16],
         dialect,
         matcher,

@@ -39,6 +39,7 @@ pub(super) fn responses(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
         index: _,
         scope,
         scope_cache: _,
+        scope_owns_keys: _,
         response_id: _,
         dialect,
         matcher: _,

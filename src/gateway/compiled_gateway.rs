@@ -21,12 +21,13 @@ impl Gateway {
     }
 
     fn with_key(mut upstreams: Vec<Upstream>, secret: hmac::Key) -> Gateway {
-        let all: Vec<(Target, Option<Freshness>)> =
-            upstreams.iter().map(|one| (one.target.clone(), one.cache)).collect();
+        let all: Vec<(Target, Option<Freshness>, bool)> =
+            upstreams.iter().map(|one| (one.target.clone(), one.cache, one.grants.own_keys())).collect();
         for upstream in &mut upstreams {
             let same = |target: &Target| target.is_same_provider(&upstream.target);
-            let caches = all.iter().filter(|(target, _)| same(target)).filter_map(|(_, cache)| *cache);
-            upstream.scope_cache = caches.reduce(Freshness::strictest);
+            let scope = || all.iter().filter(|(target, ..)| same(target));
+            upstream.scope_cache = scope().filter_map(|(_, cache, _)| *cache).reduce(Freshness::strictest);
+            upstream.scope_owns_keys = scope().any(|(.., owns_keys)| *owns_keys);
             upstream.scope = cache_ids::provider(&secret, &upstream.target);
             upstream.response_id = cache_ids::responses(&secret, upstream);
             let of_issuer = |issuer| cache_ids::responses_of_issuer(&secret, upstream, issuer);

@@ -24,7 +24,7 @@ impl DecodedRequest {
         let audits = self.policy().mode == Mode::Audit && self.authorized.grant.is_none();
         match decision {
             // Whoever sends it: a write replaces all metadata.
-            _ if self.upstream().grants.own_keys() && self.changes_metadata() => RightNeed::Required,
+            _ if self.upstream().scope_owns_keys && self.changes_metadata() => RightNeed::Required,
             WriteDecision::NeedsCurrent if self.changes_metadata() && !audits => RightNeed::IfStoreWorks,
             WriteDecision::NeedsCurrent | WriteDecision::Forward(_) => RightNeed::None,
         }

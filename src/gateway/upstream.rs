@@ -24,8 +24,10 @@ pub struct Upstream {
     /// The longest times and the strictest failure policy of all upstreams in the scope, for writes. `None` if none of
     /// them has a cache.
     pub scope_cache: Option<Freshness>,
-    /// The ID of its cached responses. On its own, the variant that verified callers of its only issuer share. [`super::Gateway::new`]
-    /// sets it.
+    /// Whether grants own metadata keys in any upstream of the scope: then all writes of metadata take exclusive rights.
+    pub scope_owns_keys: bool,
+    /// The ID of its cached responses. On its own, the variant that verified callers of its only issuer share.
+    /// [`super::Gateway::new`] sets it.
     pub response_id: [u8; 16],
     /// The provider's API.
     pub dialect: &'static Dialect,

@@ -39,6 +39,13 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         let problem = Problem::new("replicas with an in-memory store do not see each other's writes");
         section.context.warn(&location, FindingId::ReplicasWithoutSharedStore, problem.expected("use `store.redis`"));
     }
+    if replicas > 1 && matches!(store, Store::Memory(_)) && upstreams.iter().any(|upstream| upstream.grants.own_keys())
+    {
+        let location = section.location_of(&rows::REPLICAS);
+        let problem =
+            Problem::new("grants own metadata keys, and replicas with an in-memory store overwrite each other's");
+        section.context.reject(&location, problem.id(FindingId::Conflict).expected("use `store.redis`"));
+    }
     if let Store::Memory(memory) = &store
         && cached
     {

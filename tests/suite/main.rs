@@ -58,6 +58,7 @@ mod grants {
     mod hits;
     mod owners;
     mod owners_zitadel;
+    mod owners_under_load;
     mod sdks;
     mod sessions;
     mod world;

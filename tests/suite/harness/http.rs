@@ -139,6 +139,18 @@ impl Connection {
         Ok(Connection::of(Box::new(connect(peer)?), peer))
     }
 
+    /// Connects. A response may take so long.
+    pub fn open_within(peer: SocketAddr, timeout: Duration) -> io::Result<Connection> {
+        let stream = connect(peer)?;
+        stream.set_read_timeout(Some(timeout))?;
+        Ok(Connection::of(Box::new(stream), peer))
+    }
+
+    /// Where it leads.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     pub(super) fn of(stream: Box<dyn Stream>, peer: SocketAddr) -> Connection {
         Connection { stream: BufReader::new(stream), peer }
     }

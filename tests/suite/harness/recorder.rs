@@ -223,6 +223,11 @@ impl Recorder {
         self.tenant.tokens().full
     }
 
+    /// A token with every scope of this client.
+    pub fn token_of_client(&self, client: &str) -> String {
+        self.tenant.token_of(client)
+    }
+
     /// A token of this subject.
     pub fn token_of(&self, subject: &str) -> String {
         self.tenant.sign(json!({ "sub": subject }))

@@ -2,18 +2,15 @@
 
 use super::current_state::Owner;
 use super::granted::Granted;
-use super::masking::{masked, masks};
-use super::provider_response::Released;
+use super::masking::masks;
 use super::session_proof::{Proven, SessionProof};
-use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
+use super::{AuthorizedRequest, CacheKey, Credential, Gateway, Governed, ProviderResponse, Upstream};
 use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
 use crate::dialect::{DecodedBody, Effect, Query, Route};
 use crate::grant::Grant;
 use crate::model::{Operation, Rejection, SessionId, SessionPatch};
 use crate::policy::Policy;
 use crate::wire::carrier::Carrier;
-use crate::wire::coding;
-use crate::wire::message::Codec;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use std::sync::Arc;
@@ -66,9 +63,9 @@ pub struct Write {
     body: Option<Bytes>,
     scope_checked: bool,
     /// Whether the policy of the write strips one-time codes from its response.
-    strips_codes: bool,
-    /// Whether it has keys of other owners, as they were.
-    pub(super) merged: bool,
+    pub(super) strips_codes: bool,
+    /// If it is merged: the keys that it keeps for others.
+    pub(super) kept: Option<Vec<String>>,
     pub(super) tenant: TenantId,
     /// The grant of its caller; `None` if the upstream has no grants.
     pub(super) grant: Option<Arc<Grant>>,
@@ -210,7 +207,7 @@ impl DecodedRequest {
 
     /// The write of a body that the caller may send, of sessions that it may change.
     pub(super) fn write(&self, granted: Granted, _: Proven) -> Write {
-        let Granted { body, merged } = granted;
+        let Granted { body, kept } = granted;
         let Governed { upstream, route, carrier, path, tenant, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
@@ -221,7 +218,7 @@ impl DecodedRequest {
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
             scope_checked: self.authorized.credential.is_verified() && upstream.dialect.scopes.decide,
             strips_codes: self.policy().strips_codes(),
-            merged,
+            kept,
             tenant: *tenant,
             grant: self.authorized.grant.clone(),
         }
@@ -310,58 +307,6 @@ impl Write {
     /// scopes, even a verified caller may lack the right to write.
     pub fn is_scope_checked(&self) -> bool {
         self.scope_checked
-    }
-
-    /// The response as the caller may see it: without one-time codes, if the policy strips them, and without what its
-    /// grant hides.
-    pub fn released(&self, decoded: DecodedResponse) -> Released {
-        Released::new(Arc::new(self.response_for_caller(decoded)))
-    }
-
-    fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
-        let response = self.without_codes(decoded);
-        let Some(masks) = masks(&self.grant) else {
-            return response;
-        };
-        let masked = masked(&self.upstream, self.route, self.carrier, masks, &response);
-        masked.unwrap_or_else(|| self.with_empty_message(response))
-    }
-
-    fn without_codes(&self, decoded: DecodedResponse) -> ProviderResponse {
-        let DecodedResponse { mut response, call } = decoded;
-        let strips = self.strips_codes && self.route.call.is_some();
-        let coded = coding::remaining(&response.headers).is_some();
-        if !strips || !(call.status.is_success() || coded && response.status.is_success()) {
-            return response;
-        }
-        let Some(message) = call.message.filter(|_| !coded) else {
-            return self.with_empty_message(response);
-        };
-        let Some(without) = self.upstream.dialect.without_codes(self.route, self.carrier, &message) else {
-            return self.with_empty_message(response);
-        };
-        if without != message {
-            response.body = self.carrier.replace_message(&response.body, without);
-        }
-        response
-    }
-
-    /// Replaces the message of a response that cannot be parsed by an empty one. The caller must learn that the write
-    /// succeeded, but the message may contain what it may not see.
-    fn with_empty_message(&self, mut response: ProviderResponse) -> ProviderResponse {
-        let message = match self.carrier.codec() {
-            Codec::Json => Bytes::from_static(b"{}"),
-            Codec::Proto => Bytes::new(),
-        };
-        if self.hides_fields() {
-            response.body = self.carrier.bare_body(&response.body, Some(message));
-            response.keep_bare_headers(self.upstream.dialect);
-        } else {
-            response.body = self.carrier.replace_message(&response.body, message);
-        }
-        coding::remove_headers(&mut response.headers);
-        coding::remove_validators(&mut response.headers);
-        response
     }
 }
 

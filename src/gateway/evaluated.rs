@@ -98,7 +98,7 @@ impl DecodedRequest {
                 self.forward(proven, self.edited(edits), edits, current)
             }
         };
-        findings.merged = matches!(&result, Ok(WriteDecision::Forward(write)) if write.merged);
+        findings.merged = matches!(&result, Ok(WriteDecision::Forward(write)) if write.kept.is_some());
         Evaluated { findings: Some(findings), result }
     }
 

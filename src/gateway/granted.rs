@@ -13,8 +13,8 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub(super) struct Granted {
     pub body: Bytes,
-    /// Whether it is merged with the keys of other owners.
-    pub merged: bool,
+    /// If it is merged: the keys that it keeps for others.
+    pub kept: Option<Vec<String>>,
 }
 
 impl Granted {
@@ -69,7 +69,7 @@ impl Granted {
     }
 
     fn unchanged(body: Bytes) -> Granted {
-        Granted { body, merged: false }
+        Granted { body, kept: None }
     }
 
     /// The body of an owner with what it keeps of the current metadata. If it keeps and clears nothing, the body is what
@@ -86,11 +86,13 @@ impl Granted {
         let Some(merge) = merge.map_err(|fault| rejection(patch, fault))? else {
             return Ok(Granted::unchanged(body));
         };
+        let key = |at: &usize| stored.fields().get(*at).map(|field| field.key.clone());
+        let kept = Some(merge.kept.iter().filter_map(key).collect());
         if merge.kept.is_empty() && merge.cleared.is_empty() {
-            return Ok(Granted { body, merged: true });
+            return Ok(Granted { body, kept });
         }
         let message = upstream.dialect.merged(decoded, stored, &merge).ok_or(Rejection::UpstreamFailed)?;
-        Ok(Granted { body: carrier.request_body(message), merged: true })
+        Ok(Granted { body: carrier.request_body(message), kept })
     }
 }
 

@@ -169,7 +169,7 @@ impl<P: ProviderClient> Service<P> {
         if response.as_ref().is_ok_and(|response| write.is_lockout(response)) {
             self.invalidate_all(upstream).await;
         }
-        response.map(|response| write.released(response)).map_err(|failure| failure.rejection)
+        write.released(response.map_err(|failure| failure.rejection)?)
     }
 
     /// Marks what a write changes. `None` if nothing that it changes can be cached.

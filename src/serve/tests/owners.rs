@@ -3,8 +3,10 @@
 use super::grants::{World, grant};
 use crate::grant::{Grant, KeyGrant, Masks, OperationSet, SessionScope};
 use crate::model::{Operation, Rejection};
-use crate::policy::{KeyPattern, KeyPatterns, Mode, Policy};
+use crate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy};
 use crate::telemetry::RightResult;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
 
 const READ: &str = "GET /api/v2/sessions/s";
 const WRITE: &str = "PATCH /api/v2/sessions/s";
@@ -158,6 +160,80 @@ async fn an_owner_needs_not_see_the_others() {
         assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap(), merged);
         world.caller.scopes.retain(|scope| scope != "read:sessions");
         assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap_err(), Rejection::Scope("read:sessions"));
+    }
+}
+
+/// A rejection of the provider may name any key of what it was sent.
+#[tokio::test]
+async fn an_error_of_the_provider_names_no_key_of_others() {
+    let error = |text: &str| format!(r#"{{"statusCode":400,"message":"too long: {text}"}}"#);
+    let whole = "session_metadata: is rejected by the provider as a whole (provider)";
+    for (status, text, shown) in [
+        (400, "session_metadata.team", false),
+        (422, "'team' (300)", false),
+        (400, "t\\u0065am", false),
+        (400, "session_metadata.cart_a", true),
+        (400, "teams, a-team", true),
+        (429, "team", true),
+    ] {
+        let world = world(shop(), r#"{"team":"1"}"#).responds(WRITE, status, &error(text));
+        let found = world.send("a PATCH /api/v2/sessions/s", r#"{"session_metadata":{"cart_a":"1"}}"#).await;
+        match shown {
+            true => assert_eq!(found.unwrap().1, error(text)),
+            false => assert_eq!(violations(found), whole, "{text}"),
+        }
+    }
+}
+
+/// One read serves the proof that the session is the caller's, and the merge.
+#[tokio::test]
+async fn an_owner_of_keys_may_be_one_of_sessions() {
+    let session = |user: &str| format!(r#"{{"user_id":"{user}","session_metadata":{{"team":"1"}}}}"#);
+    let own = || Grant { keys: shop().keys, ..grant(SessionScope::User) };
+    let with = |user| World::new(own()).shows(READ, &session(user)).shows(WRITE, "{}");
+    let world = with("u1");
+    let merged = r#"{"session_metadata":{"cart_a":"1","team":"1"}}"#;
+    assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap(), merged);
+    assert_eq!(world.sent(), [READ, WRITE]);
+    let foreign = with("u2");
+    assert_eq!(patch(&foreign, r#"{"cart_a":"1"}"#).await.unwrap_err(), Rejection::ForeignSession);
+    assert_eq!(foreign.sent(), [READ]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What the policy makes of the owner's keys is the same beside any others, and these stay as they are.
+    #[test]
+    fn own_keys_are_sent_as_they_are_evaluated(
+        own in prop::collection::btree_map(" ?[cC]art_[a-c]", "[ x]{0,2}", 1..4),
+        others in prop::collection::btree_map("(team_|Cart_|)[a-c]", "[ x]{0,2}", 0..4),
+        (trim, drop_empty, has_default) in any::<(bool, bool, bool)>(),
+        audits in any::<bool>(),
+    ) {
+        let normalize = Normalize { trim, drop_empty, key_case: KeyCase::Lower, ..Normalize::default() };
+        let default = FieldRule { default: has_default.then(|| "d".to_owned()), ..FieldRule::default() };
+        let policy = Policy {
+            mode: if audits { Mode::Audit } else { Mode::Enforce },
+            normalize,
+            fields: vec![(KeyPattern::parse("cart_b").unwrap(), default)],
+            ..Policy::default()
+        };
+        let shop = || Grant { policy: Some(policy.clone()), ..shop() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let write = |current: &Value| {
+            let world = world(shop(), &current.to_string());
+            let body = runtime.block_on(patch(&world, &json!(own).to_string()))?;
+            let body: Map<String, Value> = serde_json::from_str(&body).unwrap();
+            Ok::<_, Rejection>(body["session_metadata"].as_object().unwrap().clone())
+        };
+        let (alone, beside) = (write(&json!({})), write(&json!(others)));
+        let Ok(mut expected) = alone else {
+            prop_assert_eq!(alone, beside);
+            return Ok(());
+        };
+        expected.extend(others.into_iter().map(|(key, value)| (key, Value::from(value))));
+        prop_assert_eq!(beside.unwrap(), expected);
     }
 }
 

@@ -157,6 +157,18 @@ impl Dialect {
         }
     }
 
+    /// Whether a response to [`Dialect::read_route`] is a session or a refresh token: the one with this ID, if it is known.
+    pub fn shows_resource(&self, route: &Route, response: &Bytes, id: Option<&str>) -> bool {
+        let is = |found: Option<&str>| found.is_some_and(|found| id.is_none_or(|id| found == id));
+        match self.read_route(route).map(|reading| reading.call) {
+            None => false,
+            Some(None) => Document::parse(response.clone()).is_ok_and(|document| is(self.resource_id(&document))),
+            Some(Some(call)) => Parsed::read(call.response, Codec::Json, response.clone()).is_ok_and(|parsed| {
+                is(self.session_message(parsed.root()).and_then(|session| session.text(self.names.id)))
+            }),
+        }
+    }
+
     /// What a response tells about its session. `requested` is the session that was read; `None` for a write. `None` if
     /// the response does not parse or is about another session.
     pub fn response_facts(

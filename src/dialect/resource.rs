@@ -85,6 +85,14 @@ impl Dialect {
         Some(document.edited(member(document.members()?, name)?, &added))
     }
 
+    /// The ID of the session or refresh token in a response to a read.
+    pub(super) fn resource_id<'d>(&self, response: &'d Document) -> Option<&'d str> {
+        match &member(self.session_members(response.members()?, true)?, self.names.id)?.kind {
+            Kind::Text(id) => Some(id),
+            Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_) => None,
+        }
+    }
+
     /// The members of the session in a response to a read, or of what tells the version in one to a write.
     pub(super) fn session_members<'m>(&self, members: &'m [Member], read: bool) -> Option<&'m [Member]> {
         let Some(name) = (if read { self.names.session } else { self.names.write_details }) else {

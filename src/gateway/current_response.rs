@@ -77,7 +77,11 @@ impl DecodedRequest {
         let dialect = self.upstream().dialect;
         let plain = coding::remaining(&response.headers).is_none();
         let metadata = plain.then(|| dialect.metadata_in_response(self.governed().route, &response.body)).flatten();
-        if metadata.is_none() && !proves {
+        // With another one's metadata, or with none by mistake, owners would lose their keys.
+        let id = self.session.as_ref().map(|(_, id)| id.as_str());
+        let is_other = || !dialect.shows_resource(self.governed().route, &response.body, id);
+        let merges = self.upstream().grants.own_keys() && self.changes_metadata();
+        if metadata.is_none() && !proves || merges && is_other() {
             return Err(Rejection::UpstreamFailed);
         }
         let route = self.authorized.read_route().filter(|_| plain && proves);

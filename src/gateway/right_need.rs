@@ -31,7 +31,7 @@ impl DecodedRequest {
     }
 
     /// Whether it changes the metadata of a session or a refresh token that exists.
-    fn changes_metadata(&self) -> bool {
+    pub(super) fn changes_metadata(&self) -> bool {
         let changes = |metadata: &MetadataChange| match metadata {
             MetadataChange::Absent => false,
             MetadataChange::Wipe | MetadataChange::Replace(_) | MetadataChange::Malformed(_) => true,

@@ -115,10 +115,13 @@ async fn keys_of_others_are_rejected_without_a_read() {
 #[tokio::test]
 async fn nothing_is_sent_beside_metadata_that_cannot_be_kept() {
     for response in [
-        r#"{"session_metadata":{"a":"1","a":"2"}}"#,
-        r#"{"session_metadata":{"__proto__":"1"}}"#,
-        r#"{"session_metadata":"x"}"#,
-        r#"{"session_metadata":{"a":"1"}"#,
+        r#"{"id":"s","session_metadata":{"a":"1","a":"2"}}"#,
+        r#"{"id":"s","session_metadata":{"__proto__":"1"}}"#,
+        r#"{"id":"s","session_metadata":"x"}"#,
+        r#"{"id":"s","session_metadata":{"a":"1"}"#,
+        r#"{"id":"other","session_metadata":{}}"#,
+        r#"{"session_metadata":{}}"#,
+        "{}",
         "",
     ] {
         for mode in [Mode::Enforce, Mode::Audit] {
@@ -127,6 +130,14 @@ async fn nothing_is_sent_beside_metadata_that_cannot_be_kept() {
             assert_eq!(patch(&world, r#"{"cart_a":"1"}"#).await.unwrap_err(), Rejection::UpstreamFailed, "{response}");
             assert_eq!(world.sent(), [READ]);
         }
+    }
+    for (request, read, body, response) in [
+        ("a PATCH /api/v2/refresh-tokens/t", "GET /api/v2/refresh-tokens/t", r#"{"refresh_token_metadata":{}}"#, "{}"),
+        ("z PATCH /v2/sessions/s", "GET /v2/sessions/s", r#"{"metadata":{"cart_a":"MQ=="}}"#, r#"{"session":{}}"#),
+    ] {
+        let world = World::new(shop()).shows(read, response);
+        assert_eq!(world.send(request, body).await.unwrap_err(), Rejection::UpstreamFailed, "{request}");
+        assert_eq!(world.sent(), [read]);
     }
     for status in [206, 304] {
         let world = World::new(shop()).responds(READ, status, "{}").shows(WRITE, "{}");
@@ -188,7 +199,7 @@ async fn an_error_of_the_provider_names_no_key_of_others() {
 /// One read serves the proof that the session is the caller's, and the merge.
 #[tokio::test]
 async fn an_owner_of_keys_may_be_one_of_sessions() {
-    let session = |user: &str| format!(r#"{{"user_id":"{user}","session_metadata":{{"team":"1"}}}}"#);
+    let session = |user: &str| format!(r#"{{"id":"s","user_id":"{user}","session_metadata":{{"team":"1"}}}}"#);
     let own = || Grant { keys: shop().keys, ..grant(SessionScope::User) };
     let with = |user| World::new(own()).shows(READ, &session(user)).shows(WRITE, "{}");
     let world = with("u1");
@@ -271,8 +282,8 @@ async fn every_write_of_metadata_takes_the_right_where_keys_are_owned() {
     for (owned, right) in [(true, Some(RightResult::Taken)), (false, None)] {
         let grants = if owned { vec![admin.clone(), shop()] } else { vec![admin.clone()] };
         let world = World::with(grants)
-            .shows(READ, "{}")
-            .shows("GET /api/v2/refresh-tokens/t", "{}")
+            .shows(READ, r#"{"id":"s"}"#)
+            .shows("GET /api/v2/refresh-tokens/t", r#"{"id":"t"}"#)
             .shows("GET /v2/sessions/s", r#"{"session":{"id":"s"}}"#)
             .shows(WRITE, "{}")
             .shows("PATCH /api/v2/refresh-tokens/t", "{}")

@@ -57,6 +57,7 @@ mod grants {
     mod guide;
     mod hits;
     mod owners;
+    mod owners_fleet;
     mod owners_zitadel;
     mod owners_under_load;
     mod sdks;

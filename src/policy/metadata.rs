@@ -159,8 +159,8 @@ impl Policy {
     /// If the write does not replace the metadata, only keys that the write itself names can become missing.
     fn check_required(&self, written: &ResultingMetadata, violations: &mut Violations) {
         // Another owner's key may be what a pattern requires.
-        let judged = |pattern: &&KeyPattern| written.own.is_none_or(|own| own.0.iter().any(|one| one.covers(pattern)));
-        for pattern in self.required.iter().filter(judged) {
+        let applies = |pattern: &&KeyPattern| written.own.is_none_or(|own| own.0.iter().any(|one| one.covers(pattern)));
+        for pattern in self.required.iter().filter(applies) {
             let mut named = written.entries.iter().filter(|entry| pattern.matches(&entry.key)).peekable();
             let emptied = named.peek().map(|entry| written.path(entry));
             if named.any(|entry| written.keeps(entry)) || (emptied.is_none() && !written.replaces) {

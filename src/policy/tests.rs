@@ -140,7 +140,7 @@ fn disjoint_patterns_have_no_text_in_common() {
 
 /// What another caller owns is neither required of an owner nor added for it.
 #[test]
-fn an_owner_is_judged_by_its_own_keys() {
+fn owners_are_evaluated_by_their_own_keys() {
     let rule = |default: &str| FieldRule { default: Some(default.into()), ..FieldRule::default() };
     let policy = Policy {
         required: patterns(&["team", "cart_id", "*_id"]).0,

@@ -56,7 +56,11 @@ fn the_whole_has_the_providers_limit() {
     let two = [("cart_b", "1"), ("cart_c", "1")];
     assert_eq!(shop().merge(&write(&two, true), &current, Some(3)), merge(&[0], &[1]));
     assert_eq!(shop().merge(&write(&two, true), &current, Some(2)), Err(MergeFault::Full));
-    assert_eq!(shop().merge(&write(&two, true), &current[1..], Some(1)), merge(&[], &[0]), "the policy judges those");
+    assert_eq!(
+        shop().merge(&write(&two, true), &current[1..], Some(1)),
+        merge(&[], &[0]),
+        "the policy evaluates those"
+    );
 }
 
 #[test]

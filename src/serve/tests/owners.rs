@@ -65,9 +65,9 @@ async fn the_metadata_of_refresh_tokens_is_merged() {
     assert_eq!(world.sent(), [read, write]);
 }
 
-/// The policy judges the owner's keys: what others keep may be anything.
+/// The policy evaluates the owner's keys: what others keep may be anything.
 #[tokio::test]
-async fn the_policy_judges_own_keys_in_both_modes() {
+async fn the_policy_evaluates_own_keys_in_both_modes() {
     let policy = |mode| Policy {
         mode,
         allowed: Some(keys(&["cart_a", "cart_p"])),

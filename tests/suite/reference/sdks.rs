@@ -1,4 +1,5 @@
-//! docs/guides/sdks.md shows the programs of `tests/sdk` that `sdk_guide` runs.
+//! docs/guides/sdks.md shows the programs of `tests/sdk` that `sdk_guide` runs, docs/guides/several-owners.md that of the
+//! sandbox's tour.
 
 use crate::harness::{generated_part, project};
 use std::fs;
@@ -22,4 +23,10 @@ fn sdk_guide_shows_the_programs_that_are_run() {
         let name = path.rsplit('/').next().unwrap();
         generated_part("docs/guides/sdks.md", name, &format!("```{language}\n{text}```\n"));
     }
+}
+
+#[test]
+fn guide_of_owners_shows_the_program_of_the_tour() {
+    let text = fs::read_to_string(project().join("src/sandbox/owners.mjs")).unwrap();
+    generated_part("docs/guides/several-owners.md", "owners.mjs", &format!("```js\n{text}```\n"));
 }

@@ -17,7 +17,7 @@ pub const INTROSPECTION_SECRET: &str = "SESSIONGATE_SANDBOX_INTROSPECTION_SECRET
 /// The path prefix of the instance whose tokens the gateway verifies.
 pub const VERIFIED: &str = "/verified";
 
-/// The path prefix under which two applications have different grants at the tenant.
+/// The path prefix under which three applications have different grants at the tenant.
 pub const APPLICATIONS: &str = "/apps";
 
 /// The addresses of the gateway's listeners.
@@ -86,8 +86,11 @@ impl Providers {
             "{{ url: {verified}/oauth/v2/introspect, client_id: {:?}, client_secret: {{ env: {INTROSPECTION_SECRET} }} }}",
             self.verified.instance().api_application().client_id
         );
+        let (listen, mut tls, keys) = if self.tls { with_tls(gateway) } else { without_tls(gateway) };
+        if store.is_some() {
+            tls += SHORT_TIMEOUTS;
+        }
         let store = store.map(stored).unwrap_or_default();
-        let (listen, tls, keys) = if self.tls { with_tls(gateway) } else { without_tls(gateway) };
         format!(
             "{listen}
 admin: {admin}
@@ -111,7 +114,8 @@ upstreams:
     cache: {{ ttl: 30s }}
     policy: sandbox
     grants:
-      - {{ name: shop, callers: {{ client_id: shop }}, operations: [read_session, update_session], keys: {{ set: [\"cart_*\"] }} }}
+      - {{ name: shop, callers: {{ client_id: shop }}, operations: [read_session, update_session], keys: {{ own: [\"cart_*\"] }} }}
+      - {{ name: crm, callers: {{ client_id: crm }}, operations: [read_session, update_session], keys: {{ own: [\"team_*\"] }} }}
       - {{ name: support, callers: {{ client_id: support }}, operations: [read_session], dropped: [device.initial_ip, device.last_ip] }}
   auth0_oauth:
     dialect: auth0
@@ -144,6 +148,10 @@ upstreams:
         )
     }
 }
+
+/// On a Redis that was just started, no key that an application owns is written until the longest write must have
+/// ended: see docs/operations/redis.md.
+const SHORT_TIMEOUTS: &str = "\n    timeouts: { connect: 500ms, first_byte: 2s }";
 
 /// The configuration's listener, and what it says of TLS in an upstream and of keys.
 type Transport = (String, String, String);

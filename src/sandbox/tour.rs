@@ -5,6 +5,9 @@ use super::providers::{APPLICATIONS, Listeners, Providers, VERIFIED};
 use std::net::SocketAddr;
 use std::path::Path;
 
+/// Two applications that write in turn. The guide shows it too.
+const OWNERS: &str = include_str!("owners.mjs");
+
 /// Where clients reach the sandbox.
 #[derive(Debug, Clone, Copy)]
 pub struct Reached<'a> {
@@ -87,6 +90,7 @@ impl Providers {
             credentials_tour(reached, &self.auth0),
             own_gateway_tour(reached, &self.auth0),
             applications_tour(reached, &self.auth0),
+            owners_tour(reached, &self.auth0),
             self.sdk_variables(reached),
         ];
         let gateway = reached.gateway();
@@ -99,7 +103,7 @@ impl Providers {
   tenant   {auth0}        the same API without the gateway
   zitadel  {zitadel}        ZITADEL's session service without the gateway
   verified {verified}        a second ZITADEL: the gateway verifies its JWTs, below {VERIFIED}
-  apps     {gateway}{APPLICATIONS}        the tenant once more, with grants for two applications
+  apps     {gateway}{APPLICATIONS}        the tenant once more, with grants for three applications
   admin    http://{admin}        /livez /readyz /metrics
   control  http://{control}        /cache/purge
 {authority}
@@ -125,7 +129,7 @@ Stop it with Ctrl-C.
         let token = self.zitadel.tokens().owner;
         format!(
             "
-# 14. SDKs: docs/guides/sdks.md has programs that read these variables
+# 16. SDKs: docs/guides/sdks.md has programs that read these variables
 export AUTH0_DOMAIN={domain} AUTH0_AUDIENCE={audience}
 export AUTH0_CLIENT_ID={client_id} AUTH0_CLIENT_SECRET={client_secret}
 export AUTH0_SESSION_ID={session}
@@ -275,24 +279,51 @@ fn own_gateway_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
     )
 }
 
-/// Two callers with different grants.
+/// Callers with different grants.
 fn applications_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
     let (gateway, curl, id) = (reached.gateway(), reached.curl(), auth0.tenant().session_id());
     let (shop, support) = (auth0.tenant().token_of("shop"), auth0.tenant().token_of("support"));
     format!(
         r#"
-# 12. two applications, one tenant: the shop may set `cart_*` (200), and neither set nor remove another key (403)
-export SHARED={gateway}{APPLICATIONS}/api/v2/sessions/{id}
-shop() {{ {curl} -H "Authorization: Bearer {shop}" -H 'Content-Type: application/json' "$@" $SHARED; echo; }}
+# 12. several applications, one tenant: the shop owns `cart_*`. It sends only its keys, and the others stay (200); it cannot set others (403)
+export SHARED={gateway}{APPLICATIONS}/api/v2/sessions/{id} SHOP_TOKEN={shop}
+shop() {{ {curl} -H "Authorization: Bearer $SHOP_TOKEN" -H 'Content-Type: application/json' "$@" $SHARED; echo; }}
 call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"pro"}}}}' $SESSION
-shop -X PATCH -d '{{"session_metadata":{{"tier":"pro","cart_id":"42"}}}}' -o /dev/null -w '%{{http_code}}'
+shop -X PATCH -d '{{"session_metadata":{{"cart_id":"42"}}}}' -o /dev/null -w '%{{http_code}}'
 shop -X PATCH -d '{{"session_metadata":{{"tier":"free","cart_id":"42"}}}}'
-shop -X PATCH -d '{{"session_metadata":{{"cart_id":"43"}}}}'
 
 # 13. support reads the same session without addresses, and may not change it
 support() {{ {curl} -H "Authorization: Bearer {support}" -H 'Content-Type: application/json' "$@" $SHARED; echo; }}
 shop | grep -o '"last_ip":'; support | grep -o '"cart_id":"42"'; support | grep '"last_ip":' || echo 'no address'
 support -X PATCH -d '{{"session_metadata":{{}}}}'
+"#
+    )
+}
+
+/// Two callers who write in turn, with curl and with the official SDK.
+fn owners_tour(reached: Reached<'_>, auth0: &Auth0) -> String {
+    let (curl, crm) = (reached.curl(), auth0.tenant().token_of("crm"));
+    let with_curl = format!(
+        r#"
+# 14. several applications, one session: the CRM owns `team_*`. Both write in turn, and keep each other's keys; `{{}}` clears only one's own
+export CRM_TOKEN={crm}
+crm() {{ {curl} -o /dev/null -H "Authorization: Bearer $CRM_TOKEN" -H 'Content-Type: application/json' "$@" $SHARED; }}
+kept() {{ call $SESSION | grep -o '"session_metadata":{{[^}}]*}}'; }}
+crm -X PATCH -d '{{"session_metadata":{{"team_id":"7"}}}}'; shop -X PATCH -d '{{"session_metadata":{{"cart_id":"43"}}}}' >/dev/null; kept
+crm -X PATCH -d '{{"session_metadata":{{}}}}'; kept
+"#
+    );
+    if reached.ca_file.is_none() {
+        return with_curl;
+    }
+    let (domain, id) = (reached.listeners.gateway, auth0.tenant().session_id());
+    format!(
+        r#"{with_curl}
+# 15. the same with the official SDK for Node.js, where `npm install auth0@7` was run: docs/guides/several-owners.md
+if [ -d node_modules/auth0 ]; then
+AUTH0_DOMAIN={domain}{APPLICATIONS} AUTH0_SESSION_ID={id} NODE_EXTRA_CA_CERTS=$CA node --input-type=module <<'END'
+{OWNERS}END
+else echo 'run npm install auth0@7 first'; fi
 "#
     )
 }

@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// What decides writes by the current metadata: protected keys, or keys that the caller owns.
+const PROTECTED: &str = "policy: p";
+const OWNED: &str = "grants: [{ name: own, operations: \"*\", keys: { own: [team] } }]";
 const WRITE: &str = r#"{"session_metadata":{"plan":"pro","team":"blue"}}"#;
 /// How long the provider may take: a right that is not given back lasts for 2 * (100 ms + this) + 6 s.
 const SHORT: &str = "1s";
@@ -26,6 +29,7 @@ struct World {
     gate: Gate,
     on_unreachable: &'static str,
     first_byte: &'static str,
+    decides: &'static str,
 }
 
 impl World {
@@ -52,14 +56,14 @@ impl World {
                 _ => call.json(202, &json!({})),
             }
         });
-        Some(World { server: RedisServer::start(), recorder, gate, on_unreachable, first_byte })
+        Some(World { server: RedisServer::start(), recorder, gate, on_unreachable, first_byte, decides: PROTECTED })
     }
 
     fn replica(&self) -> Replica {
-        let World { on_unreachable, first_byte, .. } = self;
+        let World { on_unreachable, first_byte, decides, .. } = self;
         let timeouts = format!("timeouts: {{ connect: 100ms, first_byte: {first_byte} }}");
         let more =
-            format!("cache: {{ on_unreachable: {on_unreachable} }}\npolicy: p\nlimits: {{ wait: 0s }}\n{timeouts}");
+            format!("cache: {{ on_unreachable: {on_unreachable} }}\n{decides}\nlimits: {{ wait: 0s }}\n{timeouts}");
         let url = self.server.url();
         let config = format!(
             "hash_key: {{ env: HASH }}\npolicies: {{ p: {{ keys: {{ protected: [plan] }} }} }}\n\
@@ -92,6 +96,11 @@ fn write(replica: &Replica) -> Response {
 
 fn results(replica: &Replica, result: &str) -> u64 {
     replica.metric(&format!("sessiongate_exclusive_rights_total{{result=\"{result}\",upstream=\"auth0\"}}"))
+}
+
+/// Requests are counted after their responses.
+fn wait_counted(replica: &Replica, result: &str, expected: u64) {
+    wait_for(result, || (results(replica, result) == expected).then_some(()));
 }
 
 #[test]
@@ -135,7 +144,8 @@ fn write_waits_for_another_replica_only_for_a_while() {
         let late = write(&other);
         assert_eq!((late.status, late.header("Retry-After")), (429, Some("1")), "{}", late.text());
     });
-    assert_eq!((results(&other, "conflict"), world.recorder.count()), (1, 2));
+    wait_counted(&other, "conflict", 1);
+    assert_eq!(world.methods(), ["GET", "PATCH"]);
 }
 
 #[test]
@@ -152,7 +162,8 @@ fn write_whose_right_was_lost_is_not_sent() {
         assert_eq!((lost.status, lost.header("Retry-After")), (503, Some("1")));
         assert!(lost.text().contains("was lost"), "{}", lost.text());
     });
-    assert_eq!((world.methods(), results(&replica, "expired")), (vec!["GET".to_owned()], 1));
+    wait_counted(&replica, "expired", 1);
+    assert_eq!(world.methods(), ["GET"]);
     assert_eq!(write(&replica).status, 200);
 }
 
@@ -228,8 +239,39 @@ fn without_the_store_on_unreachable_decides() {
         let next = write(&replica);
         assert_eq!(next.status, status, "{on_unreachable}: {}", next.text());
         let sent = if status == 200 { 2 } else { 0 };
-        assert_eq!((world.recorder.count_of("PATCH"), results(&replica, "unavailable")), (sent, 1));
+        wait_counted(&replica, "unavailable", 1);
+        assert_eq!(world.recorder.count_of("PATCH"), sent);
     }
+}
+
+fn write_own(replica: &Replica) -> Response {
+    let request = Request::new("PATCH", &path()).bearer(&replica.token);
+    request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&replica.gateway.url())
+}
+
+#[test]
+fn writes_of_owned_keys_need_the_store_whatever_on_unreachable_says() {
+    let Some(world) = World::start("forward", AMPLE) else { return };
+    let mut world = World { decides: OWNED, ..world };
+    world.server.count_rights();
+    let replica = world.replica();
+    assert_eq!(write_own(&replica).status, 200);
+    world.gate.set(false);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| write_own(&replica));
+        world.recorder.wait(3);
+        world.server.kill();
+        replica.wait_disconnected();
+        world.gate.set(true);
+        assert_eq!(first.join().unwrap().status, 503, "lost while it is held");
+    });
+    let without = write_own(&replica);
+    assert_eq!((without.status, without.header("Retry-After")), (503, Some("1")));
+    world.server.restart();
+    replica.wait_connected();
+    assert_eq!(write_own(&replica).status, 503, "writes may be in flight whose rights the server has lost");
+    assert_eq!(world.methods(), ["GET", "PATCH", "GET"]);
+    wait_counted(&replica, "unavailable", 2);
 }
 
 /// A replica in this process, whose writes must not meet a right that the store has lost.

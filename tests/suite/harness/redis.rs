@@ -133,6 +133,12 @@ impl RedisServer {
         line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
     }
 
+    /// Lets exclusive rights count for all who connect from now on, as on a server that has run for longer than any write
+    /// may take.
+    pub fn count_rights(&self) {
+        let _: String = self.ask(&["SCRIPT", "LOAD", include_str!("../../../src/cache/redis/known.lua")]);
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

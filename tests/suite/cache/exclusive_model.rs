@@ -208,7 +208,7 @@ impl World {
 
     /// Whether a right over the current connection counts: no write is in flight whose right the store may have lost.
     fn is_settled(&self, setting: Setting) -> bool {
-        setting.unsettled || self.era == 0 || self.now >= self.began + NEEDED + 1
+        setting.unsettled || self.era == 0 || self.now > self.began + NEEDED
     }
 
     /// Gives a right back in the background.

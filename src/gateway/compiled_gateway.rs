@@ -3,6 +3,7 @@
 use super::cache_ids;
 use super::caller_check::CallerCheck;
 use super::upstream::{Freshness, Target, Upstream};
+use crate::grant::Grants;
 use crate::model::SessionId;
 use ring::hmac;
 use std::sync::Arc;
@@ -21,13 +22,15 @@ impl Gateway {
     }
 
     fn with_key(mut upstreams: Vec<Upstream>, secret: hmac::Key) -> Gateway {
-        let all: Vec<(Target, Option<Freshness>, bool)> =
-            upstreams.iter().map(|one| (one.target.clone(), one.cache, one.grants.own_keys())).collect();
+        let all: Vec<(Target, Option<Freshness>, Grants)> =
+            upstreams.iter().map(|one| (one.target.clone(), one.cache, one.grants.clone())).collect();
         for upstream in &mut upstreams {
             let same = |target: &Target| target.is_same_provider(&upstream.target);
             let scope = || all.iter().filter(|(target, ..)| same(target));
             upstream.scope_cache = scope().filter_map(|(_, cache, _)| *cache).reduce(Freshness::strictest);
-            upstream.scope_owns_keys = scope().any(|(.., owns_keys)| *owns_keys);
+            upstream.scope_owns_keys = scope().any(|(.., grants)| grants.own_keys());
+            let owned = scope().flat_map(|(.., grants)| grants.owned_keys()).cloned();
+            upstream.grants = upstream.grants.beside(owned);
             upstream.scope = cache_ids::provider(&secret, &upstream.target);
             upstream.response_id = cache_ids::responses(&secret, upstream);
             let of_issuer = |issuer| cache_ids::responses_of_issuer(&secret, upstream, issuer);

@@ -80,7 +80,7 @@ impl DecodedRequest {
         // With another one's metadata, or with none by mistake, owners would lose their keys.
         let id = self.session.as_ref().map(|(_, id)| id.as_str());
         let is_other = || !dialect.shows_resource(self.governed().route, &response.body, id);
-        let merges = self.upstream().grants.own_keys() && self.changes_metadata();
+        let merges = self.upstream().scope_owns_keys && self.changes_metadata();
         if metadata.is_none() && !proves || merges && is_other() {
             return Err(Rejection::UpstreamFailed);
         }

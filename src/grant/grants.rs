@@ -79,14 +79,23 @@ impl Grant {
 impl Grants {
     /// Grants in this order. The callers of each may change keys that another grant owns only if it names them.
     pub fn new(grants: impl IntoIterator<Item = Grant>) -> Grants {
-        let mut grants: Vec<Grant> = grants.into_iter().collect();
-        let owned: Vec<KeyPattern> =
-            grants.iter().filter_map(|grant| grant.keys.own.as_ref()).flat_map(|own| own.0.iter().cloned()).collect();
-        if !owned.is_empty() {
-            let owned = Arc::new(KeyPatterns(owned));
-            grants.iter_mut().for_each(|grant| grant.keys.others = Some(owned.clone()));
+        let grants = Grants(grants.into_iter().map(Arc::new).collect());
+        grants.beside(grants.owned_keys().cloned())
+    }
+
+    /// The same grants where all of these keys are owned, by these grants or by others.
+    pub fn beside(&self, owned: impl IntoIterator<Item = KeyPattern>) -> Grants {
+        let owned = Arc::new(KeyPatterns(owned.into_iter().collect()));
+        if owned.is_empty() {
+            return self.clone();
         }
-        Grants(grants.into_iter().map(Arc::new).collect())
+        let keys = |grant: &Grant| KeyGrant { others: Some(owned.clone()), ..grant.keys.clone() };
+        Grants(self.0.iter().map(|grant| Arc::new(Grant { keys: keys(grant), ..Grant::clone(grant) })).collect())
+    }
+
+    /// The keys that grants own.
+    pub fn owned_keys(&self) -> impl Iterator<Item = &KeyPattern> {
+        self.0.iter().filter_map(|grant| grant.keys.own.as_ref()).flat_map(|own| &own.0)
     }
 
     /// Whether some callers own metadata keys.

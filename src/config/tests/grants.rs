@@ -118,6 +118,29 @@ fn every_matcher_must_match() {
     assert!(!matches(&caller, &PeerIdentity { certificate: Some(other), ..peer }));
 }
 
+/// Keys have one owner at a provider, whichever upstream the caller uses.
+#[test]
+fn owned_keys_count_at_every_upstream_of_the_provider() {
+    let upstream = |name: &str, url: &str, keys: &str| {
+        format!(
+            "  {name}: {{dialect: zitadel, url: '{url}', match: {{host: {name}}}, auth: {{issuer: 'https://i', audience: a}}, \
+             grants: [{{name: g, operations: ['*'], keys: {{{keys}}}}}]}}\n"
+        )
+    };
+    let one = "https://a.example";
+    let all = [
+        upstream("a", one, "own: ['cart_*']"),
+        upstream("b", one, "see: ['*']"),
+        upstream("c", "https://c.example", "see: ['*']"),
+    ];
+    let config = compile("c", &format!("upstreams:\n{}", all.concat()), &Sample, [7; 32]).unwrap().config;
+    let others = config.gateway.upstreams().iter().map(|upstream| {
+        let grant = upstream.grants.iter().next().unwrap();
+        grant.keys.others.as_ref().is_some_and(|others| others.matches("cart_a") && !others.matches("team"))
+    });
+    assert_eq!(others.collect::<Vec<bool>>(), [true, true, false]);
+}
+
 #[test]
 fn a_grant_has_its_own_policy_and_session_scope() {
     let found = grants(

@@ -1,7 +1,7 @@
 //! Several owners of one session's metadata, at Auth0: each sends its own keys only.
 
 use super::world::World;
-use crate::harness::{Gateway, Received, Request, Response, Tenant, json_response};
+use crate::harness::{Gateway, Received, Request, Response, Tenant, json_response, wait_for};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
@@ -55,7 +55,8 @@ fn the_other_owners_keys_stay_byte_for_byte() {
     }
     let log = world.gateway.wait_for_log(|line| line.contains("\"merged\":true"));
     assert!(log.contains("\"grant\":\"shop\""), "{log}");
-    assert!(world.gateway.metrics().contains("sessiongate_merged_writes_total{upstream=\"auth0\"} 7"));
+    let merged = "sessiongate_merged_writes_total{upstream=\"auth0\"} 7";
+    wait_for("the last write to be counted", || world.gateway.metrics().contains(merged).then_some(()));
 }
 
 /// What others have stored, without the space between members.
@@ -178,5 +179,5 @@ fn owners_write_at_the_same_time_and_keep_their_keys() {
     let found = Request::new("GET", &path).bearer(&tenant.token()).send(&tenant.url()).json();
     assert_eq!(found["session_metadata"], json!({ "channel": "web", "cart_id": "20", "team_id": "20" }));
     let waited = "sessiongate_exclusive_rights_total{result=\"waited\",upstream=\"auth0\"} ";
-    assert!(gateway.metrics().contains(waited), "{}", gateway.metrics());
+    wait_for("a write that waited to be counted", || gateway.metrics().contains(waited).then_some(()));
 }

@@ -1,7 +1,7 @@
 //! Several owners of one session's metadata, at ZITADEL: both versions, on every carrier.
 
 use super::zitadel_table::calls::{Carrier, Client};
-use crate::harness::{Gateway, Instance, Request};
+use crate::harness::{Gateway, Instance, Request, wait_for};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ fn owners_write_in_turn_on_every_carrier() {
         }
     }
     let merged = "sessiongate_merged_writes_total{upstream=\"idp\"} 50";
-    assert!(world.gateway.metrics().contains(merged), "{}", world.gateway.metrics());
+    wait_for("the last write to be counted", || world.gateway.metrics().contains(merged).then_some(()));
 }
 
 #[test]

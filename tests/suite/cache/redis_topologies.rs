@@ -537,6 +537,10 @@ fn sandbox_runs_on_a_real_redis() {
     wait_for("a hit", || status(&read()).contains("; hit").then_some(()));
     // Beside the version that the gateway announces.
     assert_eq!(server.keys().iter().filter(|key| !key.ends_with(":protocol:3")).count(), 3);
+    // The server is new, so that rights count only after the longest write, which takes seconds in the sandbox.
+    let write = Request::new("PATCH", &sandbox.session_path()).json(r#"{"session_metadata":{"tier":"pro"}}"#);
+    let write = write.bearer(&sandbox.token);
+    wait_for("a write of metadata", || (write.send(&sandbox.gateway).status == 200).then_some(()));
 }
 
 /// Hands bytes on to a server and back; on demand it breaks off in the middle of a response.

@@ -1,10 +1,13 @@
 use super::*;
 use crate::cache::{CacheCounters, MemoryStore, Sessions};
 use crate::config::{EmptyEnvironment, compile};
-use crate::gateway::{Credential, DecodedRequest, Gateway, Outcome, ProviderResponse, RequestHead, Routed};
+use crate::gateway::{
+    CallerCheck, Credential, DecodedRequest, Gateway, Outcome, ProviderResponse, RequestHead, Routed,
+};
 use crate::metrics::{Meters, Metrics};
-use crate::model::{PeerIdentity, Rejection};
+use crate::model::{Caller, PeerIdentity, Rejection};
 use crate::provider::{ExchangeRecord, Failure, Fetch, Origin, RequestHeaders, Slots};
+use crate::token::Verified;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -163,7 +166,14 @@ impl World {
             trusted: false,
         };
         let Ok(Routed::Governed(governed)) = self.service.gateway.route(head) else { panic!("{path} is not governed") };
-        let credential = Credential::Forwarded(Bytes::from_static(b"Bearer token"));
+        let credential = match &governed.upstream().check {
+            CallerCheck::Token { .. } => Credential::Verified(Arc::new(Verified::for_test(Caller {
+                scopes: ["read", "update", "delete"].map(|verb| format!("{verb}:sessions")).into(),
+                expires_at: u64::MAX,
+                ..Caller::default()
+            }))),
+            CallerCheck::Forward | CallerCheck::None => Credential::Forwarded(Bytes::from_static(b"Bearer token")),
+        };
         let caller = governed.upstream().matched(credential, &PeerIdentity::default()).unwrap();
         governed
             .authorize(caller)

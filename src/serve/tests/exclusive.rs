@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, Method};
 const CONFIG: &str = "
 policies: { p: { keys: { protected: [plan] } } }
 upstreams:
-  a: { url: https://a.example, dialect: auth0, match: { host: a }, auth: forward, policy: p, cache: { ttl: 10s } }
+  a: { url: https://a.example, dialect: auth0, match: { host: a }, auth: { issuer: 'https://i/', audience: a }, policy: p,
+       cache: { ttl: 10s } }
   z: { url: https://z.example, dialect: zitadel, match: { host: z }, auth: forward }
 ";
 const PATH: &str = "/api/v2/sessions/s";
@@ -95,6 +96,10 @@ async fn writes_decided_by_the_current_state_go_one_after_the_other() {
 async fn only_writes_decided_by_the_current_state_take_the_right() {
     let world = World::of(super::CONFIG, 1);
     assert_eq!(world.ask(Method::PATCH, BODY).await.1, None);
+    let unverified = CONFIG.replace("{ issuer: 'https://i/', audience: a }", "forward");
+    let world = World::of(&unverified, 2);
+    let (response, right) = world.ask(Method::PATCH, BODY).await;
+    assert!(response.is_ok() && right.is_none(), "anybody can send it");
     let world = World::exclusive();
     world.respond(2);
     assert_eq!(world.ask(Method::GET, "").await.1, None);

@@ -57,6 +57,8 @@ pub enum FindingId {
     GrantWithPassThrough,
     /// A grant tells callers apart by their tokens, but not by the issuer, of which the upstream has several.
     GrantForAnyIssuer,
+    /// Grants own metadata keys, and callers of another upstream of the same provider can remove them.
+    UnprotectedKeys,
     /// No upstream uses the policy.
     UnusedPolicy,
     /// Several replicas with in-memory stores do not see each other's writes.
@@ -110,6 +112,7 @@ impl FindingId {
             | IneffectiveGrant
             | GrantWithPassThrough
             | GrantForAnyIssuer
+            | UnprotectedKeys
             | UnknownField
             | UnusedPolicy
             | ReplicasWithoutSharedStore

@@ -63,6 +63,7 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
         upstreams.push(found);
     }
     check_holds(section, &upstreams);
+    check_owners(section, &upstreams);
     upstreams.into_iter().map(|found| found.upstream).collect()
 }
 
@@ -72,6 +73,34 @@ struct CompiledUpstream {
     match_location: Location,
     /// The location of `cache.on_unreachable`, if `cache` is set.
     on_unreachable: Option<Location>,
+    grants: Location,
+}
+
+/// Upstreams of one provider share its sessions: rejects keys that have owners in two of them, and warns of one whose
+/// callers can remove the keys that others own.
+fn check_owners(section: &mut Section, upstreams: &[CompiledUpstream]) {
+    for (at, CompiledUpstream { upstream, grants, .. }) in upstreams.iter().enumerate() {
+        let shares = |other: &&CompiledUpstream| other.upstream.target.is_same_provider(&upstream.target);
+        let contested = upstreams.iter().take(at).filter(shares).find_map(|other| {
+            let (own, twin) = upstream.grants.contested(&other.upstream.grants)?;
+            Some(format!(
+                "grant `{}` may own a key of grant `{}` of upstream `{}`",
+                own.name, twin.name, other.upstream.name
+            ))
+        });
+        if let Some(found) = contested {
+            let allowed =
+                "each key has one owner at a provider; grants of the same name with the same keys are one owner";
+            section.context.reject(grants, Problem::new(found).id(FindingId::Conflict).expected(allowed));
+        }
+        let owner = upstreams.iter().filter(shares).find(|other| other.upstream.grants.own_keys());
+        if let Some(owner) = owner.filter(|_| upstream.grants.is_empty()) {
+            let found =
+                format!("is not set, so callers can remove keys that grants of upstream `{}` own", owner.upstream.name);
+            let problem = Problem::new(found).expected("add grants: both upstreams have the same provider");
+            section.context.warn(grants, FindingId::UnprotectedKeys, problem);
+        }
+    }
 }
 
 /// Rejects holds that would be too long. A response is held until no response from before the write can be served,
@@ -163,6 +192,7 @@ fn upstream(
         upstream,
         match_location: section.location_of(&rows::MATCH),
         on_unreachable: cache.map(|cache| cache.location),
+        grants: section.location_of(&rows::GRANTS),
     })
 }
 

@@ -7,6 +7,7 @@ use super::operations::OperationSet;
 use crate::model::{Caller, Operation, PeerIdentity};
 use crate::policy::{KeyPattern, KeyPatterns, Policy};
 use crate::wire::masking::{FieldMask, Shown};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The grants of an upstream, in the order of the configuration. Without any, every authorized caller may do
@@ -101,6 +102,20 @@ impl Grants {
     /// Whether some callers own metadata keys.
     pub fn own_keys(&self) -> bool {
         self.0.iter().any(|grant| grant.keys.own.is_some())
+    }
+
+    /// Grants of these and of another provider's upstream that may own the same key, and are not the same owner.
+    pub fn contested<'g>(&'g self, other: &'g Grants) -> Option<(&'g Grant, &'g Grant)> {
+        let owned = |grant: &Grant| grant.keys.own.clone().unwrap_or_default().0;
+        let same = |one: &Grant, other: &Grant| {
+            let sources = |grant| owned(grant).iter().map(|key| key.source().to_owned()).collect::<BTreeSet<_>>();
+            one.name == other.name && sources(one) == sources(other)
+        };
+        let overlap = |one: &Grant, other: &Grant| {
+            owned(one).iter().any(|own| owned(other).iter().any(|twin| !own.is_disjoint(twin)))
+        };
+        let pairs = self.iter().flat_map(|own| other.iter().map(move |twin| (&**own, &**twin)));
+        pairs.into_iter().find(|(own, twin)| !same(own, twin) && overlap(own, twin))
     }
 
     /// Whether there are none.

@@ -36,6 +36,9 @@ pub enum RightError {
     /// The store did not confirm it.
     #[error("the store did not confirm the exclusive right")]
     Unconfirmed,
+    /// The store may have lost rights, whose writes may be in flight for so long.
+    #[error("the store may have lost exclusive rights")]
+    Unsettled(Duration),
     /// A replica of an older version is running, whose writes take no rights.
     #[error("a replica of an older version is running")]
     OlderReplica,
@@ -84,16 +87,17 @@ impl Sessions {
         let place = timeout_at(deadline, self.rights.enter(name).ok_or(RightError::Busy)?);
         let place = place.await.map_err(|_| RightError::Busy)?;
         let (store, writer, mut waited) = (self.store.clone(), self.store.token(), place.waited);
-        let mut hold = Hold { store, name, writer, lifetime, place: Some(place), is_left: false };
+        let is_required = longest_write.is_some();
+        let mut hold = Hold { store, name, writer, lifetime, place: Some(place), is_required, is_left: false };
         let step = RightStep::Take { tenant, lifetime: millis(lifetime) };
         let mut pause = FIRST_PAUSE;
         loop {
             let since = Instant::now();
             match hold.step(step).await? {
-                (RightReply::Held(_), _) if !hold.counts(longest_write).await => {
-                    return Err(RightError::Unconfirmed);
+                (RightReply::Held(left), taken) => {
+                    hold.check_counts(longest_write).await?;
+                    return Ok(Right { hold, taken, left, since, waited });
                 }
-                (RightReply::Held(left), taken) => return Ok(Right { hold, taken, left, since, waited }),
                 (RightReply::NotHeld(left), _) => {
                     waited = true;
                     // At most until the other right ends. With jitter, since several processes may wait.
@@ -126,6 +130,10 @@ impl Right {
     /// Confirms the right with the store, and makes it last longer than a write that takes `needed`. The write must be
     /// sent at once after this.
     pub async fn confirm(&mut self, needed: Duration) -> Result<(), RightError> {
+        // It may have started since the right was taken.
+        if self.hold.is_required && self.hold.store.has_older_replica().await.map_err(|_| RightError::Unconfirmed)? {
+            return Err(RightError::OlderReplica);
+        }
         let step = RightStep::Renew { lifetime: millis(needed).saturating_add(SLACK) };
         for _ in 0..CONFIRMATIONS {
             let since = Instant::now();
@@ -169,6 +177,8 @@ struct Hold {
     writer: Token,
     lifetime: Duration,
     place: Option<Place>,
+    /// Whether the write may not be sent without it.
+    is_required: bool,
     /// Whether it is left to expire.
     is_left: bool,
 }
@@ -185,11 +195,10 @@ impl Hold {
     }
 
     /// Whether the right counts, over the connection as it is now: [`may_send`] compares it with that of the right.
-    async fn counts(&self, longest_write: Option<Duration>) -> bool {
-        match longest_write {
-            Some(longest) => self.store.counts_rights(&self.name.1, longest + Duration::from_millis(SLACK)).await,
-            None => true,
-        }
+    async fn check_counts(&self, longest_write: Option<Duration>) -> Result<(), RightError> {
+        let Some(longest) = longest_write else { return Ok(()) };
+        let left = self.store.rights_count_in(&self.name.1, longest + Duration::from_millis(SLACK)).await;
+        if left.is_zero() { Ok(()) } else { Err(RightError::Unsettled(left)) }
     }
 
     /// Executes a step with one retry: all are idempotent.

@@ -251,10 +251,12 @@ impl Store for RedisStore {
         self.observed(StoreOperation::Right, self.try_right(session, writer, step)).await
     }
 
-    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
+    async fn rights_count_in(&self, session: &[u8; 16], after: Duration) -> Duration {
+        // A store that starts empty knows no older replica at first.
+        let after = after.max(announce::ANNOUNCED_AGAIN);
         match self.route.server(&entry::state(&self.namespace, session)) {
-            Some(server) => server.counts_rights(after).await,
-            None => false,
+            Some((server, owned)) => server.rights_count_in(owned, after).await,
+            None => after,
         }
     }
 

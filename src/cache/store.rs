@@ -145,10 +145,10 @@ pub trait Store: Send + Sync {
         writer: Token,
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreError>;
-    /// Whether exclusive rights of a session count: the store has lost none within the last `after`. A store of one
-    /// process ends with its writes.
-    async fn counts_rights(&self, _: &[u8; 16], _: Duration) -> bool {
-        true
+    /// How long until exclusive rights of a session count; zero if they do: the store has lost none within the last
+    /// `after`. A store of one process ends with its writes.
+    async fn rights_count_in(&self, _: &[u8; 16], _: Duration) -> Duration {
+        Duration::ZERO
     }
     /// Whether a replica is running whose version takes no exclusive rights. A store of one process has no others.
     async fn has_older_replica(&self) -> Result<bool, StoreError> {

@@ -241,8 +241,9 @@ reasons! {
     /// Other writes change the metadata of the same session or refresh token, and did not end in time.
     MetadataBusy = client(429, ResourceExhausted, "other writes change the same metadata at the moment").retry_after(1);
 
-    /// The exclusive right to change metadata could not be taken: the store did not confirm it.
-    RightUnavailable = failure(Store, 503, Unavailable, "the exclusive right to change metadata is unavailable")
+    /// The exclusive right to change metadata could not be taken: the store did not confirm it, or has lost rights, whose
+    /// writes may still be in flight.
+    RightUnavailable(wait: Duration) = failure(Store, 503, Unavailable, "the exclusive right to change metadata is unavailable")
         .retry_after(1).alert("yes: writes of metadata fail");
 
     /// The exclusive right to change metadata was lost before the write was sent: it had expired, the session was
@@ -321,8 +322,12 @@ impl Rejection {
 
     /// The value of `Retry-After`, in seconds, if a retry may soon succeed.
     pub fn retry_after(&self) -> Option<u64> {
-        let own =
-            if let Rejection::KeyPending(wait) | Rejection::ProviderLimit(wait) = self { Some(wait) } else { None };
+        let own = match self {
+            Rejection::KeyPending(wait) | Rejection::ProviderLimit(wait) | Rejection::RightUnavailable(wait) => {
+                Some(wait)
+            }
+            _ => None,
+        };
         let wait = own.map_or(0, Duration::as_secs);
         self.reason().row().retry_after.map(|seconds| seconds.saturating_add(wait))
     }

@@ -29,8 +29,10 @@ impl<P: ProviderClient> Service<P> {
         need: RightNeed,
     ) -> Result<HeldRight, NotServed<C::Gone>> {
         let upstream = request.upstream();
-        let Some(hash) = request.right_hash().filter(|_| need != RightNeed::None) else {
-            return Ok(HeldRight::default());
+        let hash = match (request.right_hash(), need) {
+            (Some(hash), RightNeed::IfStoreWorks | RightNeed::Required) => hash,
+            (None, RightNeed::Required) => return Err(Rejection::InternalError.into()),
+            (_, RightNeed::None) | (None, RightNeed::IfStoreWorks) => return Ok(HeldRight::default()),
         };
         let optional = need == RightNeed::IfStoreWorks && !rejects_without_store(upstream);
         let (name, began) = ((upstream.scope, hash), Instant::now());
@@ -44,7 +46,7 @@ impl<P: ProviderClient> Service<P> {
             Ok(_) => RightResult::Taken,
             Err(RightError::Busy) => RightResult::Conflict,
             Err(RightError::OlderReplica) => RightResult::OlderReplica,
-            Err(RightError::Unconfirmed | RightError::Lost) => RightResult::Unavailable,
+            Err(RightError::Unconfirmed | RightError::Unsettled(_) | RightError::Lost) => RightResult::Unavailable,
         };
         client.outcome().right = Some(RightUse { result, wait: began.elapsed() });
         match taken {
@@ -56,6 +58,11 @@ impl<P: ProviderClient> Service<P> {
 }
 
 impl HeldRight {
+    /// Whether there is one.
+    pub fn is_held(&self) -> bool {
+        self.right.is_some()
+    }
+
     /// The second check, right before the first byte is sent: the right is still held, and more of it is left than the
     /// write may take.
     pub async fn confirm(&mut self, upstream: &Upstream) -> Result<(), Rejection> {
@@ -88,7 +95,8 @@ fn rejects_without_store(upstream: &Upstream) -> bool {
 fn rejection(error: RightError) -> Rejection {
     match error {
         RightError::Busy => Rejection::MetadataBusy,
-        RightError::Unconfirmed | RightError::OlderReplica => Rejection::RightUnavailable,
+        RightError::Unconfirmed | RightError::OlderReplica => Rejection::RightUnavailable(Duration::ZERO),
+        RightError::Unsettled(left) => Rejection::RightUnavailable(left),
         RightError::Lost => Rejection::RightLost,
     }
 }

@@ -11,6 +11,8 @@ const PROTOCOL: u32 = 3;
 const OLDER: [u32; 2] = [1, 2];
 /// TTL of an announcement, in milliseconds.
 const ANNOUNCED: u64 = 30_000;
+/// After so long, replicas have announced themselves to a store that has started empty.
+pub(super) const ANNOUNCED_AGAIN: Duration = Duration::from_secs(15);
 /// How long it is remembered which versions there are.
 const SEEN: Duration = Duration::from_secs(1);
 

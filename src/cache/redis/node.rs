@@ -63,12 +63,13 @@ impl Node {
 
 impl Sentinels {
     /// Connects to the primary that the first responding sentinel names. All sentinels are queried at once, so one that
-    /// hangs delays nothing. `sentinel_config` is for connections to sentinels, `config` for the server.
+    /// hangs delays nothing. `sentinel_config` is for connections to sentinels, `config` for the server. Returns its
+    /// address too.
     pub async fn connect(
         self: &Arc<Sentinels>,
         sentinel_config: &AsyncConnectionConfig,
         config: &AsyncConnectionConfig,
-    ) -> RedisResult<MultiplexedConnection> {
+    ) -> RedisResult<(MultiplexedConnection, String)> {
         let mut asked = JoinSet::new();
         for at in 0..self.nodes.len() {
             let (sentinels, sentinel_config, config) = (self.clone(), sentinel_config.clone(), config.clone());
@@ -91,7 +92,7 @@ impl Sentinels {
         at: usize,
         sentinel_config: &AsyncConnectionConfig,
         config: &AsyncConnectionConfig,
-    ) -> RedisResult<MultiplexedConnection> {
+    ) -> RedisResult<(MultiplexedConnection, String)> {
         let node = self.nodes.get(at).ok_or_else(|| sentinel_error("no such sentinel"))?;
         let mut sentinel = node.connect(sentinel_config).await?;
         let master: HashMap<String, String> =
@@ -103,7 +104,7 @@ impl Sentinels {
         // The sentinel may not know yet about a failover.
         let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
         if matches!(role, Role::Primary { .. }) {
-            Ok(connection)
+            Ok((connection, format!("{host}:{port}")))
         } else {
             Err(sentinel_error("the server that a sentinel returned is not a primary"))
         }

@@ -34,6 +34,8 @@ struct SlotOwner {
     version: u32,
     /// Responses fetched before this time do not count: a mark may not have migrated with the slot.
     fence: Millis,
+    /// When it took the slot over from another server.
+    since: Option<Instant>,
 }
 
 pub(super) struct Cluster {
@@ -84,11 +86,11 @@ impl Route {
         }
     }
 
-    /// The server that owns this key.
-    pub fn server(&self, key: &str) -> Option<Arc<Server>> {
+    /// The server that owns this key, and since when if it took it over from another one.
+    pub fn server(&self, key: &str) -> Option<(Arc<Server>, Option<Instant>)> {
         match self {
-            Route::One(server) => Some(server.clone()),
-            Route::Cluster(cluster) => cluster.owner(slot(key)).map(|owned| owned.server),
+            Route::One(server) => Some((server.clone(), None)),
+            Route::Cluster(cluster) => cluster.owner(slot(key)).map(|owned| (owned.server, owned.since)),
         }
     }
 
@@ -285,7 +287,8 @@ impl Cluster {
                 };
                 // A server that is not connected yet gets its fence with its connection.
                 let fence = server.live().map_or(observed.fence_now(), |live| live.fence_now());
-                *owned = Some(SlotOwner { server: server.clone(), version, fence });
+                let since = owned.is_some().then(Instant::now);
+                *owned = Some(SlotOwner { server: server.clone(), version, fence, since });
             }
         }
         self.servers.lock().retain(|_, server| {

@@ -13,6 +13,7 @@ use crate::coherence::millis;
 use crate::config::RedisTimeouts;
 use crate::telemetry::{StoreFailure, StoreObserver};
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::sync::Arc;
@@ -77,6 +78,8 @@ pub(super) struct Server {
     /// The name in logs.
     pub name: String,
     address: Address,
+    /// The address of the last connection.
+    last_address: Mutex<Option<String>>,
     options: Options,
     live: ArcSwapOption<LiveConnection>,
     health: Health,
@@ -116,7 +119,8 @@ impl Server {
     pub fn new(name: String, address: Address, options: Options) -> Server {
         let (live, failures, wake) = (ArcSwapOption::empty(), AtomicU32::new(0), Notify::new());
         let health = Health::new();
-        Server { name, address, options, live, health, failures, rejected: AtomicBool::new(false), wake }
+        let (rejected, last_address) = (AtomicBool::new(false), Mutex::default());
+        Server { name, address, last_address, options, live, health, failures, rejected, wake }
     }
 
     /// The current connection.
@@ -303,8 +307,8 @@ impl Server {
                 Ok(())
             },
         );
-        let mut connection = match &self.address {
-            Address::Fixed(node) => node.connect(&config).await?,
+        let (mut connection, address) = match &self.address {
+            Address::Fixed(node) => (node.connect(&config).await?, self.name.clone()),
             Address::Sentinels(sentinels) => sentinels.connect(&sentinel_config, &config).await?,
         };
         for script in scripts::ALL {
@@ -313,25 +317,31 @@ impl Server {
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         let fence = (seconds * 1000 + micros / 1000).saturating_add(millis(self.options.settle));
         let known = scripts::KNOWN.run(&[], &[""; 0]).query_async::<Value>(&mut connection).await;
-        let (began, counts_rights) = (Instant::now(), AtomicBool::new(known.is_ok()));
+        // A server that takes over again may know the script, but not the rights of the one in between.
+        let before = self.last_address.lock().replace(address.clone());
+        let is_same = before.is_none_or(|before| before == address);
+        let (began, counts_rights) = (Instant::now(), AtomicBool::new(known.is_ok() && is_same));
         Ok(LiveConnection { connection, number, fence, began, counts_rights })
     }
 
-    /// Whether exclusive rights of this server count. A server that has restarted or taken over may have lost rights,
-    /// and their writes may still be in flight: for as long as `after`, which is longer than any write, none counts.
-    pub async fn counts_rights(&self, after: Duration) -> bool {
-        let Some(live) = self.live() else { return false };
-        if live.counts_rights.load(Ordering::Relaxed) {
-            return true;
+    /// How long until exclusive rights of this server count; zero if they do. A server that has restarted or taken over
+    /// may have lost rights, and their writes may still be in flight: for as long as `after`, which is longer than any
+    /// write, none counts. The same holds for keys that it serves only since `owned`: it may have been their replica.
+    pub async fn rights_count_in(&self, owned: Option<Instant>, after: Duration) -> Duration {
+        let Some(live) = self.live() else { return after };
+        let left = owned.map_or(Duration::ZERO, |owned| after.saturating_sub(owned.elapsed()));
+        if !left.is_zero() || live.counts_rights.load(Ordering::Relaxed) {
+            return left;
         }
-        if live.began.elapsed() < after {
-            return false;
+        let left = after.saturating_sub(live.began.elapsed());
+        if !left.is_zero() {
+            return left;
         }
         // For connections of other replicas, and later ones. If it fails, they wait as this one did.
         let load = redis::cmd("SCRIPT").arg("LOAD").arg(scripts::KNOWN.text).to_owned();
         let loaded = self.execute(&Request::One(&load), self.options.timeouts.write).await.is_ok();
         live.counts_rights.store(loaded, Ordering::Relaxed);
-        true
+        Duration::ZERO
     }
 
     /// Loads the scripts again.

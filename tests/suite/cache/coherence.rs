@@ -472,8 +472,8 @@ impl Store for Unmarked {
         self.0.right(upstream, session, writer, step).await
     }
 
-    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
-        self.0.counts_rights(session, after).await
+    async fn rights_count_in(&self, session: &[u8; 16], after: Duration) -> Duration {
+        self.0.rights_count_in(session, after).await
     }
 
     async fn has_older_replica(&self) -> Result<bool, StoreError> {
@@ -566,8 +566,8 @@ impl Store for Unstamped {
         self.0.right(upstream, session, writer, step).await
     }
 
-    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
-        self.0.counts_rights(session, after).await
+    async fn rights_count_in(&self, session: &[u8; 16], after: Duration) -> Duration {
+        self.0.rights_count_in(session, after).await
     }
 
     async fn has_older_replica(&self) -> Result<bool, StoreError> {

@@ -114,8 +114,8 @@ impl Store for Unfenced {
         self.0.right(upstream, session, writer, step).await
     }
 
-    async fn counts_rights(&self, session: &[u8; 16], after: Duration) -> bool {
-        self.0.counts_rights(session, after).await
+    async fn rights_count_in(&self, session: &[u8; 16], after: Duration) -> Duration {
+        self.0.rights_count_in(session, after).await
     }
 
     async fn has_older_replica(&self) -> Result<bool, StoreError> {

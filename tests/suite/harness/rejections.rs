@@ -57,7 +57,7 @@ pub fn rejections() -> Vec<Rejection> {
         Rejection::ForeignSession,
         Rejection::TooManyWrites,
         Rejection::MetadataBusy,
-        Rejection::RightUnavailable,
+        Rejection::RightUnavailable(Duration::from_millis(7500)),
         Rejection::RightLost,
         Rejection::StoreUnavailable,
         Rejection::UpstreamFailed,

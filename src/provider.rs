@@ -9,7 +9,7 @@ mod slots;
 mod trial;
 
 pub use exchange_record::ExchangeRecord;
-pub use headers::{Origin, RequestHeaders, RequestKind, condition_in};
+pub use headers::{Origin, RequestHeaders, RequestKind, condition_in, without_deadline};
 pub use slots::{Slot, SlotUsage, Slots};
 
 use crate::client::{Addresses, Client, ConnectError, ConnectOptions, Exchange, ExchangeError, Resolver, Tunnel};

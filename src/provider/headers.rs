@@ -103,6 +103,11 @@ pub struct RequestHeaders {
     authority: HeaderValue,
 }
 
+/// Removes a deadline of the caller's, for a request whose outcome others depend on.
+pub fn without_deadline(headers: &mut HeaderMap) {
+    Carrier::DEADLINE_HEADERS.iter().for_each(|name| drop(headers.remove(*name)));
+}
+
 impl RequestHeaders {
     /// The rules of an upstream.
     pub fn new(upstream: &Arc<Upstream>) -> RequestHeaders {
@@ -173,8 +178,7 @@ impl RequestHeaders {
     pub fn read(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier, shared: bool) -> HeaderMap {
         let mut headers = self.governed(from, origin, carrier);
         CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
-        // One caller's deadline must not apply to others.
-        Carrier::DEADLINE_HEADERS.iter().for_each(|name| drop(headers.remove(*name)));
+        without_deadline(&mut headers);
         if !shared {
             return headers;
         }

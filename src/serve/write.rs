@@ -9,7 +9,7 @@ use crate::gateway::{
     WriteDecision, WriteOutcome,
 };
 use crate::model::Rejection;
-use crate::provider::{ExchangeRecord, Failure, Fetch, Slot, condition_in};
+use crate::provider::{ExchangeRecord, Failure, Fetch, Slot, condition_in, without_deadline};
 use crate::telemetry::RightResult;
 use crate::wire::carrier::Carrier;
 use http::header::CONTENT_TYPE;
@@ -46,7 +46,12 @@ impl<P: ProviderClient> Service<P> {
             return Err(Rejection::Header(name, "is not allowed by a grant that hides fields").into());
         }
         let backend = self.backend(write.upstream())?;
-        let headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
+        let mut headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
+        if right.is_held() {
+            // The provider would stop in the middle of the write, and other writes would have to wait until it must have
+            // ended.
+            without_deadline(&mut headers);
+        }
         // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
         let client_ip = client.client_ip();
         let slot = client.attend(backend.slots.take(client_ip)).await.map_err(NotServed::Gone)??;

@@ -267,6 +267,9 @@ impl Run {
             Ended::Responded(response) if response.status == 429 || response.status == 503 => {
                 assert!(reads || response.header("Retry-After").is_some(), "{}", response.text());
                 count(if response.status == 429 { &self.report.busy } else { &self.report.unavailable });
+                // As a client that honours `Retry-After` at least a little.
+                drop(known);
+                thread::sleep(Duration::from_millis(100));
             }
             Ended::Responded(response) if !reads && ![502, 504].contains(&response.status) => {
                 panic!("{} {}", response.status, response.text());

@@ -166,7 +166,12 @@ fn access_log_lines_have_the_declared_fields() {
         Some(other.log()).filter(|log| requests(log).len() > 1)
     });
     let owner = "callers: { scopes: \"read:*\" }, operations: [update_session], keys: { own: [note] }";
-    let granted = Gateway::start(&tenant.upstream(&format!("grants: [{{ name: owner, {owner} }}]")));
+    let granted = tenant.upstream(&format!("grants: [{{ name: owner, {owner} }}]"));
+    // Of several issuers, the line names the one of the token.
+    let keys = format!("jwks: '{}/.well-known/jwks.json'", tenant.url());
+    let second = format!("auth: [{{ issuer: https://other.example/, audience: x, {keys} }}, {{");
+    let granted = granted.replacen("auth: {", &second, 1).replacen("/api/v2/ }", "/api/v2/ }]", 1);
+    let granted = Gateway::start(&granted);
     granted.ready();
     assert_eq!(with("DELETE").send(&granted.url()).status, 403);
     assert_eq!(with("PATCH").json(r#"{"session_metadata":{"note":"a"}}"#).send(&granted.url()).status, 200);

@@ -27,6 +27,7 @@ mod policies;
 mod process;
 mod ratio;
 mod restart_required;
+mod same_provider;
 mod secret;
 mod section;
 mod servers;

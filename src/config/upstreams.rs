@@ -3,15 +3,16 @@
 use super::callers;
 use super::certificates;
 use super::egress_proxy;
-use super::error::{Location, Problem, listed};
+use super::error::{Problem, listed};
 use super::grant_findings::{self, Surroundings};
 use super::grants::{self, DeclaredGrant};
 use super::options::process;
 use super::options::upstreams::{self as rows, dialects};
 use super::policies::{self, Policies};
+use super::same_provider::{CompiledUpstream, MAX_HOLD, check_holds, check_owners, too_long};
 use super::section::{Section, Spanned};
 use super::url::{PLAIN_PATH, Url, authority, is_host, is_loopback, is_plain_path};
-use super::value::{self, seconds};
+use super::value;
 use super::variables::Text;
 use super::{FindingId, Listener};
 use crate::dialect::path::ANY;
@@ -23,12 +24,9 @@ use crate::grant::{Grant, Grants};
 use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The maximum size of an evaluated body of undeclared length, in bytes.
 const MAX_UNDECLARED: usize = 64 << 10;
-/// The maximum time that a write's response is held.
-const MAX_HOLD: Duration = seconds(5);
 
 /// Reads the option `upstreams`. The result is complete only if there was no error.
 pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[Listener]) -> Vec<Upstream> {
@@ -65,69 +63,6 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
     check_holds(section, &upstreams);
     check_owners(section, &upstreams);
     upstreams.into_iter().map(|found| found.upstream).collect()
-}
-
-/// An upstream, and the locations of options that may contradict those of other upstreams.
-struct CompiledUpstream {
-    upstream: Upstream,
-    match_location: Location,
-    /// The location of `cache.on_unreachable`, if `cache` is set.
-    on_unreachable: Option<Location>,
-    grants: Location,
-}
-
-/// Upstreams of one provider share its sessions: rejects keys that have owners in two of them, and warns of one whose
-/// callers can remove the keys that others own.
-fn check_owners(section: &mut Section, upstreams: &[CompiledUpstream]) {
-    for (at, CompiledUpstream { upstream, grants, .. }) in upstreams.iter().enumerate() {
-        let shares = |other: &&CompiledUpstream| other.upstream.target.is_same_provider(&upstream.target);
-        let contested = upstreams.iter().take(at).filter(shares).find_map(|other| {
-            let (own, twin) = upstream.grants.contested(&other.upstream.grants)?;
-            Some(format!(
-                "grant `{}` may own a key of grant `{}` of upstream `{}`",
-                own.name, twin.name, other.upstream.name
-            ))
-        });
-        if let Some(found) = contested {
-            let allowed =
-                "each key has one owner at a provider; grants of the same name with the same keys are one owner";
-            section.context.reject(grants, Problem::new(found).id(FindingId::Conflict).expected(allowed));
-        }
-        let owner = upstreams.iter().filter(shares).find(|other| other.upstream.grants.own_keys());
-        if let Some(owner) = owner.filter(|_| upstream.grants.is_empty()) {
-            let found =
-                format!("is not set, so callers can remove keys that grants of upstream `{}` own", owner.upstream.name);
-            let problem = Problem::new(found).expected("add grants: both upstreams have the same provider");
-            section.context.warn(grants, FindingId::UnprotectedKeys, problem);
-        }
-    }
-}
-
-/// Rejects holds that would be too long. A response is held until no response from before the write can be served,
-/// which depends on all upstreams of the same provider.
-fn check_holds(section: &mut Section, upstreams: &[CompiledUpstream]) {
-    let holds = |found: &CompiledUpstream| {
-        found.upstream.cache.is_some_and(|cache| cache.on_unreachable == OnUnreachable::Hold)
-    };
-    for CompiledUpstream { upstream, on_unreachable, .. } in upstreams.iter().filter(|found| holds(found)) {
-        let others = upstreams.iter().map(|found| &found.upstream).filter(|other| other.index != upstream.index);
-        let shared = others.filter(|other| other.target.is_same_provider(&upstream.target));
-        let longest = shared.filter_map(|other| Some((other.cache?.max_serving_time(), &other.name))).max();
-        if let (Some((time, name)), Some(location)) = (longest.filter(|(time, _)| *time > MAX_HOLD), on_unreachable) {
-            let found = format!(
-                "`hold` would delay a write by {}, as long as upstream `{name}` may serve what it cached before",
-                value::shown_duration(time)
-            );
-            section.context.reject(location, too_long(found));
-        }
-    }
-}
-
-fn too_long(found: String) -> Problem {
-    let longest = value::shown_duration(MAX_HOLD);
-    Problem::new(found)
-        .id(FindingId::Conflict)
-        .expected(format!("the sum of `ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest}"))
 }
 
 fn has_same_match(one: &RequestMatcher, other: &RequestMatcher) -> bool {

@@ -1,3 +1,3 @@
--- The mark of a server whose rights count: see Server::counts_rights. A server that has restarted, or has taken over,
+-- The mark of a server whose rights count: see Server::rights_count_in. A server that has restarted, or has taken over,
 -- does not know this script.
 return 1

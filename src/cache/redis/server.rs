@@ -74,12 +74,31 @@ impl LiveConnection {
     }
 }
 
+/// The primary that the sentinels name.
+#[derive(Debug, PartialEq, Eq)]
+struct Primary {
+    address: String,
+    /// When it took over from another one. It may know the mark of a server whose rights count, from when it was the
+    /// primary before, and still lack the last rights.
+    since: Option<Instant>,
+}
+
+impl Primary {
+    /// The primary at this address, after `before`.
+    fn at(address: String, before: Option<Primary>, now: Instant) -> Primary {
+        match before {
+            None => Primary { address, since: None },
+            Some(before) if before.address == address => before,
+            Some(_) => Primary { address, since: Some(now) },
+        }
+    }
+}
+
 pub(super) struct Server {
     /// The name in logs.
     pub name: String,
     address: Address,
-    /// The address of the last connection.
-    last_address: Mutex<Option<String>>,
+    primary: Mutex<Option<Primary>>,
     options: Options,
     live: ArcSwapOption<LiveConnection>,
     health: Health,
@@ -119,8 +138,8 @@ impl Server {
     pub fn new(name: String, address: Address, options: Options) -> Server {
         let (live, failures, wake) = (ArcSwapOption::empty(), AtomicU32::new(0), Notify::new());
         let health = Health::new();
-        let (rejected, last_address) = (AtomicBool::new(false), Mutex::default());
-        Server { name, address, last_address, options, live, health, failures, rejected, wake }
+        let (rejected, primary) = (AtomicBool::new(false), Mutex::default());
+        Server { name, address, primary, options, live, health, failures, rejected, wake }
     }
 
     /// The current connection.
@@ -317,10 +336,9 @@ impl Server {
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         let fence = (seconds * 1000 + micros / 1000).saturating_add(millis(self.options.settle));
         let known = scripts::KNOWN.run(&[], &[""; 0]).query_async::<Value>(&mut connection).await;
-        // A server that takes over again may know the script, but not the rights of the one in between.
-        let before = self.last_address.lock().replace(address.clone());
-        let is_same = before.is_none_or(|before| before == address);
-        let (began, counts_rights) = (Instant::now(), AtomicBool::new(known.is_ok() && is_same));
+        let (began, counts_rights) = (Instant::now(), AtomicBool::new(known.is_ok()));
+        let mut primary = self.primary.lock();
+        *primary = Some(Primary::at(address, primary.take(), began));
         Ok(LiveConnection { connection, number, fence, began, counts_rights })
     }
 
@@ -329,7 +347,8 @@ impl Server {
     /// write, none counts. The same holds for keys that it serves only since `owned`: it may have been their replica.
     pub async fn rights_count_in(&self, owned: Option<Instant>, after: Duration) -> Duration {
         let Some(live) = self.live() else { return after };
-        let left = owned.map_or(Duration::ZERO, |owned| after.saturating_sub(owned.elapsed()));
+        let since = self.primary.lock().as_ref().and_then(|primary| primary.since).max(owned);
+        let left = since.map_or(Duration::ZERO, |since| after.saturating_sub(since.elapsed()));
         if !left.is_zero() || live.counts_rights.load(Ordering::Relaxed) {
             return left;
         }
@@ -371,4 +390,24 @@ fn is_redirect(error: &RedisError) -> bool {
 fn host_and_port(node: &str) -> Option<(String, u16)> {
     let (host, port) = node.rsplit_once(':')?;
     Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether it knows the mark or not, and however often it is connected to.
+    #[test]
+    fn a_primary_has_taken_over_since_another_one_was_there() {
+        let second = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let times = [second(0), second(1), second(2), second(3), second(4)];
+        let mut primary = None;
+        let found = ["a", "a", "b", "b", "a"].iter().zip(times).map(|(address, now)| {
+            let next = Primary::at((*address).to_owned(), primary.take(), now);
+            let since = next.since;
+            primary = Some(next);
+            since
+        });
+        assert_eq!(found.collect::<Vec<_>>(), [None, None, Some(times[2]), Some(times[2]), Some(times[4])]);
+    }
 }

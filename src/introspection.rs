@@ -73,8 +73,7 @@ pub struct Introspector {
 
 impl Introspector {
     /// The introspector of the upstream `name`, for tokens of this issuer. It takes over the tokens of the one before if
-    /// they are of the same
-    /// endpoint, for the same client, and with the same expectations.
+    /// they are of the same endpoint, for the same client, and with the same expectations.
     ///
     /// # Errors
     ///

@@ -112,7 +112,7 @@ impl Sessions {
         }
     }
 
-    /// Ends the right of a session that was deleted, whoever holds it, in the background.
+    /// Ends the right of a deleted session in the background, whichever write holds it.
     pub fn end_right(&self, (upstream, session): SessionName, tenant: TenantId) {
         let (store, writer) = (self.store.clone(), self.store.token());
         tokio::spawn(async move { store.right(upstream, &session, writer, RightStep::End { tenant }).await });

@@ -19,7 +19,7 @@ pub(super) struct RightQueues {
 
 #[derive(Debug)]
 struct Queue {
-    /// Fair: the permit goes to whoever waited longest.
+    /// Fair: the permit goes to the write that has waited longest.
     turn: Arc<Semaphore>,
     present: usize,
 }

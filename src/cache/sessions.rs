@@ -37,7 +37,7 @@ impl Sessions {
     }
 
     /// Suspends rights that must not meet another, or resumes them: while another process has a store of its own for the
-    /// same upstreams, nobody knows who holds a right.
+    /// same upstreams, neither sees the rights of the other.
     pub fn suspend_rights(&self, suspended: bool) {
         self.rights_suspended.store(suspended, Ordering::Relaxed);
     }

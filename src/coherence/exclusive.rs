@@ -1,7 +1,7 @@
 //! The exclusive right to change a session's metadata.
 //!
 //! Invalidation marks are no locks: any number of writes may be in flight on a session. A write that is decided by the
-//! session's current state needs more: nobody else may change that state between its read and its end. It takes the
+//! session's current state needs more: no other write may change that state between its read and its end. It takes the
 //! *exclusive right* first. The right expires on its own, so a holder sends its write only while more of the right is
 //! left than the write may take: see [`may_send`].
 //!
@@ -55,7 +55,7 @@ pub enum RightStep {
     },
     /// Gives the right back, or its reservation.
     GiveBack,
-    /// Ends the right, whoever holds it: the session of this tenant was deleted.
+    /// Ends the right of any write: the session of this tenant was deleted.
     End {
         /// The tenant.
         tenant: TenantId,

@@ -23,8 +23,8 @@ use jsonwebtoken::Algorithm;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const FORMS: &str = "expected a map with `issuer` and `audience`, or a list of them, `forward` to require a credential that only the \
-    provider verifies, or `none` to leave authentication to the provider";
+const FORMS: &str = "expected a map with `issuer` and `audience`, or a list of them, `forward` to require a credential \
+    that only the provider verifies, or `none` to leave authentication to the provider";
 
 /// Reads `auth`. It is required: a missing option must not allow anything. `proxy` is the upstream's.
 pub(super) fn read(

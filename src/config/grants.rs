@@ -29,7 +29,7 @@ pub(super) struct DeclaredGrant {
     /// The keys that its callers own.
     pub own: Vec<Spanned<KeyPattern>>,
     pub location: Location,
-    /// The operations as they are written, each with those that it stands for.
+    /// The operations as they are written, each with those that it matches.
     pub words: Vec<Spanned<Vec<Operation>>>,
     /// Where options are set.
     pub places: Vec<(&'static str, Location)>,

@@ -22,10 +22,10 @@ impl DecodedRequest {
     pub fn needs_right(&self, decision: &WriteDecision) -> RightNeed {
         // Audit mode rejects nothing because of other writes.
         let audits = self.policy().mode == Mode::Audit && self.authorized.grant.is_none();
-        // Anyone can send writes of unverified callers, and nobody else's must be rejected because of them.
+        // Anyone can send writes without a valid credential. They must not block the writes of others.
         let verified = self.authorized.credential.is_verified();
         match decision {
-            // Whoever sends it: a write replaces all metadata.
+            // Also of a caller who owns no keys: a write replaces all metadata.
             _ if self.upstream().scope_owns_keys && self.changes_metadata() => RightNeed::Required,
             WriteDecision::NeedsCurrent if self.changes_metadata() && verified && !audits => RightNeed::IfStoreWorks,
             WriteDecision::NeedsCurrent | WriteDecision::Forward(_) => RightNeed::None,

@@ -70,8 +70,7 @@ pub(super) struct Call<A> {
 
 impl<A: Clone> Calls<A> {
     /// No calls, of which at most `in_flight` may be in flight, and at most `per_source` for unknown tokens of a source
-    /// may be in flight or wait. A request joins an introspection that was sent at most
-    /// `ttl` before it.
+    /// may be in flight or wait. A request joins an introspection that was sent at most `ttl` before it.
     pub fn new(in_flight: usize, per_source: usize, ttl: Duration) -> Arc<Calls<A>> {
         let shared = (in_flight / 2).max(1);
         let most = |permits: usize| permits.saturating_mul(1 + WAITING_PER_PERMIT);

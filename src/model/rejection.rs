@@ -243,7 +243,8 @@ reasons! {
 
     /// The exclusive right to change metadata could not be taken: the store did not confirm it, or has lost rights, whose
     /// writes may still be in flight.
-    RightUnavailable(wait: Duration) = failure(Store, 503, Unavailable, "the exclusive right to change metadata is unavailable")
+    RightUnavailable(wait: Duration) = failure(Store, 503, Unavailable,
+        "the exclusive right to change metadata is unavailable")
         .retry_after(1).alert("yes: writes of metadata fail");
 
     /// The exclusive right to change metadata was lost before the write was sent: it had expired, the session was

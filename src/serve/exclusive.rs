@@ -21,7 +21,7 @@ pub(super) struct HeldRight {
 }
 
 impl<P: ProviderClient> Service<P> {
-    /// Takes the right that a write needs. Nobody waits for it who holds a slot or a mark.
+    /// Takes the right that a write needs. No write waits for it while it holds a slot or a mark.
     pub(super) async fn take_right<C: ClientRequest>(
         &self,
         client: &mut C,

@@ -115,9 +115,9 @@ pub static TIMEOUTS: Plain = Opt::new("timeouts", Structure::Map(&TIMEOUT_OPTION
 pub static AUTH: Plain = Opt::new(
     "auth",
     Structure::WordsOr(&["none", "forward"], &Structure::OneOrSeveral(&Structure::Map(&auth::OPTIONS))),
-    "How callers are authenticated: by access tokens of one issuer, or of several in a list (at most 16). `forward` requires a \
-        credential that only the provider verifies, such as an opaque token. `none` leaves authentication to the \
-        provider; there is no default.",
+    "How callers are authenticated: by access tokens of one issuer, or of several in a list (at most 16). `forward` \
+        requires a credential that only the provider verifies, such as an opaque token. `none` leaves authentication \
+        to the provider; there is no default.",
 )
 .required()
 .comment(

@@ -141,7 +141,7 @@ async fn write_that_waits_too_long_is_rejected() {
     assert_eq!((right, world.sent()), (Some(RightResult::Conflict), Vec::new()));
 }
 
-/// Whoever has lost its right sends nothing, and leaves no mark.
+/// A write that has lost its right is not sent, and leaves no mark.
 #[tokio::test]
 async fn write_without_its_right_is_not_sent() {
     let world = World::exclusive();

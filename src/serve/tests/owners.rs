@@ -271,7 +271,7 @@ async fn keys_are_sent_empty_where_an_empty_value_clears() {
     assert_eq!(last.sent(), [read]);
 }
 
-/// Whoever changes metadata takes the right, also a caller who owns nothing and needs no current state.
+/// Each write of metadata takes the right, also of a caller who owns nothing and needs no current state.
 #[tokio::test]
 async fn every_write_of_metadata_takes_the_right_where_keys_are_owned() {
     let audit = Policy { mode: Mode::Audit, ..Policy::default() };

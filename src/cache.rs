@@ -6,6 +6,7 @@ mod builder;
 mod counters;
 mod exclusive;
 mod fetched;
+mod jitter;
 mod lease_guard;
 mod memory;
 mod read;

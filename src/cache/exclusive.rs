@@ -4,6 +4,7 @@
 //! Writes of one process queue for a session, first come, first served, and the first of them asks the store. Waiting
 //! precedes the slot and the invalidation mark: who holds one of these waits for no right.
 
+use super::jitter::jittered;
 use super::right_queues::{Place, SessionName};
 use super::{Sessions, Store, StoreError};
 use crate::coherence::exclusive::{RightReply, RightStep, is_continuous, may_send};
@@ -79,29 +80,35 @@ impl Sessions {
             if self.rights_suspended.load(Ordering::Relaxed) {
                 return Err(RightError::Unconfirmed);
             }
-            if self.store.has_older_replica().await.map_err(|_| RightError::Unconfirmed)? {
-                return Err(RightError::OlderReplica);
-            }
+            check_replicas(&*self.store).await?;
         }
         let deadline = time::Instant::now() + wait;
         let place = timeout_at(deadline, self.rights.enter(name).ok_or(RightError::Busy)?);
         let place = place.await.map_err(|_| RightError::Busy)?;
         let (store, writer, mut waited) = (self.store.clone(), self.store.token(), place.waited);
-        let is_required = longest_write.is_some();
-        let mut hold = Hold { store, name, writer, lifetime, place: Some(place), is_required, is_left: false };
+        let mut hold = Hold {
+            store,
+            name,
+            writer,
+            lifetime,
+            longest_write,
+            place: Some(place),
+            may_be_held: false,
+            is_left: false,
+        };
         let step = RightStep::Take { tenant, lifetime: millis(lifetime) };
         let mut pause = FIRST_PAUSE;
         loop {
             let since = Instant::now();
             match hold.step(step).await? {
                 (RightReply::Held(left), taken) => {
-                    hold.check_counts(longest_write).await?;
+                    hold.check_counts().await?;
                     return Ok(Right { hold, taken, left, since, waited });
                 }
                 (RightReply::NotHeld(left), _) => {
                     waited = true;
-                    // At most until the other right ends. With jitter, since several processes may wait.
-                    let next = self.jittered(pause).min(Duration::from_millis(left.max(1)));
+                    // At most until the other right ends.
+                    let next = jittered(pause, 2, self.store.token()).min(Duration::from_millis(left.max(1)));
                     if time::Instant::now() + next >= deadline {
                         return Err(RightError::Busy);
                     }
@@ -117,13 +124,6 @@ impl Sessions {
         let (store, writer) = (self.store.clone(), self.store.token());
         tokio::spawn(async move { store.right(upstream, &session, writer, RightStep::End { tenant }).await });
     }
-
-    /// From half to one and a half times as long.
-    fn jittered(&self, pause: Duration) -> Duration {
-        const PARTS: u32 = 1024;
-        let random = u32::try_from(self.store.token().0 % u128::from(PARTS)).unwrap_or_default();
-        pause / 2 + pause * random / PARTS
-    }
 }
 
 impl Right {
@@ -131,8 +131,8 @@ impl Right {
     /// sent at once after this.
     pub async fn confirm(&mut self, needed: Duration) -> Result<(), RightError> {
         // It may have started since the right was taken.
-        if self.hold.is_required && self.hold.store.has_older_replica().await.map_err(|_| RightError::Unconfirmed)? {
-            return Err(RightError::OlderReplica);
+        if self.hold.longest_write.is_some() {
+            check_replicas(&*self.hold.store).await?;
         }
         let step = RightStep::Renew { lifetime: millis(needed).saturating_add(SLACK) };
         for _ in 0..CONFIRMATIONS {
@@ -170,15 +170,26 @@ impl Right {
     }
 }
 
+/// Checks that no replica of an older version is running: its writes take no rights.
+async fn check_replicas(store: &dyn Store) -> Result<(), RightError> {
+    match store.has_older_replica().await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(RightError::OlderReplica),
+        Err(_) => Err(RightError::Unconfirmed),
+    }
+}
+
 /// What a write has at the store, and its place in the queue.
 struct Hold {
     store: Arc<dyn Store>,
     name: SessionName,
     writer: Token,
     lifetime: Duration,
+    /// See [`RightTerms::longest_write`].
+    longest_write: Option<Duration>,
     place: Option<Place>,
-    /// Whether the write may not be sent without it.
-    is_required: bool,
+    /// Whether the store may hold the right for this write.
+    may_be_held: bool,
     /// Whether it is left to expire.
     is_left: bool,
 }
@@ -195,8 +206,8 @@ impl Hold {
     }
 
     /// Whether the right counts, over the connection as it is now: [`may_send`] compares it with that of the right.
-    async fn check_counts(&self, longest_write: Option<Duration>) -> Result<(), RightError> {
-        let Some(longest) = longest_write else { return Ok(()) };
+    async fn check_counts(&self) -> Result<(), RightError> {
+        let Some(longest) = self.longest_write else { return Ok(()) };
         let left = self.store.rights_count_in(&self.name.1, longest + Duration::from_millis(SLACK)).await;
         if left.is_zero() { Ok(()) } else { Err(RightError::Unsettled(left)) }
     }
@@ -204,8 +215,12 @@ impl Hold {
     /// Executes a step with one retry: all are idempotent.
     async fn step(&mut self, step: RightStep) -> Result<(RightReply, ConnectionId), RightError> {
         let (upstream, session) = self.name;
+        let was_held = std::mem::replace(&mut self.may_be_held, true);
         let mut tried = self.store.right(upstream, &session, self.writer, step).await;
-        if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
+        if matches!(tried, Err(StoreError::Failed(StoreFailure::Disconnected))) {
+            self.may_be_held = was_held;
+        }
+        if tried.as_ref().is_err_and(StoreError::is_worth_a_retry) {
             tried = self.store.right(upstream, &session, self.writer, step).await;
         }
         tried.map_err(|_| RightError::Unconfirmed)
@@ -215,7 +230,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         let (place, Ok(runtime)) = (self.place.take(), tokio::runtime::Handle::try_current()) else { return };
-        if self.is_left {
+        if self.is_left || !self.may_be_held {
             return;
         }
         let (store, (upstream, session), writer) = (self.store.clone(), self.name, self.writer);

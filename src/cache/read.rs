@@ -1,6 +1,7 @@
 //! Reads: hit, fetch, or wait for another fetch.
 
 use super::fetched::{FetchedResponse, ReadOptions};
+use super::jitter::jittered;
 use super::lease_guard::LeaseGuard;
 use super::single_flight::InFlightFetch;
 use super::started_fetch::StartedFetch;
@@ -54,11 +55,9 @@ impl WaitBudget {
         self.began.elapsed() >= self.limit
     }
 
-    /// The pause until the next poll, with jitter, so that reads do not poll in bursts.
+    /// The pause until the next poll.
     fn pause(&mut self, reader: Token) -> Duration {
-        let quarter = self.pause / 4;
-        let jitter = quarter.mul_f64((reader.0 % 1024) as f64 / 512.0);
-        let pause = (self.pause - quarter + jitter).min(self.limit.saturating_sub(self.began.elapsed()));
+        let pause = jittered(self.pause, 4, reader).min(self.limit.saturating_sub(self.began.elapsed()));
         self.pause = (self.pause * 2).min(MAX_PAUSE);
         pause
     }

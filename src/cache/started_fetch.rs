@@ -5,7 +5,7 @@ use super::{CacheCounters, FillResult, Sessions, Store, StoreError, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Entry, Micros, Observed, RetireCause, Retired, Stamp, Token};
 use crate::gateway::{CacheKey, Cacheability};
-use crate::telemetry::{CacheEvent, StoreFailure};
+use crate::telemetry::CacheEvent;
 use std::sync::Arc;
 
 /// A fetch that has started.
@@ -40,7 +40,9 @@ impl StartedFetch {
                         counters.count(CacheEvent::Unreadable);
                         retire(store, &key, reader, retired).await
                     }
-                    (Err(error), Some(retired)) if may_succeed(&error) => store.retire(&key, reader, retired).await,
+                    (Err(error), Some(retired)) if error.is_worth_a_retry() => {
+                        store.retire(&key, reader, retired).await
+                    }
                     (filled, _) => filled.map(drop),
                 }
             }
@@ -115,13 +117,8 @@ fn retired(fetched: &FetchedResponse, read_options: ReadOptions, began: Micros) 
 /// Retires with one retry: the step is idempotent.
 async fn retire(store: &dyn Store, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
     let tried = store.retire(key, reader, retired).await;
-    if tried.as_ref().is_err_and(may_succeed) {
+    if tried.as_ref().is_err_and(StoreError::is_worth_a_retry) {
         return store.retire(key, reader, retired).await;
     }
     tried
-}
-
-/// Whether a retry may succeed. Without a connection it would fail in the same way.
-fn may_succeed(error: &StoreError) -> bool {
-    matches!(error, StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))
 }

@@ -38,6 +38,11 @@ impl StoreError {
             StoreError::Failed(failure) | StoreError::Partial(failure) => Some(*failure),
         }
     }
+
+    /// Whether a retry of an idempotent step may succeed. Without a connection it would fail in the same way.
+    pub(super) fn is_worth_a_retry(&self) -> bool {
+        matches!(self, StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))
+    }
 }
 
 impl From<StoreFailure> for StoreError {

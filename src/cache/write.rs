@@ -8,7 +8,7 @@ use crate::coherence::writing::{MarkPlacement, UnconfirmedAction, unconfirmed};
 use crate::coherence::{SHARED_WRITER, Settled, Token, WriteEnd, WriteScope};
 use crate::gateway::{Freshness, OnUnreachable, Upstream, WriteOutcome};
 use crate::model::Rejection;
-use crate::telemetry::{CacheEvent, StoreFailure};
+use crate::telemetry::CacheEvent;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -145,8 +145,7 @@ impl Sessions {
         write_scope: WriteScope,
     ) -> Result<MarkPlacement, StoreError> {
         let mut tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
-        // Without a connection a retry would fail in the same way.
-        if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
+        if tried.as_ref().is_err_and(StoreError::is_worth_a_retry) {
             tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
         }
         tried.map(MarkPlacement::Confirmed)

@@ -64,8 +64,13 @@ impl<P: ProviderClient> Service<P> {
         });
         // Without a response the task has panicked.
         let response = task.await.unwrap_or(Err(Rejection::InternalError));
-        if let (Err(Rejection::RightLost), Some(right)) = (&response, &mut client.outcome().right) {
-            right.result = RightResult::Expired;
+        let without = match &response {
+            Err(Rejection::RightLost) => Some(RightResult::Expired),
+            Err(Rejection::RightUnavailable(_)) => Some(RightResult::Unavailable),
+            _ => None,
+        };
+        if let (Some(result), Some(right)) = (without, &mut client.outcome().right) {
+            right.result = result;
         }
         let response = response?;
         Ok(Served { response, source: ServedFrom::Write })

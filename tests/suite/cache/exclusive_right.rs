@@ -274,7 +274,7 @@ fn writes_of_owned_keys_need_the_store_whatever_on_unreachable_says() {
     let seconds: u64 = after.header("Retry-After").unwrap().parse().unwrap();
     assert!(seconds > 1, "until they have ended: {seconds}");
     assert_eq!(world.methods(), ["GET", "PATCH", "GET"]);
-    wait_counted(&replica, "unavailable", 2);
+    wait_counted(&replica, "unavailable", 3);
 }
 
 /// A replica in this process, whose writes must not meet a right that the store has lost.
@@ -339,6 +339,25 @@ fn no_right_counts_after_a_restart_until_all_writes_have_ended() {
             (server.calls("evalsha") > before + 2).then_some(())
         });
     }
+}
+
+/// Without a connection no step reaches the server, so there is nothing to give back in the background.
+#[test]
+fn nothing_is_given_back_that_was_not_taken() {
+    if !redis_installed() {
+        return;
+    }
+    let (counters, listener) = (Arc::new(CacheCounters::default()), Arc::new(StoreMetrics::new().unwrap()));
+    let server = RedisServer::start();
+    let store = RedisStore::new(&settings(&server), Duration::from_secs(5), counters.clone(), listener).unwrap();
+    let never_connected = Arc::new(store);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let sessions = Sessions::new(never_connected.clone(), Duration::ZERO, counters);
+    let users = Arc::strong_count(&never_connected);
+    let terms = RightTerms { lifetime: LONG, wait: Duration::from_secs(1), longest_write: None };
+    let taken = runtime.block_on(sessions.exclusive((1, [1; 16]), DEFAULT_TENANT, terms));
+    assert_eq!(taken.unwrap_err(), RightError::Unconfirmed);
+    assert_eq!(Arc::strong_count(&never_connected), users, "no task is left");
 }
 
 #[test]

@@ -65,8 +65,7 @@ fn check_owners(context: &mut Context, grants: &[DeclaredGrant]) {
                 own.value.source(),
                 place.line
             );
-            let is_regex = |pattern: &KeyPattern| pattern.exact().is_none() && pattern.source().starts_with('/');
-            let allowed = match is_regex(pattern) || is_regex(&own.value) {
+            let allowed = match pattern.is_expression() || own.value.is_expression() {
                 true => "each key has one owner; a regular expression can be compared with exact keys only",
                 false => "each key has one owner",
             };
@@ -130,8 +129,9 @@ fn check_order(context: &mut Context, grant: &DeclaredGrant, earlier: &[Declared
 fn check_declared_claims(section: &mut Section, issuers: &[TokenIssuer]) {
     let auth = section.entry(&upstreams::AUTH).filter(|_| !issuers.is_empty());
     let declared = auth.map(|entry| entry.each(section.context)).unwrap_or_default();
-    for (entry, TokenIssuer { expected, .. }) in declared.into_iter().zip(issuers) {
-        let names = &expected.claims;
+    for entry in declared {
+        let Some(issuer) = issuers.iter().find(|issuer| issuer.option == entry.location.path) else { continue };
+        let names = &issuer.expected.claims;
         let users = [
             (&auth::CLAIM_ROLES, &names.roles, "`callers.roles`"),
             (&auth::CLAIM_GROUPS, &names.groups, "`callers.groups`"),

@@ -22,9 +22,11 @@ pub(super) struct CompiledUpstream {
 /// Upstreams of one provider share its sessions: rejects keys that have owners in two of them, and warns of one whose
 /// callers can remove the keys that others own.
 pub(super) fn check_owners(section: &mut Section, upstreams: &[CompiledUpstream]) {
-    for (at, CompiledUpstream { upstream, grants, .. }) in upstreams.iter().enumerate() {
-        let shares = |other: &&CompiledUpstream| other.upstream.target.is_same_provider(&upstream.target);
-        let contested = upstreams.iter().take(at).filter(shares).find_map(|other| {
+    let owners: Vec<&CompiledUpstream> = upstreams.iter().filter(|one| one.upstream.grants.own_keys()).collect();
+    for CompiledUpstream { upstream, grants, .. } in upstreams {
+        let mut twins = owners.iter().filter(|owner| owner.upstream.target.is_same_provider(&upstream.target));
+        let mut earlier = twins.clone().filter(|owner| owner.upstream.index < upstream.index);
+        let contested = earlier.find_map(|other| {
             let (own, twin) = upstream.grants.contested(&other.upstream.grants)?;
             Some(format!(
                 "grant `{}` may own a key of grant `{}` of upstream `{}`",
@@ -36,8 +38,7 @@ pub(super) fn check_owners(section: &mut Section, upstreams: &[CompiledUpstream]
                 "each key has one owner at a provider; grants of the same name with the same keys are one owner";
             section.context.reject(grants, Problem::new(found).id(FindingId::Conflict).expected(allowed));
         }
-        let owner = upstreams.iter().filter(shares).find(|other| other.upstream.grants.own_keys());
-        if let Some(owner) = owner.filter(|_| upstream.grants.is_empty()) {
+        if let Some(owner) = twins.next().filter(|_| upstream.grants.is_empty()) {
             let found =
                 format!("is not set, so callers can remove keys that grants of upstream `{}` own", owner.upstream.name);
             let problem = Problem::new(found).expected("add grants: both upstreams have the same provider");

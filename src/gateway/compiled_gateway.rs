@@ -25,11 +25,10 @@ impl Gateway {
         let all: Vec<(Target, Option<Freshness>, Grants)> =
             upstreams.iter().map(|one| (one.target.clone(), one.cache, one.grants.clone())).collect();
         for upstream in &mut upstreams {
-            let same = |target: &Target| target.is_same_provider(&upstream.target);
-            let scope = || all.iter().filter(|(target, ..)| same(target));
-            upstream.scope_cache = scope().filter_map(|(_, cache, _)| *cache).reduce(Freshness::strictest);
-            upstream.scope_owns_keys = scope().any(|(.., grants)| grants.own_keys());
-            let owned = scope().flat_map(|(.., grants)| grants.owned_keys()).cloned();
+            let scope: Vec<_> = all.iter().filter(|(target, ..)| target.is_same_provider(&upstream.target)).collect();
+            upstream.scope_cache = scope.iter().filter_map(|(_, cache, _)| *cache).reduce(Freshness::strictest);
+            upstream.scope_owns_keys = scope.iter().any(|(.., grants)| grants.own_keys());
+            let owned = scope.iter().flat_map(|(.., grants)| grants.owned_keys()).cloned();
             upstream.grants = upstream.grants.beside(owned);
             upstream.scope = cache_ids::provider(&secret, &upstream.target);
             upstream.response_id = cache_ids::responses(&secret, upstream);

@@ -58,6 +58,15 @@ pub enum GrantMatch {
 }
 
 impl Grant {
+    /// The metadata keys that its callers own.
+    pub fn owned_keys(&self) -> impl Iterator<Item = &KeyPattern> {
+        self.keys.own.iter().flat_map(|own| &own.0)
+    }
+
+    fn owned_texts(&self) -> BTreeSet<&str> {
+        self.owned_keys().map(KeyPattern::source).collect()
+    }
+
     /// Whether its callers see all values of the metadata with this name.
     pub fn shows_all(&self, name: &str) -> bool {
         let shows = |masks: &Masks| !masks.hides_keys() && matches!(masks.fields().member(name), Shown::Whole);
@@ -96,7 +105,7 @@ impl Grants {
 
     /// The keys that grants own.
     pub fn owned_keys(&self) -> impl Iterator<Item = &KeyPattern> {
-        self.0.iter().filter_map(|grant| grant.keys.own.as_ref()).flat_map(|own| &own.0)
+        self.0.iter().flat_map(|grant| grant.owned_keys())
     }
 
     /// Whether some callers own metadata keys.
@@ -106,16 +115,12 @@ impl Grants {
 
     /// Grants of these and of another provider's upstream that may own the same key, and are not the same owner.
     pub fn contested<'g>(&'g self, other: &'g Grants) -> Option<(&'g Grant, &'g Grant)> {
-        let owned = |grant: &Grant| grant.keys.own.clone().unwrap_or_default().0;
-        let same = |one: &Grant, other: &Grant| {
-            let sources = |grant| owned(grant).iter().map(|key| key.source().to_owned()).collect::<BTreeSet<_>>();
-            one.name == other.name && sources(one) == sources(other)
-        };
+        let same = |one: &Grant, other: &Grant| one.name == other.name && one.owned_texts() == other.owned_texts();
         let overlap = |one: &Grant, other: &Grant| {
-            owned(one).iter().any(|own| owned(other).iter().any(|twin| !own.is_disjoint(twin)))
+            one.owned_keys().any(|own| other.owned_keys().any(|twin| !own.is_disjoint(twin)))
         };
-        let pairs = self.iter().flat_map(|own| other.iter().map(move |twin| (&**own, &**twin)));
-        pairs.into_iter().find(|(own, twin)| !same(own, twin) && overlap(own, twin))
+        let mut pairs = self.iter().flat_map(|own| other.iter().map(move |twin| (&**own, &**twin)));
+        pairs.find(|(own, twin)| !same(own, twin) && overlap(own, twin))
     }
 
     /// Whether there are none.

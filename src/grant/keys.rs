@@ -64,12 +64,10 @@ impl KeyGrant {
         reads: bool,
         current: Option<&[Field]>,
     ) -> KeyDecision {
-        let fields = match &patch.metadata {
-            MetadataChange::Replace(fields) => fields.as_slice(),
-            MetadataChange::Wipe if patch.empty_map_clears && !patch.creates => &[],
-            MetadataChange::Absent | MetadataChange::Wipe => return KeyDecision::Granted,
-            MetadataChange::Malformed(_) => return KeyDecision::Rejected(format!("setting `{}`", patch.name)),
-        };
+        if let MetadataChange::Malformed(_) = &patch.metadata {
+            return KeyDecision::Rejected(format!("setting `{}`", patch.name));
+        }
+        let Some(fields) = sent_fields(patch) else { return KeyDecision::Granted };
         if self.own.is_some() {
             return self.decide_owned(patch, fields, current.is_some());
         }
@@ -170,13 +168,18 @@ impl Ungranted {
     }
 }
 
+/// The metadata that a write sets or clears; `None` if it leaves the metadata as it is.
+pub(super) fn sent_fields(patch: &SessionPatch) -> Option<&[Field]> {
+    match &patch.metadata {
+        MetadataChange::Replace(fields) => Some(fields),
+        MetadataChange::Wipe if patch.empty_map_clears => Some(&[]),
+        MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => None,
+    }
+}
+
 /// Whether a write, as it is forwarded, removes one of these keys.
 pub fn removes_any(patch: &SessionPatch, keys: &[Field]) -> bool {
-    let fields = match &patch.metadata {
-        MetadataChange::Replace(fields) => fields.as_slice(),
-        MetadataChange::Wipe if patch.empty_map_clears => &[],
-        MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => return false,
-    };
+    let Some(fields) = sent_fields(patch) else { return false };
     let sent = |own: &Field| fields.iter().find(|field| field.key == own.key);
     let replaces = replaces(patch, fields);
     !patch.creates && keys.iter().any(|own| sent(own).map_or(replaces, |field| clears(patch, field)))

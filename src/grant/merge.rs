@@ -1,7 +1,7 @@
 //! What an owner's write leaves of the current metadata.
 
-use super::keys::{KeyGrant, clears, replaces};
-use crate::model::{Field, MetadataChange, SessionPatch};
+use super::keys::{KeyGrant, clears, replaces, sent_fields};
+use crate::model::{Field, SessionPatch};
 
 /// What an owner's write leaves of the current metadata: indexes of its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,18 +30,15 @@ impl KeyGrant {
         current: &[Field],
         most: Option<usize>,
     ) -> Result<Option<Merge>, MergeFault> {
-        let fields = match &patch.metadata {
-            MetadataChange::Replace(fields) => fields.as_slice(),
-            MetadataChange::Wipe if patch.empty_map_clears => &[],
-            MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => return Ok(None),
-        };
+        let Some(fields) = sent_fields(patch) else { return Ok(None) };
         let replaces = replaces(patch, fields);
         let mut merge = Merge::default();
         for (at, stored) in current.iter().enumerate() {
-            match self.owns(&stored.key) {
-                true if fields.iter().any(|field| field.key == stored.key) => {}
-                true if replaces => merge.cleared.push(at),
-                true | false => merge.kept.push(at),
+            let is_sent = || fields.iter().any(|field| field.key == stored.key);
+            if !self.owns(&stored.key) {
+                merge.kept.push(at);
+            } else if !is_sent() {
+                (if replaces { &mut merge.cleared } else { &mut merge.kept }).push(at);
             }
         }
         if most.is_some_and(|most| !merge.kept.is_empty() && merge.kept.len() + fields.len() > most) {

@@ -55,8 +55,7 @@ impl KeyPattern {
             (Some(key), _) => !other.matches(key),
             (None, Some(key)) => !self.matches(key),
             (None, None) => {
-                let is_regex = expression(&self.source).or(expression(&other.source)).is_some();
-                !is_regex && !have_common_text(&self.source, &other.source)
+                !self.is_expression() && !other.is_expression() && !have_common_text(&self.source, &other.source)
             }
         }
     }
@@ -64,6 +63,11 @@ impl KeyPattern {
     /// The key, if this is an exact key.
     pub fn exact(&self) -> Option<&str> {
         self.regex.is_none().then_some(self.source.as_str())
+    }
+
+    /// Whether this is a regular expression.
+    pub fn is_expression(&self) -> bool {
+        self.regex.is_some() && expression(&self.source).is_some()
     }
 
     /// The text from the configuration.

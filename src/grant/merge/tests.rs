@@ -1,5 +1,6 @@
 use super::*;
 use crate::grant::KeyDecision;
+use crate::model::MetadataChange;
 use crate::model::Value;
 use crate::policy::{KeyPattern, KeyPatterns};
 use proptest::prelude::*;

@@ -188,14 +188,14 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
-/// Whether no reading can lead below `root`: the path has another beginning and nothing ambiguous.
-pub fn is_clearly_outside(path: &str, root: &str) -> bool {
+/// Whether no reading can lead below one of `roots`: the path has another beginning and nothing ambiguous.
+pub fn is_clearly_outside(path: &str, roots: &[&str]) -> bool {
     let odd = |b: u8| !b.is_ascii_graphic() || matches!(b, b'%' | b'\\' | b';' | b'?' | b'#');
-    let beginning = path.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root));
-    // This runs for each root on each pass-through request: a substring search would cost more.
+    let begins = |root: &&str| path.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root));
+    // This runs on each pass-through request: a substring search would cost more.
     let empty_or_dotted = |rest: &[u8]| matches!(rest, [b'/', b'/', ..]) || is_dotted(rest);
     let anywhere = || (0..path.len()).filter_map(|at| path.as_bytes().get(at..)).any(empty_or_dotted);
-    !beginning && !path.bytes().any(odd) && !anywhere()
+    !roots.iter().any(begins) && !path.bytes().any(odd) && !anywhere()
 }
 
 /// Whether a text begins with a slash and a dot segment. Other segments may begin with dots, such as `/.well-known`.
@@ -254,7 +254,7 @@ mod tests {
         /// A path of which no reading is looked at has none below the root, and means the same to all servers.
         #[test]
         fn what_is_clearly_outside_has_no_reading_inside(path in "/([aA/.;%\\\\~?# ]|%2[eEfF]|\\.\\.|api|\\.well){0,12}") {
-            if is_clearly_outside(&path, "/api") {
+            if is_clearly_outside(&path, &["/api"]) {
                 let readings = PathReadings::of(&path);
                 assert!(!readings.reaches("/api") && !readings.may_reach("/api") && !readings.has_dots(), "{path}");
             }
@@ -264,11 +264,11 @@ mod tests {
     #[test]
     fn plain_paths_are_clearly_outside() {
         for path in ["/", "/x", "/.well-known/openid-configuration", "/a/...", "/a/..b", "/a/.b/c", "/oauth/v2/keys"] {
-            assert!(is_clearly_outside(path, "/api"), "{path}");
+            assert!(is_clearly_outside(path, &["/api"]), "{path}");
         }
         for path in ["/api", "/API/x", "/a/.", "/a/..", "/./a", "/../a", "//a", "/a//b", "/a;b", "/a%41", "/a\\b", "/é"]
         {
-            assert!(!is_clearly_outside(path, "/api"), "{path}");
+            assert!(!is_clearly_outside(path, &["/api"]), "{path}");
         }
     }
 }

@@ -157,7 +157,7 @@ impl Dialect {
                 Cow::Owned(_) => Err(Rejection::Path),
             };
         }
-        if self.roots.iter().all(|root| path::is_clearly_outside(path, root)) {
+        if path::is_clearly_outside(path, self.roots) {
             return Ok(RouteMatch::Unmatched);
         }
         let spelling = path::PathReadings::of(path);

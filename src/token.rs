@@ -204,14 +204,20 @@ fn decoded_claims(encoded: &str) -> Result<Vec<u8>, Rejection> {
 ///
 /// Rejects a token that is too long, or whose claims cannot be read.
 pub fn claimed_issuer(token: &str) -> Result<String, Rejection> {
+    let (_, encoded) = parts(token)?;
+    claims::issuer(&decoded_claims(encoded)?)
+}
+
+/// The encoded header and claims of a JWT.
+fn parts(token: &str) -> Result<(&str, &str), Rejection> {
+    let mut parts = token.split('.');
+    let (Some(header), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(Rejection::CredentialMalformed);
+    };
     if token.len() > MAX_TOKEN {
         return Err(Rejection::TokenTooLong);
     }
-    let mut parts = token.split('.');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(_), Some(encoded), Some(_), None) => claims::issuer(&decoded_claims(encoded)?),
-        _ => Err(Rejection::CredentialMalformed),
-    }
+    Ok((header, claims))
 }
 
 /// The hash of the signed part: the same claims may have more than one valid signature.
@@ -232,13 +238,7 @@ pub fn is_jwt(token: &str) -> bool {
 }
 
 fn header(token: &str) -> Result<Header, VerificationError> {
-    let mut parts = token.split('.');
-    let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return Err(Rejection::CredentialMalformed.into());
-    };
-    if token.len() > MAX_TOKEN {
-        return Err(Rejection::TokenTooLong.into());
-    }
+    let (head, _) = parts(token)?;
     let malformed = Rejection::CredentialMalformed;
     let decoded = URL_SAFE_NO_PAD.decode(head).map_err(|_| malformed.clone())?;
     // Parsed strictly: other parsers may read duplicate members differently.

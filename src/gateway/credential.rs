@@ -36,8 +36,9 @@ impl Credential {
 pub(super) fn check_credential(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
     match (check, credential) {
         (CallerCheck::Token(_), Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
-        (CallerCheck::Forward | CallerCheck::Token(_), Credential::Forwarded(value))
-            if !value.trim_ascii().is_empty() && (matches!(check, CallerCheck::Forward) || check.forwards_opaque()) =>
+        (CallerCheck::Forward, Credential::Forwarded(value)) if !value.trim_ascii().is_empty() => Ok(()),
+        (CallerCheck::Token(_), Credential::Forwarded(value))
+            if check.forwards_opaque() && !value.trim_ascii().is_empty() =>
         {
             Ok(())
         }

@@ -323,13 +323,12 @@ impl Rejection {
 
     /// The value of `Retry-After`, in seconds, if a retry may soon succeed.
     pub fn retry_after(&self) -> Option<u64> {
-        let own = match self {
+        let wait = match self {
             Rejection::KeyPending(wait) | Rejection::ProviderLimit(wait) | Rejection::RightUnavailable(wait) => {
-                Some(wait)
+                wait.as_secs()
             }
-            _ => None,
+            _ => 0,
         };
-        let wait = own.map_or(0, Duration::as_secs);
         self.reason().row().retry_after.map(|seconds| seconds.saturating_add(wait))
     }
 

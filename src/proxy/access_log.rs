@@ -52,18 +52,18 @@ fn is_successful_read(context: &Context, status: u16) -> bool {
 /// methods and addresses have no quotes or line feeds, and other texts are escaped.
 fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &Log, sample: Option<Ratio>) -> String {
     let Outcome { upstream, operation, decision, cache, rejection, findings, session: hash, .. } = &context.outcome;
-    let upstreams = context.runtime.gateway.upstreams();
+    let upstream = upstream.and_then(|at| context.runtime.gateway.upstreams().get(at)).map(|one| &**one);
     // A client that leaves needs no operator's attention.
     let mut line = LogLine::begin(log.format, *decision == Decision::ClientGone);
     line.word(&fields::REQUEST_ID, context.id.to_str().unwrap_or_default());
     line.word(&fields::TRACE_ID, context.trace.id());
-    client(&mut line, context, log, upstream.and_then(|at| upstreams.get(at)).map(|one| &**one));
+    client(&mut line, context, log, upstream);
     line.word(&fields::METHOD, context.method.as_str());
     if let Some(route) = context.outcome.route {
         line.plain_text(&fields::ROUTE, route.template());
     }
     line.number(&fields::STATUS, u64::from(status));
-    line.word(&fields::UPSTREAM, upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
+    line.word(&fields::UPSTREAM, upstream.map_or("", |one| one.name.as_str()));
     line.word(&fields::OPERATION, operation.name());
     line.word(&fields::DECISION, decision.name());
     line.word(&fields::CACHE, cache.name());

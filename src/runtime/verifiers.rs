@@ -106,26 +106,24 @@ impl TokenVerifiers {
     pub(super) fn reading(&self, sources: &[TokenIssuer]) -> Option<IssuerReading> {
         let counters = self.introspector().map(|introspector| introspector.counters());
         let (introspected, hits) = counters.map_or_else(Default::default, |all| (all.results(), all.hits()));
-        let reading = |(issuer, source): (&Arc<Issuer>, &TokenIssuer)| {
+        let rank = |(issuer, source): &(&Arc<Issuer>, &TokenIssuer)| {
             let health = issuer.health();
-            IssuerReading {
-                keys: health.keys,
-                fetched: health.fetched,
-                failed: health.failed,
-                age: health.age,
-                refresh: source.keys.refresh,
-                max_stale: source.keys.max_stale,
-                mismatch: self.mismatch(),
-                verified: health.verified + introspected[IntrospectionResult::Active],
-                cached: health.cached + hits[IntrospectionCache::Active] + hits[IntrospectionCache::Stale],
-            }
+            let age = Duration::from_secs(health.age.unwrap_or_default());
+            (health.keys > 0, !issuer.is_failing(), source.keys.max_stale.saturating_sub(age))
         };
-        let rank = |(issuer, reading): &(&Arc<Issuer>, IssuerReading)| {
-            let age = Duration::from_secs(reading.age.unwrap_or_default());
-            (reading.keys > 0, !issuer.is_failing(), reading.max_stale.saturating_sub(age))
-        };
-        let all = self.issuers().zip(sources).map(|(issuer, source)| (issuer, reading((issuer, source))));
-        all.min_by_key(rank).map(|(_, reading)| reading)
+        let (issuer, source) = self.issuers().zip(sources).min_by_key(rank)?;
+        let health = issuer.health();
+        Some(IssuerReading {
+            keys: health.keys,
+            fetched: health.fetched,
+            failed: health.failed,
+            age: health.age,
+            refresh: source.keys.refresh,
+            max_stale: source.keys.max_stale,
+            mismatch: self.mismatch(),
+            verified: health.verified + introspected[IntrospectionResult::Active],
+            cached: health.cached + hits[IntrospectionCache::Active] + hits[IntrospectionCache::Stale],
+        })
     }
 
     /// Whether a discovery document names another issuer; `None` if none was fetched.

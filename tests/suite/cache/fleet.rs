@@ -300,7 +300,7 @@ fn store_rollback_causes_no_stale_reads() {
     }
     let found = set_back(true);
     assert_eq!(found.stale.into_inner(), 0);
-    assert!(found.hits.into_inner() > 1_000, "the cache did little");
+    assert!(found.hits.into_inner() > 100, "the cache did little");
 }
 
 #[test]

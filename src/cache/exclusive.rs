@@ -7,7 +7,7 @@
 use super::jitter::jittered;
 use super::right_queues::{Place, SessionName};
 use super::{Sessions, Store, StoreError};
-use crate::coherence::exclusive::{RightReply, RightStep, is_continuous, may_send};
+use crate::coherence::exclusive::{RightReply, RightStep, is_continuous, is_outdated, may_send};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::writing::MARGIN;
 use crate::coherence::{Millis, TenantId, Token, millis};
@@ -46,6 +46,9 @@ pub enum RightError {
     /// It had it, but no longer: it expired, the session was deleted, or the store lost it.
     #[error("the exclusive right was lost")]
     Lost,
+    /// It has it, but the write was decided by a state that is older than what is known by now.
+    #[error("a newer state is known than the write was decided by")]
+    Outdated,
 }
 
 /// How to take a right.
@@ -69,6 +72,8 @@ pub struct Right {
     /// How long it lasts, as last confirmed, and since when on this process's clock: before the store was asked.
     left: Millis,
     since: Instant,
+    /// The newest version known of the session, as last confirmed.
+    newest: Option<u64>,
     waited: bool,
 }
 
@@ -89,21 +94,23 @@ impl Sessions {
         let mut hold = Hold {
             store,
             name,
+            tenant,
             writer,
             lifetime,
             longest_write,
             place: Some(place),
             may_be_held: false,
             is_left: false,
+            version: None,
         };
         let step = RightStep::Take { tenant, lifetime: millis(lifetime) };
         let mut pause = FIRST_PAUSE;
         loop {
             let since = Instant::now();
             match hold.step(step).await? {
-                (RightReply::Held(left), taken) => {
+                (RightReply::Held { left, newest }, taken) => {
                     hold.check_counts().await?;
-                    return Ok(Right { hold, taken, left, since, waited });
+                    return Ok(Right { hold, taken, left, since, newest, waited });
                 }
                 (RightReply::NotHeld(left), _) => {
                     waited = true;
@@ -124,25 +131,39 @@ impl Sessions {
         let (store, writer) = (self.store.clone(), self.store.token());
         tokio::spawn(async move { store.right(upstream, &session, writer, RightStep::End { tenant }).await });
     }
+
+    /// Records the version that a read has shown of a session, for writes that were decided by an older one. If the
+    /// store fails, it is not recorded.
+    pub async fn saw(&self, (upstream, session): SessionName, tenant: TenantId, version: u64) {
+        drop(self.store.right(upstream, &session, self.store.token(), RightStep::Saw { tenant, version }).await);
+    }
 }
 
 impl Right {
+    /// Whether a state is older than what is known of the session. `read` is its version, if the provider shows one.
+    pub fn is_outdated(&self, read: Option<u64>) -> bool {
+        is_outdated(read, self.newest)
+    }
+
     /// Confirms the right with the store, and makes it last longer than a write that takes `needed`. The write must be
-    /// sent at once after this.
-    pub async fn confirm(&mut self, needed: Duration) -> Result<(), RightError> {
+    /// sent at once after this. `read` is the version of the state that it was decided by.
+    pub async fn confirm(&mut self, needed: Duration, read: Option<u64>) -> Result<(), RightError> {
         // It may have started since the right was taken.
         if self.hold.longest_write.is_some() {
             check_replicas(&*self.hold.store).await?;
         }
-        let step = RightStep::Renew { lifetime: millis(needed).saturating_add(SLACK) };
+        let step = RightStep::Renew { tenant: self.hold.tenant, lifetime: millis(needed).saturating_add(SLACK) };
         for _ in 0..CONFIRMATIONS {
             let since = Instant::now();
             let (reply, connection_id) = self.hold.step(step).await?;
-            let RightReply::Held(left) = reply else { return Err(RightError::Lost) };
+            let RightReply::Held { left, newest } = reply else { return Err(RightError::Lost) };
             if !is_continuous(self.taken, connection_id, self.left, millis(self.since.elapsed())) {
                 return Err(RightError::Lost);
             }
-            (self.left, self.since) = (left, since);
+            (self.left, self.since, self.newest) = (left, since, newest);
+            if self.is_outdated(read) {
+                return Err(RightError::Outdated);
+            }
             // If not, the process was suspended meanwhile.
             if self.allows(needed) {
                 self.hold.is_left = true;
@@ -164,9 +185,13 @@ impl Right {
         self.waited
     }
 
-    /// Gives it back: its write was not sent, or the outcome is known.
-    pub fn give_back(mut self) {
-        self.hold.is_left = false;
+    /// Gives it back: its write was not sent, or the outcome is known, with the version that the provider has
+    /// acknowledged it with. If the store fails, this goes on in the background.
+    pub async fn give_back(mut self, version: Option<u64>) {
+        (self.hold.is_left, self.hold.version) = (false, version);
+        if self.hold.step(self.hold.give_back()).await.is_ok() {
+            self.hold.may_be_held = false;
+        }
     }
 }
 
@@ -183,6 +208,7 @@ async fn check_replicas(store: &dyn Store) -> Result<(), RightError> {
 struct Hold {
     store: Arc<dyn Store>,
     name: SessionName,
+    tenant: TenantId,
     writer: Token,
     lifetime: Duration,
     /// See [`RightTerms::longest_write`].
@@ -192,6 +218,8 @@ struct Hold {
     may_be_held: bool,
     /// Whether it is left to expire.
     is_left: bool,
+    /// The version that the provider has acknowledged the write with.
+    version: Option<u64>,
 }
 
 impl std::fmt::Debug for Hold {
@@ -203,6 +231,10 @@ impl std::fmt::Debug for Hold {
 impl Hold {
     fn scope(&self) -> super::Scope {
         super::Scope::Session(self.name.0, self.name.1)
+    }
+
+    fn give_back(&self) -> RightStep {
+        RightStep::GiveBack { tenant: self.tenant, version: self.version }
     }
 
     /// Whether the right counts, over the connection as it is now: [`may_send`] compares it with that of the right.
@@ -234,14 +266,14 @@ impl Drop for Hold {
             return;
         }
         let (store, (upstream, session), writer) = (self.store.clone(), self.name, self.writer);
-        let (lifetime, began) = (self.lifetime, Instant::now());
+        let (lifetime, began, step) = (self.lifetime, Instant::now(), self.give_back());
         runtime.spawn(async move {
-            let mut given_back = store.right(upstream, &session, writer, RightStep::GiveBack).await;
+            let mut given_back = store.right(upstream, &session, writer, step).await;
             // The next of this process asks the store by itself.
             drop(place);
             while given_back.is_err() && began.elapsed() < lifetime {
                 time::sleep(BACKGROUND_PAUSE).await;
-                given_back = store.right(upstream, &session, writer, RightStep::GiveBack).await;
+                given_back = store.right(upstream, &session, writer, step).await;
             }
         });
     }

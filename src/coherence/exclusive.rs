@@ -5,11 +5,16 @@
 //! *exclusive right* first. The right expires on its own, so a holder sends its write only while more of the right is
 //! left than the write may take: see [`may_send`].
 //!
+//! What a write reads may be older than what the provider has acknowledged: some replica of it lags. So the newest
+//! version is kept that a write was acknowledged with, or that a read has shown meanwhile. A write is decided by no older
+//! state: see [`is_outdated`].
+//!
 //! A deletion needs no right and never waits for one. It ends the right, since there is nothing left to change.
 
 use super::clock::Millis;
 use super::generation::Token;
 use super::reading::ConnectionId;
+use super::settled::FLOOR_KEPT;
 use super::tenant_id::TenantId;
 
 /// How long a right is reserved for the write that found it taken first, in milliseconds: longer than the pause between
@@ -21,6 +26,7 @@ pub const RESERVED: Millis = 500;
 pub struct ExclusiveRight {
     holder: Option<Holder>,
     next: Option<Reservation>,
+    newest: Vec<Newest>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +44,14 @@ struct Reservation {
     deadline: Millis,
 }
 
+/// The newest version known of a tenant's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Newest {
+    tenant: TenantId,
+    version: u64,
+    deadline: Millis,
+}
+
 /// A step. Repeating it does no harm, and neither does a step that is executed late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RightStep {
@@ -50,11 +64,26 @@ pub enum RightStep {
     },
     /// Makes the right last longer, but only if it is still held.
     Renew {
+        /// The tenant of the session.
+        tenant: TenantId,
         /// How long it lasts from now, in milliseconds.
         lifetime: Millis,
     },
     /// Gives the right back, or its reservation.
-    GiveBack,
+    GiveBack {
+        /// The tenant of the session.
+        tenant: TenantId,
+        /// The version that the provider has acknowledged the write with, if it shows one.
+        version: Option<u64>,
+    },
+    /// Records the version that a read has shown. It matters only to writes: without a right or a version known, nothing
+    /// is recorded.
+    Saw {
+        /// The tenant of the session.
+        tenant: TenantId,
+        /// The version.
+        version: u64,
+    },
     /// Ends the right of any write: the session of this tenant was deleted.
     End {
         /// The tenant.
@@ -62,11 +91,28 @@ pub enum RightStep {
     },
 }
 
+impl RightStep {
+    fn tenant(self) -> TenantId {
+        match self {
+            RightStep::Take { tenant, .. }
+            | RightStep::Renew { tenant, .. }
+            | RightStep::GiveBack { tenant, .. }
+            | RightStep::Saw { tenant, .. }
+            | RightStep::End { tenant } => tenant,
+        }
+    }
+}
+
 /// What a step found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RightReply {
-    /// The write holds the right for at least so long, in milliseconds.
-    Held(Millis),
+    /// The write holds the right.
+    Held {
+        /// For at least so long, in milliseconds.
+        left: Millis,
+        /// The newest version known of the session.
+        newest: Option<u64>,
+    },
     /// It does not. Another write holds the right, or has reserved it, for at most so long; 0 if none has.
     NotHeld(Millis),
 }
@@ -83,30 +129,56 @@ impl ExclusiveRight {
             RightStep::Take { .. } if self.next.is_none_or(|next| next.writer == writer) => {
                 self.next = Some(Reservation { writer, deadline: now.saturating_add(RESERVED) });
             }
-            RightStep::Renew { lifetime } => {
+            RightStep::Renew { lifetime, .. } => {
                 if let Some(holder) = self.holder.filter(|holder| holder.writer == writer) {
                     self.hold(writer, holder.tenant, now.saturating_add(lifetime));
                 }
             }
-            RightStep::GiveBack => {
+            RightStep::GiveBack { tenant, version } => {
                 self.holder = self.holder.filter(|holder| holder.writer != writer);
                 self.next = self.next.filter(|next| next.writer != writer);
+                self.know(tenant, version, now);
             }
-            RightStep::End { tenant } => self.holder = self.holder.filter(|holder| holder.tenant != tenant),
+            RightStep::Saw { tenant, version } if self.holder.is_some() || self.newest(tenant).is_some() => {
+                self.know(tenant, Some(version), now);
+            }
+            // A session that is created again may have lower versions.
+            RightStep::End { tenant } => {
+                self.holder = self.holder.filter(|holder| holder.tenant != tenant);
+                self.newest.retain(|newest| newest.tenant != tenant);
+            }
+            RightStep::Saw { .. } => {}
             RightStep::Take { .. } => {}
         }
-        self.reply(writer, now)
+        self.reply(writer, step.tenant(), now)
+    }
+
+    /// Whether no write holds the right or has reserved it.
+    pub fn is_free(&mut self, now: Millis) -> bool {
+        self.prune(now);
+        self.holder.is_none() && self.next.is_none()
     }
 
     /// Whether nothing is recorded, so that a store may drop it.
     pub fn is_idle(&mut self, now: Millis) -> bool {
-        self.prune(now);
-        self.holder.is_none() && self.next.is_none()
+        self.is_free(now) && self.newest.is_empty()
     }
 
     fn prune(&mut self, now: Millis) {
         self.holder = self.holder.filter(|holder| holder.deadline > now);
         self.next = self.next.filter(|next| next.deadline > now);
+        self.newest.retain(|newest| newest.deadline > now);
+    }
+
+    fn newest(&self, tenant: TenantId) -> Option<u64> {
+        self.newest.iter().find(|newest| newest.tenant == tenant).map(|newest| newest.version)
+    }
+
+    /// Records a version. Those of one session only rise.
+    fn know(&mut self, tenant: TenantId, version: Option<u64>, now: Millis) {
+        let Some(version) = version.max(self.newest(tenant)).filter(|_| version.is_some()) else { return };
+        self.newest.retain(|newest| newest.tenant != tenant);
+        self.newest.push(Newest { tenant, version, deadline: now.saturating_add(FLOOR_KEPT) });
     }
 
     fn is_free_for(&self, writer: Token) -> bool {
@@ -122,10 +194,12 @@ impl ExclusiveRight {
         self.holder = Some(Holder { writer, tenant, deadline: deadline.max(before) });
     }
 
-    fn reply(&self, writer: Token, now: Millis) -> RightReply {
+    fn reply(&self, writer: Token, tenant: TenantId, now: Millis) -> RightReply {
         let next = self.next.filter(|next| next.writer != writer).map_or(0, |next| next.deadline);
         match self.holder {
-            Some(holder) if holder.writer == writer => RightReply::Held(holder.deadline.saturating_sub(now)),
+            Some(holder) if holder.writer == writer => {
+                RightReply::Held { left: holder.deadline.saturating_sub(now), newest: self.newest(tenant) }
+            }
             Some(holder) => RightReply::NotHeld(holder.deadline.saturating_sub(now)),
             None => RightReply::NotHeld(next.saturating_sub(now)),
         }
@@ -138,6 +212,12 @@ impl ExclusiveRight {
 /// a late [`RightStep::Take`] may have taken the right again.
 pub fn is_continuous(taken: ConnectionId, renewed: ConnectionId, left: Millis, elapsed: Millis) -> bool {
     taken.number == renewed.number && elapsed < left
+}
+
+/// Whether a write was decided by a state that is older than the `newest` known. `read` is the version of that state;
+/// `None` if the provider shows none there, which tells nothing.
+pub fn is_outdated(read: Option<u64>, newest: Option<u64>) -> bool {
+    read.zip(newest).is_some_and(|(read, newest)| read < newest)
 }
 
 /// Whether a write may be sent that takes at most `needed`. The store has confirmed over `taken`, which was the

@@ -2,12 +2,13 @@
 
 use super::current_state::CurrentState;
 use super::decoded::DecodedRequest;
-use super::provider_response::Released;
+use super::provider_response::{DecodedResponse, Released};
 use super::write_outcome::is_inconclusive;
-use super::{Governed, ProviderResponse};
+use super::{Governed, ProviderResponse, Read};
 use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use std::time::Duration;
@@ -87,14 +88,33 @@ impl DecodedRequest {
         let route = self.authorized.read_route().filter(|_| plain && proves);
         let user = route.and_then(|route| dialect.user_in_response(route, Carrier::Rest, &response.body));
         let session = route.and_then(|_| dialect.session_in_response(&response.body));
-        Ok(CurrentResponse::State(CurrentState { metadata, user, session }))
+        let version = self.version(&response.body);
+        Ok(CurrentResponse::State(CurrentState { metadata, user, session, version }))
+    }
+}
+
+impl DecodedRequest {
+    /// The version of the session in the response to a read of it.
+    fn version(&self, body: &Bytes) -> Option<u64> {
+        let ((_, id), route) = self.session.as_ref().zip(self.authorized.read_route())?;
+        self.upstream().dialect.response_facts(route, Carrier::Rest, body, Some(id))?.version
+    }
+}
+
+impl Read {
+    /// What the exclusive right of a write on the same session would be for, and the version of the session in a
+    /// response. `None` if there are no owned keys: no write depends on it.
+    pub fn shown_version(&self, decoded: &DecodedResponse) -> Option<([u8; 16], u64)> {
+        let (session, id) = self.session.zip(self.id.as_ref()).filter(|_| self.upstream.scope_owns_keys)?;
+        let message = decoded.call.message.as_ref().filter(|_| decoded.status() == StatusCode::OK)?;
+        let facts = self.upstream.dialect.response_facts(self.route, self.carrier, message, Some(id))?;
+        Some((session, facts.version?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use http::{HeaderMap, HeaderValue};
     use std::sync::Arc;
 

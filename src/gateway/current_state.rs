@@ -20,6 +20,8 @@ pub struct CurrentState {
     pub(super) user: Option<String>,
     /// The session of a refresh token.
     pub(super) session: Option<String>,
+    /// The version of the session, if it shows one.
+    pub version: Option<u64>,
 }
 
 impl CurrentState {

@@ -40,6 +40,8 @@ pub struct Read {
     pub(super) carrier: Carrier,
     /// The session, for a read of one session.
     pub(super) id: Option<SessionId>,
+    /// Its keyed hash.
+    pub(super) session: Option<[u8; 16]>,
     path: String,
     body: Option<Bytes>,
     key: Option<CacheKey>,
@@ -180,7 +182,7 @@ impl DecodedRequest {
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
         let (grant, owner) = (self.authorized.grant, self.proof.into_owner());
-        Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant, grant, owner }
+        Read { upstream, route, carrier, id, session, path, body, key, caller, shared, tenant, grant, owner }
     }
 
     pub(super) fn patch(&self) -> Result<Option<SessionPatch>, Rejection> {

@@ -252,6 +252,12 @@ reasons! {
     RightLost = failure(Store, 503, Unavailable, "the exclusive right to change metadata was lost; nothing was changed")
         .retry_after(1).alert("if it rises: the provider is slow, or the store loses data");
 
+    /// The provider shows an older state of the session than it has acknowledged or shown before, so the write would undo
+    /// changes of others. Nothing was sent.
+    OutdatedState = failure(Provider, 503, Unavailable,
+        "the provider shows an older state of the session than before; nothing was changed")
+        .retry_after(1).alert("if it rises: replicas of the provider lag");
+
     /// The invalidation mark could not be set, with `on_unreachable: reject`.
     StoreUnavailable = failure(Store, 503, Unavailable, "cache invalidation unavailable; write rejected")
         .retry_after(1).alert("yes: writes fail");

@@ -2,7 +2,7 @@
 
 use super::service::{ClientRequest, NotServed, ProviderClient, Service};
 use crate::cache::{MarkFailurePolicy, Right, RightError, RightTerms};
-use crate::gateway::{DecodedRequest, OnUnreachable, RightNeed, RightUse, Upstream, WriteOutcome};
+use crate::gateway::{CurrentState, DecodedRequest, OnUnreachable, RightNeed, RightUse, Upstream, WriteOutcome};
 use crate::model::Rejection;
 use crate::telemetry::RightResult;
 use std::time::{Duration, Instant};
@@ -12,12 +12,20 @@ pub const MAX_RIGHT_WAIT: Duration = Duration::from_secs(5);
 /// How long the steps of the store may take between the right and the write.
 const STORE_TIME: Duration = Duration::from_secs(5);
 
+/// How often a state that is too old is read again, and the pause before the first time. Each next one is twice as long.
+const MAX_REREADS: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
 /// The right of a write, if it has one.
 #[derive(Debug, Default)]
 pub(super) struct HeldRight {
     right: Option<Right>,
     /// Whether the write may go on if the store fails.
     optional: bool,
+    /// The version of the state that the write is decided by.
+    read: Option<u64>,
+    /// How often that state was read again.
+    rereads: u32,
 }
 
 impl<P: ProviderClient> Service<P> {
@@ -46,11 +54,12 @@ impl<P: ProviderClient> Service<P> {
             Ok(_) => RightResult::Taken,
             Err(RightError::Busy) => RightResult::Conflict,
             Err(RightError::OlderReplica) => RightResult::OlderReplica,
-            Err(RightError::Unconfirmed | RightError::Unsettled(_) | RightError::Lost) => RightResult::Unavailable,
+            Err(RightError::Unconfirmed | RightError::Unsettled(_)) => RightResult::Unavailable,
+            Err(RightError::Lost | RightError::Outdated) => RightResult::Unavailable,
         };
         client.outcome().right = Some(RightUse { result, wait: began.elapsed() });
         match taken {
-            Ok(right) => Ok(HeldRight { right: Some(right), optional }),
+            Ok(right) => Ok(HeldRight { right: Some(right), optional, ..HeldRight::default() }),
             Err(RightError::Unconfirmed) if optional => Ok(HeldRight::default()),
             Err(error) => Err(rejection(error).into()),
         }
@@ -63,20 +72,36 @@ impl HeldRight {
         self.right.is_some()
     }
 
+    /// Whether the write may be decided by a state: no newer one is known.
+    pub fn decides_by(&mut self, current: &[CurrentState]) -> bool {
+        self.read = current.iter().filter_map(|state| state.version).min();
+        self.right.as_ref().is_none_or(|right| !right.is_outdated(self.read))
+    }
+
+    /// Waits before the state is read again: the replica of the provider that has shown it may lag.
+    pub async fn wait_for_newer(&mut self) -> Result<(), Rejection> {
+        if self.rereads == MAX_REREADS {
+            return Err(Rejection::OutdatedState);
+        }
+        tokio::time::sleep(FIRST_PAUSE * (1 << self.rereads)).await;
+        self.rereads += 1;
+        Ok(())
+    }
+
     /// The second check, right before the first byte is sent: the right is still held, and more of it is left than the
-    /// write may take.
+    /// write may take. And no newer state is known by now: a reader may have been shown a change by a writer outside.
     pub async fn confirm(&mut self, upstream: &Upstream) -> Result<(), Rejection> {
         let Some(right) = &mut self.right else { return Ok(()) };
-        match right.confirm(upstream.target.timeouts.guard()).await {
+        match right.confirm(upstream.target.timeouts.guard(), self.read).await {
             Err(RightError::Unconfirmed) if self.optional => Ok(()),
             confirmed => confirmed.map_err(rejection),
         }
     }
 
     /// The write has ended. If its outcome is unknown, the right is left to expire.
-    pub fn settle(self, outcome: WriteOutcome) {
+    pub async fn settle(self, outcome: WriteOutcome) {
         match (self.right, outcome) {
-            (Some(right), WriteOutcome::End(_)) => right.give_back(),
+            (Some(right), WriteOutcome::End(settled)) => right.give_back(settled.version).await,
             (Some(_) | None, WriteOutcome::KeepMark) | (None, WriteOutcome::End(_)) => {}
         }
     }
@@ -98,5 +123,6 @@ fn rejection(error: RightError) -> Rejection {
         RightError::Unconfirmed | RightError::OlderReplica => Rejection::RightUnavailable(Duration::ZERO),
         RightError::Unsettled(left) => Rejection::RightUnavailable(left),
         RightError::Lost => Rejection::RightLost,
+        RightError::Outdated => Rejection::OutdatedState,
     }
 }

@@ -52,6 +52,9 @@ impl<P: ProviderClient> DetachedFetch<P> {
         drop(observed);
         match response {
             Ok(response) => {
+                if let Some((session, version)) = read.shown_version(&response) {
+                    service.sessions.saw((read.upstream().scope, session), *read.tenant(), version).await;
+                }
                 let storable = read.cacheability(&response, floor, began);
                 let failed = response.status().is_server_error();
                 FetchedResponse { response: Ok(Arc::new(response.into())), status, storable, failed, caller }

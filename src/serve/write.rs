@@ -17,6 +17,14 @@ use http::{HeaderMap, Method};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// What became of a write.
+enum Sent {
+    /// The response to it.
+    Response(Released),
+    /// It was not sent: a newer state is known than it was decided by. The right is still held.
+    Outdated(Box<HeldRight>),
+}
+
 /// The current state of what a request changes; or a response that does not show it.
 type Current = Result<Vec<CurrentState>, Released>;
 
@@ -31,17 +39,34 @@ impl<P: ProviderClient> Service<P> {
         client.outcome().findings = findings;
         let decision = result?;
         // Boxed, so that the future of any other write stays small.
-        let right = match request.needs_right(&decision) {
+        let mut right = match request.needs_right(&decision) {
             RightNeed::None => HeldRight::default(),
             need => Box::pin(self.take_right(client, &request, need)).await?,
         };
-        let write = match decision {
-            WriteDecision::Forward(write) => write,
-            WriteDecision::NeedsCurrent => match Box::pin(self.decide_with_current(client, &request)).await? {
-                Ok(write) => write,
-                Err(response) => return Ok(Served { response, source: ServedFrom::Write }),
-            },
+        let mut write = match decision {
+            WriteDecision::Forward(write) => Ok(write),
+            WriteDecision::NeedsCurrent => Box::pin(self.decide_with_current(client, &request, &mut right)).await?,
         };
+        loop {
+            let sent = match write {
+                Ok(write) => self.send(client, write, right).await?,
+                Err(response) => Sent::Response(response),
+            };
+            match sent {
+                Sent::Response(response) => return Ok(Served { response, source: ServedFrom::Write }),
+                Sent::Outdated(held) => right = *held,
+            }
+            write = Box::pin(self.decide_with_current(client, &request, &mut right)).await?;
+        }
+    }
+
+    /// Sends a write that was decided, once it has a slot.
+    async fn send<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        write: Write,
+        right: HeldRight,
+    ) -> Result<Sent, NotServed<C::Gone>> {
         if let Some(name) = condition_in(client.headers()).filter(|_| write.hides_fields()) {
             return Err(Rejection::Header(name, "is not allowed by a grant that hides fields").into());
         }
@@ -72,8 +97,7 @@ impl<P: ProviderClient> Service<P> {
         if let (Some(result), Some(right)) = (without, &mut client.outcome().right) {
             right.result = result;
         }
-        let response = response?;
-        Ok(Served { response, source: ServedFrom::Write })
+        Ok(response?)
     }
 
     /// Evaluates a write again with the current state. Gives the provider's response if there is none.
@@ -81,25 +105,28 @@ impl<P: ProviderClient> Service<P> {
         &self,
         client: &mut C,
         request: &DecodedRequest,
+        right: &mut HeldRight,
     ) -> Result<Result<Write, Released>, NotServed<C::Gone>> {
         // Without the client's conditions: the response would answer them, whatever the caller may see.
         let headers =
             self.backend(request.upstream())?.headers.read(client.headers(), &client.origin(), Carrier::Rest, false);
-        let (client_ip, record) = (client.client_ip(), client.new_record());
-        let current =
-            client.attend(self.current(request, headers, client_ip, record)).await.map_err(NotServed::Gone)?;
-        let current = match current {
-            Ok(Ok(current)) => current,
-            failed => {
-                // The findings of the first evaluation say that it lacked the metadata.
-                return match (request.unevaluated(), failed) {
-                    (Some(write), _) => Ok(Ok(write)),
-                    // The response is to the gateway's own read. Only REST callers can parse it.
-                    (None, Ok(Err(response))) if request.carrier() == Carrier::Rest => Ok(Err(response)),
-                    (None, Ok(Err(response))) => Err(response.rejection().into()),
-                    (None, Ok(Ok(_))) => Err(Rejection::UpstreamFailed.into()),
-                    (None, Err(rejection)) => Err(rejection.into()),
-                };
+        let current = loop {
+            let (client_ip, record) = (client.client_ip(), client.new_record());
+            let current = self.current(request, headers.clone(), client_ip, record);
+            match client.attend(current).await.map_err(NotServed::Gone)? {
+                Ok(Ok(current)) if right.decides_by(&current) => break current,
+                Ok(Ok(_)) => client.attend(right.wait_for_newer()).await.map_err(NotServed::Gone)??,
+                failed => {
+                    // The findings of the first evaluation say that it lacked the metadata.
+                    return match (request.unevaluated(), failed) {
+                        (Some(write), _) => Ok(Ok(write)),
+                        // The response is to the gateway's own read. Only REST callers can parse it.
+                        (None, Ok(Err(response))) if request.carrier() == Carrier::Rest => Ok(Err(response)),
+                        (None, Ok(Err(response))) => Err(response.rejection().into()),
+                        (None, Ok(Ok(_))) => Err(Rejection::UpstreamFailed.into()),
+                        (None, Err(rejection)) => Err(rejection.into()),
+                    };
+                }
             }
         };
         let Evaluated { findings, result } = request.decide(Some(&current));
@@ -145,14 +172,17 @@ impl<P: ProviderClient> Service<P> {
         headers: HeaderMap,
         (slot, mut right): (Slot, HeldRight),
         record: ExchangeRecord,
-    ) -> Result<Released, Rejection> {
+    ) -> Result<Sent, Rejection> {
         let mark = self.mark(&write).await?;
         let (upstream, backend) = (write.upstream(), self.backend(write.upstream())?);
         if let Err(rejection) = right.confirm(upstream).await {
             if let Some(mark) = mark {
                 self.sessions.end(mark, WriteOutcome::UNCHANGED).await;
             }
-            return Err(rejection);
+            return match rejection {
+                Rejection::OutdatedState => Ok(Sent::Outdated(Box::new(right))),
+                rejection => Err(rejection),
+            };
         }
         let (method, path, body) = write.request();
         let (path, http2) = (path.to_owned(), write.carrier().is_grpc());
@@ -169,17 +199,19 @@ impl<P: ProviderClient> Service<P> {
             Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,
             Err(Failure { sent: true, .. }) => WriteOutcome::KeepMark,
         };
-        if let Some(mark) = mark {
-            self.sessions.end(mark, outcome).await;
-        }
-        right.settle(outcome);
+        let end = async {
+            if let Some(mark) = mark {
+                self.sessions.end(mark, outcome).await;
+            }
+        };
+        tokio::join!(end, right.settle(outcome));
         if let Some(ended) = response.as_ref().ok().and_then(|response| write.ends_right(response)) {
             self.sessions.end_right((upstream.scope, ended), *write.tenant());
         }
         if response.as_ref().is_ok_and(|response| write.is_lockout(response)) {
             self.invalidate_all(upstream).await;
         }
-        write.released(response.map_err(|failure| failure.rejection)?)
+        write.released(response.map_err(|failure| failure.rejection)?).map(Sent::Response)
     }
 
     /// Marks what a write changes. `None` if nothing that it changes can be cached.

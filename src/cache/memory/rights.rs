@@ -7,10 +7,11 @@ use crate::telemetry::StoreFailure;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
-/// The most sessions with a right that is held or reserved. Beyond it none is taken, since none may be evicted.
+/// The most sessions with a right that is held or reserved, or whose version is known. Beyond it versions are forgotten,
+/// and if that does not suffice, no right is taken, since none may be evicted.
 const MAX_RIGHTS: usize = 100_000;
 
-/// The rights that are held or reserved.
+/// The rights that are held or reserved, and the newest versions.
 #[derive(Default)]
 pub(super) struct Rights(Mutex<HashMap<SessionName, ExclusiveRight>>);
 
@@ -25,6 +26,9 @@ impl Rights {
         let mut rights = self.0.lock();
         if rights.len() >= MAX_RIGHTS && !rights.contains_key(&name) {
             rights.retain(|_, right| !right.is_idle(now));
+            if rights.len() >= MAX_RIGHTS {
+                rights.retain(|_, right| !right.is_free(now));
+            }
             if rights.len() >= MAX_RIGHTS {
                 return Err(StoreFailure::Busy.into());
             }
@@ -54,12 +58,19 @@ mod tests {
             let step = RightStep::Take { tenant: [0; 16], lifetime: 10 };
             rights.step(session(number), Token(number as u128), step, now)
         };
-        assert!((0..MAX_RIGHTS).all(|number| take(number, 0) == Ok(RightReply::Held(10))));
+        let give_back = |number: usize, version, now| {
+            let step = RightStep::GiveBack { tenant: [0; 16], version };
+            rights.step(session(number), Token(number as u128), step, now).unwrap();
+        };
+        let held = Ok(RightReply::Held { left: 10, newest: None });
+        assert!((0..MAX_RIGHTS).all(|number| take(number, 0) == held));
         assert_eq!(take(MAX_RIGHTS, 9), Err(StoreFailure::Busy.into()));
-        assert_eq!(take(7, 9), Ok(RightReply::Held(10)), "the holder's own");
-        assert_eq!(take(MAX_RIGHTS, 10), Ok(RightReply::Held(10)), "the others have expired");
-        assert_eq!(rights.0.lock().len(), 2);
-        rights.step(session(7), Token(7), RightStep::GiveBack, 10).unwrap();
+        assert_eq!(take(7, 9), held, "the holder's own");
+        give_back(8, Some(1), 9);
+        assert_eq!(take(MAX_RIGHTS, 9), held, "only a version was known");
+        assert_eq!(take(MAX_RIGHTS + 1, 10), held, "the others have expired");
+        assert_eq!(rights.0.lock().len(), 3);
+        give_back(7, None, 10);
         rights.sweep(20);
         assert!(rights.0.lock().is_empty());
     }

@@ -61,6 +61,11 @@ pub(super) fn right(state: &str) -> String {
     format!("{}x", state.trim_end_matches('s'))
 }
 
+/// The key of the newest version known of a tenant's session, derived from that of its state.
+pub(super) fn newest(state: &str, tenant: &str) -> String {
+    format!("{}n{tenant}", state.trim_end_matches('s'))
+}
+
 /// The key of an upstream's epoch.
 pub(super) fn epoch(namespace: &str, scope: u64) -> String {
     format!("{namespace}1:{{{scope:016x}}}:e")

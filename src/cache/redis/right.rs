@@ -5,7 +5,7 @@ use super::scripts::RIGHT;
 use super::store::RedisStore;
 use crate::coherence::exclusive::{RESERVED, RightReply, RightStep};
 use crate::coherence::reading::ConnectionId;
-use crate::coherence::{DEFAULT_TENANT, Millis, Token};
+use crate::coherence::{FLOOR_KEPT, Millis, Token};
 use crate::telemetry::StoreFailure;
 use redis::Value;
 
@@ -16,27 +16,35 @@ impl RedisStore {
         writer: Token,
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreFailure> {
-        let (name, tenant, lifetime) = match step {
-            RightStep::Take { tenant, lifetime } => ("take", tenant, lifetime),
-            RightStep::Renew { lifetime } => ("renew", DEFAULT_TENANT, lifetime),
-            RightStep::GiveBack => ("give_back", DEFAULT_TENANT, 0),
-            RightStep::End { tenant } => ("end", tenant, 0),
+        let (name, tenant, lifetime, version) = match step {
+            RightStep::Take { tenant, lifetime } => ("take", tenant, lifetime, None),
+            RightStep::Renew { tenant, lifetime } => ("renew", tenant, lifetime, None),
+            RightStep::GiveBack { tenant, version } => ("give_back", tenant, 0, version),
+            RightStep::Saw { tenant, version } => ("saw", tenant, 0, Some(version)),
+            RightStep::End { tenant } => ("end", tenant, 0, None),
         };
-        let key = entry::right(&entry::state(&self.namespace, session));
+        let state = entry::state(&self.namespace, session);
         let (writer, tenant) = (entry::token(writer), entry::caller(&tenant));
-        let arguments = [writer.as_str(), name, &tenant, &lifetime.to_string(), &RESERVED.to_string()];
-        let (value, connection_id) = self.run(&RIGHT, &[&key], &arguments, self.write_deadline()).await?;
+        let keys = [entry::right(&state), entry::newest(&state, &tenant)];
+        let version = version.map(|version| format!("{version:020}")).unwrap_or_default();
+        let [lifetime, reserved, kept] = [lifetime, RESERVED, FLOOR_KEPT].map(|millis| millis.to_string());
+        let arguments = [&writer, name, &tenant, &lifetime, &reserved, &version, &kept];
+        let (value, connection_id) = self.run(&RIGHT, &[&keys[0], &keys[1]], &arguments, self.write_deadline()).await?;
         Ok((reply(&value).ok_or(StoreFailure::ProtocolError)?, connection_id))
     }
 }
 
 fn reply(value: &Value) -> Option<RightReply> {
     let Value::Array(parts) = value else { return None };
-    let [Value::Int(held), Value::Int(left)] = parts.as_slice() else { return None };
+    let [Value::Int(held), Value::Int(left), Value::BulkString(newest)] = parts.as_slice() else { return None };
     let left = Millis::try_from(*left).ok()?;
+    let newest = match newest.as_slice() {
+        b"" => None,
+        digits => Some(std::str::from_utf8(digits).ok()?.parse().ok()?),
+    };
     match held {
         0 => Some(RightReply::NotHeld(left)),
-        1 => Some(RightReply::Held(left)),
+        1 => Some(RightReply::Held { left, newest }),
         _ => None,
     }
 }

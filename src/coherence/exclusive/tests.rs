@@ -2,7 +2,12 @@ use super::*;
 
 const TENANT: TenantId = [1; 16];
 const TAKE: RightStep = RightStep::Take { tenant: TENANT, lifetime: 100 };
-const RENEW: RightStep = RightStep::Renew { lifetime: 100 };
+const RENEW: RightStep = RightStep::Renew { tenant: TENANT, lifetime: 100 };
+const GIVE_BACK: RightStep = RightStep::GiveBack { tenant: TENANT, version: None };
+
+fn held(left: Millis) -> RightReply {
+    RightReply::Held { left, newest: None }
+}
 
 /// A right, and the time.
 #[derive(Default)]
@@ -20,11 +25,11 @@ impl World {
 #[test]
 fn only_one_write_holds_the_right() {
     let mut world = World::default();
-    assert_eq!(world.step(1, TAKE), RightReply::Held(100));
+    assert_eq!(world.step(1, TAKE), held(100));
     assert_eq!(world.step(2, TAKE), RightReply::NotHeld(100));
     assert_eq!(world.step(2, RENEW), RightReply::NotHeld(100));
-    assert_eq!(world.step(1, RightStep::GiveBack), RightReply::NotHeld(RESERVED));
-    assert_eq!(world.step(2, TAKE), RightReply::Held(100));
+    assert_eq!(world.step(1, GIVE_BACK), RightReply::NotHeld(RESERVED));
+    assert_eq!(world.step(2, TAKE), held(100));
 }
 
 #[test]
@@ -32,10 +37,10 @@ fn right_expires() {
     let mut world = World::default();
     world.step(1, TAKE);
     world.now = 99;
-    assert_eq!(world.step(2, RightStep::GiveBack), RightReply::NotHeld(1));
+    assert_eq!(world.step(2, GIVE_BACK), RightReply::NotHeld(1));
     world.now = 100;
     assert_eq!(world.step(1, RENEW), RightReply::NotHeld(0), "what has expired cannot be renewed");
-    assert_eq!(world.step(2, TAKE), RightReply::Held(100));
+    assert_eq!(world.step(2, TAKE), held(100));
 }
 
 #[test]
@@ -43,12 +48,12 @@ fn repeated_steps_do_no_harm() {
     let mut world = World::default();
     world.step(1, TAKE);
     world.now = 50;
-    assert_eq!(world.step(1, RightStep::Take { tenant: TENANT, lifetime: 10 }), RightReply::Held(50), "never shorter");
-    assert_eq!(world.step(1, RENEW), RightReply::Held(100));
-    world.step(1, RightStep::GiveBack);
+    assert_eq!(world.step(1, RightStep::Take { tenant: TENANT, lifetime: 10 }), held(50), "never shorter");
+    assert_eq!(world.step(1, RENEW), held(100));
+    world.step(1, GIVE_BACK);
     world.step(2, TAKE);
-    assert_eq!(world.step(1, RightStep::GiveBack), RightReply::NotHeld(100), "it is another's");
-    assert_eq!(world.step(2, RENEW), RightReply::Held(100));
+    assert_eq!(world.step(1, GIVE_BACK), RightReply::NotHeld(100), "it is another's");
+    assert_eq!(world.step(2, RENEW), held(100));
 }
 
 #[test]
@@ -57,11 +62,11 @@ fn first_to_find_the_right_taken_has_it_next() {
     world.step(1, TAKE);
     world.step(2, TAKE);
     world.step(3, TAKE);
-    world.step(1, RightStep::GiveBack);
+    world.step(1, GIVE_BACK);
     assert_eq!(world.step(3, TAKE), RightReply::NotHeld(RESERVED));
     assert_eq!(world.step(1, TAKE), RightReply::NotHeld(RESERVED));
-    assert_eq!(world.step(2, TAKE), RightReply::Held(100));
-    assert_eq!(world.step(2, RightStep::GiveBack), RightReply::NotHeld(0));
+    assert_eq!(world.step(2, TAKE), held(100));
+    assert_eq!(world.step(2, GIVE_BACK), RightReply::NotHeld(0));
 }
 
 #[test]
@@ -70,14 +75,14 @@ fn reservation_ends() {
         let mut world = World::default();
         world.step(1, TAKE);
         world.step(2, TAKE);
-        world.step(1, RightStep::GiveBack);
+        world.step(1, GIVE_BACK);
         if gives_up {
-            world.step(2, RightStep::GiveBack);
+            world.step(2, GIVE_BACK);
         } else {
             world.now = RESERVED;
         }
-        assert_eq!(world.step(3, TAKE), RightReply::Held(100), "{gives_up}");
-        world.step(3, RightStep::GiveBack);
+        assert_eq!(world.step(3, TAKE), held(100), "{gives_up}");
+        world.step(3, GIVE_BACK);
         assert!(world.right.is_idle(world.now));
     }
 }
@@ -87,9 +92,60 @@ fn deletion_ends_the_right_of_its_tenant() {
     let mut world = World::default();
     world.step(1, TAKE);
     assert_eq!(world.step(9, RightStep::End { tenant: [2; 16] }), RightReply::NotHeld(100));
-    assert_eq!(world.step(1, RENEW), RightReply::Held(100));
+    assert_eq!(world.step(1, RENEW), held(100));
     assert_eq!(world.step(9, RightStep::End { tenant: TENANT }), RightReply::NotHeld(0));
     assert_eq!(world.step(1, RENEW), RightReply::NotHeld(0));
+}
+
+#[test]
+fn newest_version_is_kept_between_writes() {
+    let mut world = World::default();
+    let newest = |world: &mut World, tenant| {
+        let reply = world.step(3, RightStep::Take { tenant, lifetime: 100 });
+        world.step(3, RightStep::GiveBack { tenant, version: None });
+        let RightReply::Held { newest, .. } = reply else { panic!("{reply:?}") };
+        newest
+    };
+    world.step(1, TAKE);
+    world.step(1, RightStep::GiveBack { tenant: TENANT, version: Some(7) });
+    assert_eq!(newest(&mut world, TENANT), Some(7));
+    assert_eq!(newest(&mut world, [2; 16]), None, "another tenant's session");
+    world.step(1, RightStep::GiveBack { tenant: TENANT, version: Some(5) });
+    assert_eq!(newest(&mut world, TENANT), Some(7), "late");
+    assert!(world.right.is_free(world.now) && !world.right.is_idle(world.now));
+    world.now = FLOOR_KEPT;
+    assert_eq!(newest(&mut world, TENANT), None);
+    assert!(world.right.is_idle(world.now));
+}
+
+#[test]
+fn versions_of_reads_matter_to_writes_only() {
+    let mut world = World::default();
+    let saw = |version| RightStep::Saw { tenant: TENANT, version };
+    world.step(9, saw(3));
+    assert!(world.right.is_idle(world.now));
+    world.step(1, TAKE);
+    assert_eq!(world.step(9, saw(4)), RightReply::NotHeld(100));
+    assert_eq!(world.step(1, RENEW), RightReply::Held { left: 100, newest: Some(4) });
+    world.step(1, GIVE_BACK);
+    world.step(9, saw(6));
+    world.step(9, saw(5));
+    assert_eq!(world.step(2, TAKE), RightReply::Held { left: 100, newest: Some(6) });
+    world.step(9, RightStep::End { tenant: TENANT });
+    assert_eq!(world.step(2, TAKE), held(100), "a session that is created again starts over");
+}
+
+#[test]
+fn only_a_lower_version_is_outdated() {
+    for (read, newest, outdated) in [
+        (Some(1), Some(2), true),
+        (Some(2), Some(2), false),
+        (Some(3), Some(2), false),
+        (Some(3), None, false),
+        (None, Some(2), false),
+    ] {
+        assert_eq!(is_outdated(read, newest), outdated, "{read:?} {newest:?}");
+    }
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl World {
     }
 
     async fn is_free(&self) -> bool {
-        self.step(RightStep::GiveBack).await == RightReply::NotHeld(0)
+        self.step(GIVE_BACK).await == RightReply::NotHeld(0)
     }
 
     /// Waits for what happens in the background.
@@ -72,6 +72,7 @@ impl World {
 }
 
 const TAKE: RightStep = RightStep::Take { tenant: DEFAULT_TENANT, lifetime: 60_000 };
+const GIVE_BACK: RightStep = RightStep::GiveBack { tenant: DEFAULT_TENANT, version: None };
 const END: RightStep = RightStep::End { tenant: DEFAULT_TENANT };
 
 #[tokio::test]
@@ -186,7 +187,7 @@ async fn write_suspended_after_its_last_check_overwrites_another() {
     assert_eq!(world.sent()[1], format!("PATCH {PATH}"), "its last check is over");
     // Its right runs out: another replica takes it, and changes the session.
     world.step(END).await;
-    assert!(matches!(world.step(TAKE).await, RightReply::Held(_)));
+    assert!(matches!(world.step(TAKE).await, RightReply::Held { .. }));
     *world.provider.session.lock() = r#"{"session_metadata":{"v":"other"}}"#.into();
     world.respond(1);
     assert!(suspended.await.unwrap().0.is_ok());

@@ -7,7 +7,7 @@
 //! part of the protocol must have one: otherwise the model proves nothing.
 
 use crate::harness::long;
-use sessiongate::coherence::exclusive::{ExclusiveRight, RightReply, RightStep, is_continuous, may_send};
+use sessiongate::coherence::exclusive::{ExclusiveRight, RightReply, RightStep, is_continuous, is_outdated, may_send};
 use sessiongate::coherence::reading::ConnectionId;
 use sessiongate::coherence::{DEFAULT_TENANT, Millis, Token};
 use std::collections::HashSet;
@@ -40,6 +40,10 @@ struct Setting {
     given_back: bool,
     /// Whether a process may be suspended after its last check.
     suspended: bool,
+    /// Whether the provider may show what was before its last write, until time passes.
+    lags: bool,
+    /// Left out: a write is decided by no older version than the newest known.
+    undated: bool,
 }
 
 const PLAIN: Setting = Setting {
@@ -57,6 +61,8 @@ const PLAIN: Setting = Setting {
     unsettled: false,
     given_back: false,
     suspended: false,
+    lags: false,
+    undated: false,
 };
 
 /// Writers that do not look at the store again before they send.
@@ -67,25 +73,32 @@ const LIFETIME: Millis = 3;
 const CONFIRMED: Millis = 2;
 const NEEDED: Millis = 1;
 
+/// A state of the provider, and its version.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+struct Shown {
+    state: u8,
+    version: u64,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Does {
     Idle,
     /// It has asked for the right at this time, over the connection with this number.
     Asks(Millis, u64),
-    /// It has the right over this connection, for so long from this time on.
-    Has(u64, Millis, Millis),
+    /// It has the right over this connection, for so long from this time on. The newest version is known.
+    Has(u64, Millis, Millis, Option<u64>),
     /// It has read this state.
-    Read(u64, Millis, Millis, u8),
+    Read(u64, Millis, Millis, Shown),
     /// The same; it confirms its right since the last time.
-    Confirms(u64, Millis, Millis, u8, Millis),
+    Confirms(u64, Millis, Millis, Shown, Millis),
     /// Its right is confirmed, for so long from this time on.
-    Confirmed(u64, Millis, Millis, u8),
+    Confirmed(u64, Millis, Millis, Shown),
     /// Its last check is over.
     Sends(u8),
     /// It was sent at this time.
     Sent(Millis, u8),
-    /// The provider has done it.
-    Done,
+    /// The provider has acknowledged it with this version.
+    Done(u64),
     Over,
 }
 
@@ -97,7 +110,10 @@ struct World {
     /// The number of the connection, and when it began.
     era: u64,
     began: Millis,
-    provider: u8,
+    provider: Shown,
+    /// What a lagging replica of the provider still shows.
+    before: Option<Shown>,
+    acknowledged: u8,
     writers: Vec<Does>,
     /// Writes at the provider that nobody waits for: whose, since when, and what they leave.
     late: Vec<(usize, Millis, u8)>,
@@ -114,7 +130,7 @@ fn connection(number: u64) -> ConnectionId {
 }
 
 const TAKE: RightStep = RightStep::Take { tenant: DEFAULT_TENANT, lifetime: LIFETIME };
-const RENEW: RightStep = RightStep::Renew { lifetime: CONFIRMED };
+const RENEW: RightStep = RightStep::Renew { tenant: DEFAULT_TENANT, lifetime: CONFIRMED };
 
 /// A search: the setting, and whether a lost update was found.
 struct Search {
@@ -130,7 +146,9 @@ impl World {
             now: 0,
             era: 0,
             began: 0,
-            provider: 0,
+            provider: Shown::default(),
+            before: None,
+            acknowledged: 0,
             writers: vec![Does::Idle; setting.writers],
             late: Vec::new(),
             strays: Vec::new(),
@@ -144,7 +162,9 @@ impl World {
     fn step(&mut self, writer: usize, step: RightStep, shared: bool) -> RightReply {
         let reply = self.right.step(Token(writer as u128 + 1), step, self.now);
         match step {
-            RightStep::Take { lifetime, .. } | RightStep::Renew { lifetime } if shared => RightReply::Held(lifetime),
+            RightStep::Take { lifetime: left, .. } | RightStep::Renew { lifetime: left, .. } if shared => {
+                RightReply::Held { left, newest: None }
+            }
             _ => reply,
         }
     }
@@ -212,9 +232,21 @@ impl World {
     }
 
     /// Gives a right back in the background.
-    fn give_back(&mut self, writer: usize) {
+    fn give_back(&mut self, writer: usize, version: Option<u64>) {
         self.writers[writer] = Does::Over;
-        self.strays.push((writer, RightStep::GiveBack, self.era));
+        self.strays.push((writer, RightStep::GiveBack { tenant: DEFAULT_TENANT, version }, self.era));
+    }
+
+    /// The provider replaces its state. Its replicas follow when time passes.
+    fn replace(&mut self, state: u8, setting: Setting) {
+        self.before = Some(self.provider).filter(|_| setting.lags);
+        self.provider = Shown { state, version: self.provider.version + u64::from(setting.lags) };
+    }
+
+    /// Whether a write with this state loses an update: any one, or one that was acknowledged if the provider lags.
+    fn loses(&self, state: u8, setting: Setting) -> bool {
+        let kept = if setting.lags { self.acknowledged } else { self.provider.state };
+        kept & !state != 0
     }
 
     fn successors(&self, setting: Setting, lost: &mut bool) -> Vec<(&'static str, World)> {
@@ -235,12 +267,13 @@ impl World {
                 ));
             }
             if let Does::Sent(_, state) = does {
-                *lost |= self.provider & !state != 0;
+                *lost |= self.loses(state, setting);
                 next.push((
                     "the provider writes",
                     self.with(|world| {
-                        world.provider = state;
-                        world.writers[writer] = Does::Done;
+                        world.replace(state, setting);
+                        world.acknowledged |= 1 << writer;
+                        world.writers[writer] = Does::Done(world.provider.version);
                     }),
                 ));
                 next.push((
@@ -250,18 +283,19 @@ impl World {
                         world.late.push((writer, at, state));
                         world.writers[writer] = Does::Over;
                         if setting.given_back {
-                            world.give_back(writer);
+                            world.give_back(writer, None);
                         }
                     }),
                 ));
             }
         }
         for (at, (_, _, state)) in self.late.iter().enumerate() {
-            *lost |= self.provider & !state != 0;
+            *lost |= self.loses(*state, setting);
             next.push((
                 "the provider writes late",
                 self.with(|world| {
-                    world.provider = world.late.remove(at).2;
+                    let (_, _, state) = world.late.remove(at);
+                    world.replace(state, setting);
                 }),
             ));
         }
@@ -281,7 +315,7 @@ impl World {
             next.push((
                 "time passes",
                 self.with(|world| {
-                    world.now += 1;
+                    (world.now, world.before) = (world.now + 1, None);
                     // No write takes longer than it may.
                     let now = world.now;
                     world.late.retain(|(_, at, _)| now - at <= NEEDED);
@@ -312,6 +346,7 @@ impl World {
             let (left, elapsed) = if setting.unexpiring { (Millis::MAX, 0) } else { (left, self.now - since) };
             may_send(connection(taken), Some(connection(current)), left, elapsed, NEEDED)
         };
+        let outdated = |shown: Shown, newest| !setting.undated && is_outdated(Some(shown.version), newest);
         match self.writers[writer] {
             Does::Idle => next.push((
                 "a write asks for the right",
@@ -319,51 +354,59 @@ impl World {
             )),
             Does::Asks(since, era) => self.ask(writer, TAKE, setting, next, |world, reply| {
                 world.writers[writer] = match reply {
-                    Some(RightReply::Held(left)) if era == world.era && world.is_settled(setting) => {
-                        Does::Has(era, left, since)
+                    Some(RightReply::Held { left, newest }) if era == world.era && world.is_settled(setting) => {
+                        Does::Has(era, left, since, newest)
                     }
                     // It asks again.
                     Some(_) => Does::Idle,
                     None => Does::Over,
                 };
                 if world.writers[writer] == Does::Over {
-                    world.give_back(writer);
+                    world.give_back(writer, None);
                 }
             }),
-            Does::Has(era, left, since) => next.push((
-                "a write reads",
-                self.with(|world| world.writers[writer] = Does::Read(era, left, since, world.provider)),
-            )),
-            Does::Read(era, left, since, state) => next.push((
+            Does::Has(era, left, since, newest) => {
+                for shown in std::iter::once(self.provider).chain(self.before) {
+                    if !outdated(shown, newest) {
+                        let does = Does::Read(era, left, since, shown);
+                        next.push(("a write reads", self.with(|world| world.writers[writer] = does)));
+                    }
+                }
+            }
+            Does::Read(era, left, since, shown) => next.push((
                 "a write confirms its right",
                 self.with(|world| {
                     world.writers[writer] = if setting.unconfirmed {
-                        Does::Confirmed(era, left, since, state)
+                        Does::Confirmed(era, left, since, shown)
                     } else {
-                        Does::Confirms(era, left, since, state, world.now)
+                        Does::Confirms(era, left, since, shown, world.now)
                     };
                 }),
             )),
-            Does::Confirms(era, before, taken, state, since) => {
+            Does::Confirms(era, before, taken, shown, since) => {
                 self.ask(writer, RENEW, setting, next, |world, reply| {
                     let renewed = if setting.any_connection { era } else { world.era };
                     let elapsed = if setting.gap { 0 } else { world.now - taken };
                     let holds = is_continuous(connection(era), connection(renewed), before, elapsed);
                     match reply {
-                        Some(RightReply::Held(left)) if holds => {
-                            world.writers[writer] = Does::Confirmed(era, left, since, state);
+                        // It reads again.
+                        Some(RightReply::Held { left, newest }) if holds && outdated(shown, newest) => {
+                            world.writers[writer] = Does::Has(era, left, since, newest);
                         }
-                        Some(_) | None => world.give_back(writer),
+                        Some(RightReply::Held { left, .. }) if holds => {
+                            world.writers[writer] = Does::Confirmed(era, left, since, shown);
+                        }
+                        Some(_) | None => world.give_back(writer, None),
                     }
                 })
             }
-            Does::Confirmed(era, left, since, state) => next.push((
+            Does::Confirmed(era, left, since, shown) => next.push((
                 "a write checks what is left",
                 self.with(|world| {
                     if !allows(era, left, since) {
-                        return world.give_back(writer);
+                        return world.give_back(writer, None);
                     }
-                    let state = state | 1 << writer;
+                    let state = shown.state | 1 << writer;
                     world.writers[writer] =
                         if setting.suspended { Does::Sends(state) } else { Does::Sent(world.now, state) };
                 }),
@@ -371,7 +414,10 @@ impl World {
             Does::Sends(state) => {
                 next.push(("a write is sent", self.with(|world| world.writers[writer] = Does::Sent(world.now, state))));
             }
-            Does::Done => next.push(("a write gives its right back", self.with(|world| world.give_back(writer)))),
+            Does::Done(version) => {
+                let give_back = |world: &mut World| world.give_back(writer, Some(version));
+                next.push(("a write gives its right back", self.with(give_back)));
+            }
             Does::Sent(..) | Does::Over => {}
         }
     }
@@ -429,6 +475,8 @@ fn exclusive_right_loses_no_update() {
         ("2 writes, 1 crash", Setting { crashes: 1, ..PLAIN }),
         ("2 writes, 1 crash, 1 loss, 1 repeat", Setting { crashes: 1, losses: 1, repeats: 1, ..PLAIN }),
         ("2 writes, the store falls back", Setting { setbacks: 1, ..PLAIN }),
+        ("3 writes, the provider lags", Setting { writers: 3, ticks: 3, lags: true, ..PLAIN }),
+        ("2 writes, the provider lags, 1 crash, 1 repeat", Setting { crashes: 1, repeats: 1, lags: true, ..PLAIN }),
     ] {
         check(name, setting, true);
     }
@@ -448,6 +496,7 @@ fn each_part_of_the_exclusive_right_is_necessary() {
         ("rights count at once after a fallback", Setting { unsettled: true, setbacks: 1, ..PLAIN }),
         ("given back although the outcome is unknown", Setting { given_back: true, ..PLAIN }),
         ("suspended after the last check", Setting { suspended: true, ..PLAIN }),
+        ("no comparison of versions, the provider lags", Setting { undated: true, lags: true, ..PLAIN }),
     ] {
         check(name, setting, false);
     }

@@ -5,7 +5,7 @@ use crate::harness::recorder::{Call, Recorder, Then, session};
 use crate::harness::replica::{Replica, STORE_TIMEOUTS, path};
 use crate::harness::{Gate, RedisServer, Request, Response, redis_installed, wait_for};
 use serde_json::{Value, json};
-use sessiongate::cache::{CacheCounters, RedisStore, Right, RightError, RightTerms, Sessions};
+use sessiongate::cache::{CacheCounters, RedisStore, RightError, RightTerms, Sessions};
 use sessiongate::coherence::DEFAULT_TENANT;
 use sessiongate::metrics::StoreMetrics;
 use std::io;
@@ -296,8 +296,10 @@ impl Strict {
     fn take(&self, longest_write: Duration) -> Result<(), RightError> {
         let (lifetime, wait) = (Duration::from_secs(60), Duration::from_secs(1));
         let terms = RightTerms { lifetime, wait, longest_write: Some(longest_write) };
-        let taken = async { self.sessions.exclusive((1, [1; 16]), DEFAULT_TENANT, terms).await.map(Right::give_back) };
-        self.runtime.block_on(taken)
+        self.runtime.block_on(async {
+            self.sessions.exclusive((1, [1; 16]), DEFAULT_TENANT, terms).await?.give_back(None).await;
+            Ok(())
+        })
     }
 
     fn wait(&self, what: &str, longest_write: Duration) {

@@ -328,21 +328,31 @@ impl Both {
 
     fn right(&mut self, writer: u64, step: RightStep) -> RightReply {
         let rules = self.right.step(Token(writer.into()), step, self.now);
-        let (name, tenant, lifetime) = match step {
-            RightStep::Take { tenant, lifetime } => ("take", tenant, lifetime),
-            RightStep::Renew { lifetime } => ("renew", DEFAULT_TENANT, lifetime),
-            RightStep::GiveBack => ("give_back", DEFAULT_TENANT, 0),
-            RightStep::End { tenant } => ("end", tenant, 0),
+        let (name, tenant, lifetime, version) = match step {
+            RightStep::Take { tenant, lifetime } => ("take", tenant, lifetime, None),
+            RightStep::Renew { tenant, lifetime } => ("renew", tenant, lifetime, None),
+            RightStep::GiveBack { tenant, version } => ("give_back", tenant, 0, version),
+            RightStep::Saw { tenant, version } => ("saw", tenant, 0, Some(version)),
+            RightStep::End { tenant } => ("end", tenant, 0, None),
         };
+        let (tenant, version) = (hex(&tenant), version.map(|version| format!("{version:020}")).unwrap_or_default());
         // A reservation is shorter than the test may take.
-        let arguments = [&token(writer), name, &hex(&tenant), &lifetime.to_string(), &(TICK / 2).to_string()];
-        let response = self.run(RIGHT, &["{a}x"], &arguments);
+        let [lifetime, reserved, kept] = [lifetime, TICK / 2, FLOOR_KEPT].map(|millis| millis.to_string());
+        let arguments = [&token(writer), name, &tenant, &lifetime, &reserved, &version, &kept];
+        let response = self.run(RIGHT, &["{a}x", &format!("{{a}}n{tenant}")], &arguments);
         let Value::Array(parts) = response else { self.fail(&format!("{response:?}")) };
+        let [Value::Int(servers), Value::Int(servers_left), Value::BulkString(servers_newest)] = &parts[..] else {
+            self.fail("no two numbers and a version")
+        };
+        let (servers, servers_left) = (*servers, *servers_left);
         let (held, left) = match rules {
-            RightReply::Held(left) => (1, left),
+            RightReply::Held { left, newest } => {
+                let newest = newest.map(|newest| format!("{newest:020}")).unwrap_or_default();
+                self.same(servers_newest.as_slice(), newest.as_bytes());
+                (1, left)
+            }
             RightReply::NotHeld(left) => (0, left),
         };
-        let [Value::Int(servers), Value::Int(servers_left)] = parts[..] else { self.fail("no two numbers") };
         self.same(servers, held);
         self.same(servers_left > 0, left > 0);
         if left > RESERVED {
@@ -362,7 +372,8 @@ impl Both {
         self.told.push(format!("{long} ms pass"));
         self.now += long;
         let earlier = |digits: &str| format!("{:013}", digits.parse::<u64>().unwrap().saturating_sub(long));
-        for key in ["{a}s", "{a}e", "{a}v", "{a}t", "{a}x"] {
+        let newest = [0, 1].map(|number| format!("{{a}}n{}", hex(&tenant(number))));
+        for key in ["{a}s", "{a}e", "{a}v", "{a}t", "{a}x", &newest[0], &newest[1]] {
             let Some(text): Option<String> = redis::cmd("GET").arg(key).query(&mut self.connection).unwrap() else {
                 continue;
             };
@@ -379,6 +390,8 @@ impl Both {
                 let moved =
                     parts.map(|one| [&one[..52], &earlier(&one[52..65]), &earlier(&one[65..78]), &one[78..]].concat());
                 moved.collect()
+            } else if newest.iter().any(|newest| newest == key) {
+                text
             } else if key == "{a}x" {
                 [&text[..48], &earlier(&text[48..61]), &text[61..77], &earlier(&text[77..])].concat()
             } else {
@@ -568,30 +581,34 @@ fn script_of_the_exclusive_right_matches_the_rules() {
     }
     let server = RedisServer::start();
     let mut random = Random::of(0x5EED_5EED_5EED_5EED, 1);
-    let (mut held, mut taken_by_others, mut reserved) = (0, 0, 0);
+    let (mut held, mut known, mut taken_by_others, mut reserved) = (0, 0, 0, 0);
     for _ in 0..SEQUENCES {
         let mut both = Both::new(&server);
         for _ in 0..STEPS {
             let (writer, lifetime) = (1 + random.below(3), TICK / 2 + TICK * random.below(3));
-            let step = match random.below(8) {
+            let step = match random.below(9) {
                 0..=2 => RightStep::Take { tenant: tenant(random.below(2)), lifetime },
-                3 => RightStep::Renew { lifetime },
-                4 | 5 => RightStep::GiveBack,
-                6 => RightStep::End { tenant: tenant(random.below(2)) },
+                3 => RightStep::Renew { tenant: tenant(random.below(2)), lifetime },
+                4 | 5 => {
+                    let version = Some(random.below(1_000)).filter(|version| version % 3 > 0);
+                    RightStep::GiveBack { tenant: tenant(random.below(2)), version }
+                }
+                6 => RightStep::Saw { tenant: tenant(random.below(2)), version: random.below(1_000) },
+                7 => RightStep::End { tenant: tenant(random.below(2)) },
                 _ => {
                     both.pass(TICK);
                     continue;
                 }
             };
             match both.right(writer, step) {
-                RightReply::Held(_) => held += 1,
+                RightReply::Held { newest, .. } => (held, known) = (held + 1, known + u64::from(newest.is_some())),
                 RightReply::NotHeld(left) if left > RESERVED => taken_by_others += 1,
                 RightReply::NotHeld(left) => reserved += u64::from(left > 0),
             }
         }
     }
-    println!("held {held}, taken by others {taken_by_others}, reserved {reserved}");
-    assert!([held, taken_by_others, reserved].iter().all(|count| *count > SEQUENCES));
+    println!("held {held}, versions {known}, taken by others {taken_by_others}, reserved {reserved}");
+    assert!([held, known, taken_by_others, reserved].iter().all(|count| *count > SEQUENCES));
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub fn rejections() -> Vec<Rejection> {
         Rejection::MetadataBusy,
         Rejection::RightUnavailable(Duration::from_millis(7500)),
         Rejection::RightLost,
+        Rejection::OutdatedState,
         Rejection::StoreUnavailable,
         Rejection::UpstreamFailed,
         Rejection::UpstreamTimeout(Duration::from_millis(2500)),

@@ -58,6 +58,7 @@ mod grants {
     mod hits;
     mod owners;
     mod owners_fleet;
+    mod owners_outside;
     mod owners_guide;
     mod owners_zitadel;
     mod owners_under_load;

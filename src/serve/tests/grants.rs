@@ -18,7 +18,7 @@ use crate::wire::proto::{put_bytes, put_number};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use strum::VariantArray;
@@ -31,10 +31,11 @@ upstreams:
   o: { url: https://o.example, dialect: okta, match: { host: o }, auth: { issuer: 'https://i/', audience: o } }
 ";
 
-/// A provider that responds to each path as it is told, and with 404 to any other.
+/// A provider that responds to each path as it is told, the last time and from then on in the same way, and with 404 to
+/// any other.
 #[derive(Default)]
 pub(super) struct Provider {
-    responses: Mutex<HashMap<String, (u16, Bytes)>>,
+    responses: Mutex<HashMap<String, VecDeque<(u16, Bytes)>>>,
     sent: Mutex<Vec<String>>,
     /// The last body that it was sent.
     body: Mutex<Option<Bytes>>,
@@ -46,7 +47,9 @@ impl ProviderClient for Provider {
         self.sent.lock().push(named.clone());
         *self.body.lock() = fetch.body;
         let missing = (404, r#"{"message":"(QUERY-SFeaa)","errorCode":"E0000007"}"#.into());
-        let (status, body) = self.responses.lock().get(&named).cloned().unwrap_or(missing);
+        let (status, body) = self.responses.lock().get_mut(&named).map_or(missing, |responses| {
+            if responses.len() > 1 { responses.pop_front() } else { responses.front().cloned() }.unwrap()
+        });
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         Ok(ProviderResponse::new(StatusCode::from_u16(status).unwrap(), headers, body, None))
@@ -121,8 +124,15 @@ impl World {
     }
 
     pub(super) fn responds(self, path: &str, status: u16, body: &str) -> World {
-        self.provider.responses.lock().insert(path.to_owned(), (status, Bytes::copy_from_slice(body.as_bytes())));
+        let response = (status, Bytes::copy_from_slice(body.as_bytes()));
+        self.provider.responses.lock().insert(path.to_owned(), VecDeque::from([response]));
         self
+    }
+
+    /// What a path shows the next time.
+    pub(super) fn then_shows(&self, path: &str, body: &str) {
+        let response = (200, Bytes::copy_from_slice(body.as_bytes()));
+        self.provider.responses.lock().entry(path.to_owned()).or_default().push_back(response);
     }
 
     /// Sends a request as `HOST METHOD /PATH`. The result is the status and the body, or why it is rejected.
@@ -394,7 +404,7 @@ async fn a_framed_list_keeps_its_frames_and_trailers() {
     let list = "/zitadel.session.v2.SessionService/ListSessions";
     let world = World::new(grant(SessionScope::User));
     let response = (200, Bytes::from(list_proto(300, &shown)));
-    world.provider.responses.lock().insert(format!("POST {list}"), response);
+    world.provider.responses.lock().insert(format!("POST {list}"), VecDeque::from([response]));
     let request = format!("z POST {list}");
     let send = async |filter: &[u8]| {
         let mut query = Vec::new();
@@ -439,7 +449,7 @@ async fn a_failed_call_shows_no_session() {
         ] {
             let path = format!("POST /zitadel.session.v2.SessionService/{call}");
             let world = World::new(grant(SessionScope::User));
-            world.provider.responses.lock().insert(path.clone(), (200, Bytes::from(body.clone())));
+            world.provider.responses.lock().insert(path.clone(), VecDeque::from([(200, Bytes::from(body.clone()))]));
             let sent = world.send_as("application/grpc-web+proto", &format!("z {path}"), &framed(&request)).await;
             assert_eq!(sent.map(|(_, body)| body), Ok(shown), "{call} {body:?}");
         }

@@ -5,6 +5,8 @@ use crate::grant::{Grant, KeyGrant, Masks, OperationSet, SessionScope};
 use crate::model::{Operation, Rejection};
 use crate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy};
 use crate::telemetry::RightResult;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -53,6 +55,64 @@ async fn the_other_keys_are_sent_too() {
     assert_eq!(patch(&world, " null ").await.unwrap(), r#"{"session_metadata": null }"#, "its own clear");
     let absent = world.send("a PATCH /api/v2/sessions/s", r#"{"other":1}"#).await;
     assert!(absent.is_ok() && world.sent()[2..] == [WRITE], "no read");
+}
+
+/// A session at Auth0 or ZITADEL with one key of another owner, and its version.
+fn versioned(zitadel: bool, team: u8, version: u8) -> String {
+    if zitadel {
+        let team = format!(r#"{{"team":"{}"}}"#, STANDARD.encode(team.to_string()));
+        return format!(r#"{{"session":{{"id":"s","sequence":"{version}","metadata":{team}}}}}"#);
+    }
+    let (team, at) = (format!(r#"{{"team":"{team}"}}"#), format!("2030-01-01T00:00:0{version}.5Z"));
+    format!(r#"{{"id":"s","updated_at":"{at}","session_metadata":{team}}}"#)
+}
+
+/// Some replica of the provider lags behind what another one has acknowledged: what it shows would undo that.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_merged_with_what_is_older_than_the_last_acknowledged_write() {
+    for zitadel in [false, true] {
+        let (host, path, body) = match zitadel {
+            false => ("a", "/api/v2/sessions/s", r#"{"session_metadata":{"cart_a":"1"}}"#),
+            true => ("z", "/v2/sessions/s", r#"{"metadata":{"cart_a":"MQ=="}}"#),
+        };
+        let (read, write) = (format!("GET {path}"), format!("PATCH {path}"));
+        let written = |version: u8| match zitadel {
+            false => format!(r#"{{"id":"s","updated_at":"2030-01-01T00:00:0{version}.5Z"}}"#),
+            true => format!(r#"{{"details":{{"sequence":"{version}"}}}}"#),
+        };
+        let world = World::new(shop()).shows(&read, &versioned(zitadel, 1, 3)).shows(&write, &written(5));
+        let request = format!("{host} PATCH {path}");
+        let team = |number: u8| if zitadel { STANDARD.encode(number.to_string()) } else { format!(r#""{number}""#) };
+        world.send(&request, body).await.unwrap();
+        assert!(world.last_body().contains(&team(1)));
+        // Read once more, and again.
+        world.then_shows(&read, &versioned(zitadel, 1, 4));
+        world.then_shows(&read, &versioned(zitadel, 2, 5));
+        world.sent();
+        world.send(&request, body).await.unwrap();
+        assert!(world.last_body().contains(&team(2)), "{}", world.last_body());
+        assert_eq!(world.sent(), [read.as_str(), &read, &read, &write]);
+        // A higher one is that of a writer outside.
+        let world = world.shows(&read, &versioned(zitadel, 3, 9));
+        world.send(&request, body).await.unwrap();
+        assert!(world.last_body().contains(&team(3)));
+        // The provider does not catch up.
+        let world = world.shows(&read, &versioned(zitadel, 1, 4));
+        world.sent();
+        assert_eq!(world.send(&request, body).await.unwrap_err(), Rejection::OutdatedState);
+        assert_eq!(world.sent(), [read.as_str(); 5]);
+        // What shows no version tells nothing.
+        let shown = versioned(zitadel, 4, 4).replace(r#""updated_at":"2030-01-01T00:00:04.5Z","#, "");
+        let world = world.shows(&read, &shown.replace(r#""sequence":"4","#, ""));
+        world.send(&request, body).await.unwrap();
+        assert!(world.last_body().contains(&team(4)));
+        // Nor does what was before the session was deleted.
+        let world = world.responds(&format!("DELETE {path}"), 200, "{}");
+        world.send(&format!("{host} DELETE {path}"), "").await.unwrap();
+        tokio::task::yield_now().await;
+        let world = world.shows(&read, &versioned(zitadel, 5, 1));
+        world.send(&request, body).await.unwrap();
+    }
 }
 
 #[tokio::test]

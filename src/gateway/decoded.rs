@@ -26,6 +26,8 @@ pub struct DecodedRequest {
     pub(super) session: Option<([u8; 16], SessionId)>,
     /// The keyed hash of the refresh token that the path names.
     pub(super) refresh_token: Option<[u8; 16]>,
+    /// The keyed hashes of the refresh tokens that the body names.
+    pub(super) revoked: Vec<[u8; 16]>,
     /// The session's token, if the request carries it.
     pub(super) token: Option<String>,
     /// Whose sessions it is about.
@@ -64,6 +66,8 @@ pub struct Write {
     changes: Changes,
     body: Option<Bytes>,
     scope_checked: bool,
+    /// The keyed hashes of the sessions and refresh tokens that it ends.
+    pub(super) ends: Vec<[u8; 16]>,
     /// Whether the policy of the write strips one-time codes from its response.
     pub(super) strips_codes: bool,
     /// If it is merged: the keys that it keeps for others.
@@ -219,6 +223,7 @@ impl DecodedRequest {
             changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
             scope_checked: self.authorized.credential.is_verified() && upstream.dialect.scopes.decide,
+            ends: self.ends(),
             strips_codes: self.policy().strips_codes(),
             kept,
             tenant: *tenant,

@@ -41,10 +41,13 @@ impl AuthorizedRequest {
         let proof = self.prove(&read, session.as_ref())?;
         self.check_search(&read, &proof)?;
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
-        // The path is in canonical form.
-        let names_token = route.names_refresh_token() && session.is_none();
-        let hash = || gateway.keyed_hash(&[b"refresh_token", &upstream.scope.to_be_bytes(), path.as_bytes()]);
-        let refresh_token = names_token.then(hash);
-        Ok(DecodedRequest { authorized: self, body, read, session, refresh_token, token, proof })
+        // Paths are in canonical form.
+        let named =
+            |path: &str| gateway.keyed_hash(&[b"refresh_token", &upstream.scope.to_be_bytes(), path.as_bytes()]);
+        let refresh_token = (route.names_refresh_token() && session.is_none()).then(|| named(path));
+        let ids = read.revocation().map_or(&[][..], |revocation| &revocation.refresh_tokens);
+        let paths = ids.iter().filter_map(|id| dialect.refresh_token_path(id));
+        let revoked = paths.map(|path| named(&(upstream.target.base_path.clone() + &path))).collect();
+        Ok(DecodedRequest { authorized: self, body, read, session, refresh_token, revoked, token, proof })
     }
 }

@@ -1,7 +1,7 @@
 //! Which writes need the exclusive right to change a session's metadata, and what the right is for.
 
+use super::DecodedResponse;
 use super::decoded::{DecodedRequest, Write, WriteDecision};
-use super::{Changes, DecodedResponse};
 use crate::coherence::TenantId;
 use crate::model::MetadataChange;
 use crate::policy::Mode;
@@ -51,17 +51,23 @@ impl DecodedRequest {
     pub fn right_hash(&self) -> Option<[u8; 16]> {
         self.session_hash().or(self.refresh_token)
     }
+
+    /// The keyed hashes of what it ends, as far as the request names it: a session or refresh tokens. What a user's
+    /// revocation ends is not known.
+    pub(super) fn ends(&self) -> Vec<[u8; 16]> {
+        let route = self.governed().route;
+        match (self.session_hash(), self.refresh_token) {
+            (Some(session), _) if route.effect.ends_session() => vec![session],
+            (None, Some(refresh_token)) if route.method == "DELETE" => vec![refresh_token],
+            _ => self.revoked.clone(),
+        }
+    }
 }
 
 impl Write {
-    /// The keyed hash of the session whose right ends with the session: the provider has deleted it.
-    pub fn ends_right(&self, response: &DecodedResponse) -> Option<[u8; 16]> {
-        match self.changes() {
-            Changes::Session(session) if self.route.effect.ends_session() => {
-                Some(session).filter(|_| response.status().is_success())
-            }
-            Changes::Session(_) | Changes::AnySession | Changes::Nothing => None,
-        }
+    /// The keyed hashes of what the write has ended, by the provider's response: rights to change it end too.
+    pub fn ended(&self, response: &DecodedResponse) -> &[[u8; 16]] {
+        if response.status().is_success() { &self.ends } else { &[] }
     }
 
     /// The provider's tenant that the write is for.

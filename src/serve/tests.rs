@@ -168,7 +168,10 @@ impl World {
         let Ok(Routed::Governed(governed)) = self.service.gateway.route(head) else { panic!("{path} is not governed") };
         let credential = match &governed.upstream().check {
             CallerCheck::Token { .. } => Credential::Verified(Arc::new(Verified::for_test(Caller {
-                scopes: ["read", "update", "delete"].map(|verb| format!("{verb}:sessions")).into(),
+                scopes: ["read", "update", "delete"]
+                    .iter()
+                    .flat_map(|verb| [format!("{verb}:sessions"), format!("{verb}:refresh_tokens")])
+                    .collect(),
                 expires_at: u64::MAX,
                 ..Caller::default()
             }))),

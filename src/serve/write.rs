@@ -205,8 +205,8 @@ impl<P: ProviderClient> Service<P> {
             }
         };
         tokio::join!(end, right.settle(outcome));
-        if let Some(ended) = response.as_ref().ok().and_then(|response| write.ends_right(response)) {
-            self.sessions.end_right((upstream.scope, ended), *write.tenant());
+        for ended in response.as_ref().map_or(&[][..], |response| write.ended(response)) {
+            self.sessions.end_right((upstream.scope, *ended), *write.tenant());
         }
         if response.as_ref().is_ok_and(|response| write.is_lockout(response)) {
             self.invalidate_all(upstream).await;

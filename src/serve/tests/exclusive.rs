@@ -72,6 +72,7 @@ impl World {
 }
 
 const TAKE: RightStep = RightStep::Take { tenant: DEFAULT_TENANT, lifetime: 60_000 };
+const RENEW: RightStep = RightStep::Renew { tenant: DEFAULT_TENANT, lifetime: 1 };
 const GIVE_BACK: RightStep = RightStep::GiveBack { tenant: DEFAULT_TENANT, version: None };
 const END: RightStep = RightStep::End { tenant: DEFAULT_TENANT };
 
@@ -174,6 +175,33 @@ async fn deletion_does_not_wait_for_the_right_and_ends_it() {
     // Either the deletion was in time to end the right of the write, or the write was sent before.
     world.respond(1);
     drop(write.await.unwrap());
+}
+
+#[tokio::test]
+async fn revocation_of_refresh_tokens_ends_their_rights() {
+    const TOKEN: &str = "/api/v2/refresh-tokens/t";
+    for (method, path, body) in
+        [(Method::DELETE, TOKEN, ""), (Method::POST, "/api/v2/refresh-tokens/revoke", r#"{"ids":["other","t"]}"#)]
+    {
+        let world = World::exclusive();
+        let decoded = |method, path, body: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", HeaderValue::from_static("application/json"));
+            headers.insert("content-length", HeaderValue::from(body.len()));
+            (world.decoded("a", method, path, &headers, body), headers)
+        };
+        let hash = decoded(Method::GET, TOKEN, "").0.right_hash().unwrap();
+        let (store, upstream) = (world.service.sessions.store(), world.service.gateway.upstreams()[0].scope);
+        let step = |step| store.right(upstream, &hash, crate::coherence::Token(1), step);
+        step(TAKE).await.unwrap();
+        world.respond(1);
+        let (request, headers) = decoded(method, path, body);
+        let mut client = FakeClient { headers, outcome: Outcome::default(), record: None, is_gone: false };
+        assert!(world.service.respond(&mut client, request).await.is_ok());
+        while step(RENEW).await.unwrap().0 != RightReply::NotHeld(0) {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// The one gap: a process that is suspended after it has confirmed its right, and before the first byte is sent. Its

@@ -135,6 +135,11 @@ impl ExclusiveRight {
                 }
             }
             RightStep::GiveBack { tenant, version } => {
+                // Rights follow each other like their writes. So if the holder's version is lower, versions do not only
+                // rise: the clocks of the provider's servers differ.
+                if version.is_some() && self.holder.is_some_and(|holder| holder.writer == writer) {
+                    self.newest.retain(|newest| newest.tenant != tenant);
+                }
                 self.holder = self.holder.filter(|holder| holder.writer != writer);
                 self.next = self.next.filter(|next| next.writer != writer);
                 self.know(tenant, version, now);
@@ -174,9 +179,9 @@ impl ExclusiveRight {
         self.newest.iter().find(|newest| newest.tenant == tenant).map(|newest| newest.version)
     }
 
-    /// Records a version. Those of one session only rise.
+    /// Records a version, unless a higher one is known.
     fn know(&mut self, tenant: TenantId, version: Option<u64>, now: Millis) {
-        let Some(version) = version.max(self.newest(tenant)).filter(|_| version.is_some()) else { return };
+        let Some(version) = version.filter(|version| Some(*version) >= self.newest(tenant)) else { return };
         self.newest.retain(|newest| newest.tenant != tenant);
         self.newest.push(Newest { tenant, version, deadline: now.saturating_add(FLOOR_KEPT) });
     }

@@ -20,6 +20,8 @@ if #right == 90 then
     after, reserved = string.sub(right, 62, 77), tonumber(string.sub(right, 78, 90))
   end
 end
+-- A lower version of the holder counts: versions of this provider do not only rise.
+if step == 'give_back' and version ~= '' and holder == own then newest = '' end
 local knows = version ~= '' and (step == 'give_back' or (step == 'saw' and (holder ~= nobody or newest ~= '')))
 local may_hold = after == nobody or after == own
 if step == 'take' and (holder == own or (holder == nobody and may_hold)) then
@@ -37,9 +39,9 @@ elseif step == 'end' then
   if newest ~= '' then redis.call('DEL', KEYS[2]) end
   newest = ''
 end
-if knows then
-  -- Texts of one length compare like their numbers.
-  if version > newest then newest = version end
+-- Texts of one length compare like their numbers.
+if knows and version >= newest then
+  newest = version
   redis.call('SET', KEYS[2], newest, 'PX', ARGV[7])
 end
 local last = math.max(deadline, reserved)

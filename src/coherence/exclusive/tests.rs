@@ -113,9 +113,25 @@ fn newest_version_is_kept_between_writes() {
     world.step(1, RightStep::GiveBack { tenant: TENANT, version: Some(5) });
     assert_eq!(newest(&mut world, TENANT), Some(7), "late");
     assert!(world.right.is_free(world.now) && !world.right.is_idle(world.now));
+    world.now = FLOOR_KEPT - 1;
+    world.step(1, RightStep::Saw { tenant: TENANT, version: 6 });
+    world.step(1, RightStep::GiveBack { tenant: TENANT, version: Some(6) });
+    assert_eq!(newest(&mut world, TENANT), Some(7));
     world.now = FLOOR_KEPT;
-    assert_eq!(newest(&mut world, TENANT), None);
+    assert_eq!(newest(&mut world, TENANT), None, "what is lower keeps it no longer");
     assert!(world.right.is_idle(world.now));
+}
+
+#[test]
+fn lower_version_of_the_holder_counts() {
+    let mut world = World::default();
+    let give_back = |version| RightStep::GiveBack { tenant: TENANT, version: Some(version) };
+    world.step(1, TAKE);
+    world.step(1, give_back(7));
+    world.step(2, TAKE);
+    world.step(2, give_back(5));
+    world.step(1, give_back(4));
+    assert_eq!(world.step(3, TAKE), RightReply::Held { left: 100, newest: Some(5) });
 }
 
 #[test]

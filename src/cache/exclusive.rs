@@ -152,15 +152,8 @@ impl Right {
         if self.hold.longest_write.is_some() {
             check_replicas(&*self.hold.store).await?;
         }
-        let step = RightStep::Renew { tenant: self.hold.tenant, lifetime: millis(needed).saturating_add(SLACK) };
         for _ in 0..CONFIRMATIONS {
-            let since = Instant::now();
-            let (reply, connection_id) = self.hold.step(step).await?;
-            let RightReply::Held { left, newest } = reply else { return Err(RightError::Lost) };
-            if !is_continuous(self.taken, connection_id, self.left, millis(self.since.elapsed())) {
-                return Err(RightError::Lost);
-            }
-            (self.left, self.since, self.newest) = (left, since, newest);
+            self.renew(millis(needed).saturating_add(SLACK)).await?;
             if self.is_outdated(read) {
                 return Err(RightError::Outdated);
             }
@@ -171,6 +164,22 @@ impl Right {
             }
         }
         Err(RightError::Lost)
+    }
+
+    /// Makes the right last as long again as when it was taken: the write does not go on at once.
+    pub async fn extend(&mut self) -> Result<(), RightError> {
+        self.renew(millis(self.hold.lifetime)).await
+    }
+
+    async fn renew(&mut self, lifetime: Millis) -> Result<(), RightError> {
+        let since = Instant::now();
+        let (reply, connection_id) = self.hold.step(RightStep::Renew { tenant: self.hold.tenant, lifetime }).await?;
+        let RightReply::Held { left, newest } = reply else { return Err(RightError::Lost) };
+        if !is_continuous(self.taken, connection_id, self.left, millis(self.since.elapsed())) {
+            return Err(RightError::Lost);
+        }
+        (self.left, self.since, self.newest) = (left, since, newest);
+        Ok(())
     }
 
     /// Whether more of it is left than a write may take.

@@ -78,6 +78,11 @@ impl HeldRight {
         self.right.as_ref().is_none_or(|right| !right.is_outdated(self.read))
     }
 
+    /// The write is decided by no state.
+    pub fn decides_by_none(&mut self) {
+        self.read = None;
+    }
+
     /// Waits before the state is read again: the replica of the provider that has shown it may lag.
     pub async fn wait_for_newer(&mut self) -> Result<(), Rejection> {
         if self.rereads == MAX_REREADS {
@@ -85,7 +90,10 @@ impl HeldRight {
         }
         tokio::time::sleep(FIRST_PAUSE * (1 << self.rereads)).await;
         self.rereads += 1;
-        Ok(())
+        match &mut self.right {
+            Some(right) => right.extend().await.map_err(rejection),
+            None => Ok(()),
+        }
     }
 
     /// The second check, right before the first byte is sent: the right is still held, and more of it is left than the

@@ -36,7 +36,7 @@ impl<P: ProviderClient> DetachedFetch<P> {
             Ok(backend) => backend,
             Err(rejection) => return none(rejection, Cacheability::Unrelated, true),
         };
-        let _slot = match backend.slots.take(client_ip).await {
+        let slot = match backend.slots.take(client_ip).await {
             Ok(slot) => slot,
             Err(rejection) => return none(rejection.clone(), Cacheability::Unrelated, rejection.is_failure()),
         };
@@ -49,7 +49,7 @@ impl<P: ProviderClient> DetachedFetch<P> {
         let response = response.map(|response| response.decoded(read.carrier()));
         let status = response.as_ref().ok().map(|response| response.status());
         status.into_iter().for_each(|status| record.set_status(status));
-        drop(observed);
+        drop((observed, slot));
         match response {
             Ok(response) => {
                 if let Some((session, version)) = read.shown_version(&response) {

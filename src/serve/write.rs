@@ -56,6 +56,7 @@ impl<P: ProviderClient> Service<P> {
                 Sent::Response(response) => return Ok(Served { response, source: ServedFrom::Write }),
                 Sent::Outdated(held) => right = *held,
             }
+            client.attend(right.wait_for_newer()).await.map_err(NotServed::Gone)??;
             write = Box::pin(self.decide_with_current(client, &request, &mut right)).await?;
         }
     }
@@ -113,21 +114,29 @@ impl<P: ProviderClient> Service<P> {
         let current = loop {
             let (client_ip, record) = (client.client_ip(), client.new_record());
             let current = self.current(request, headers.clone(), client_ip, record);
-            match client.attend(current).await.map_err(NotServed::Gone)? {
-                Ok(Ok(current)) if right.decides_by(&current) => break current,
-                Ok(Ok(_)) => client.attend(right.wait_for_newer()).await.map_err(NotServed::Gone)??,
-                failed => {
-                    // The findings of the first evaluation say that it lacked the metadata.
-                    return match (request.unevaluated(), failed) {
-                        (Some(write), _) => Ok(Ok(write)),
-                        // The response is to the gateway's own read. Only REST callers can parse it.
-                        (None, Ok(Err(response))) if request.carrier() == Carrier::Rest => Ok(Err(response)),
-                        (None, Ok(Err(response))) => Err(response.rejection().into()),
-                        (None, Ok(Ok(_))) => Err(Rejection::UpstreamFailed.into()),
-                        (None, Err(rejection)) => Err(rejection.into()),
-                    };
+            let mut current = client.attend(current).await.map_err(NotServed::Gone)?;
+            if let Ok(Ok(outdated)) = &current
+                && !right.decides_by(outdated)
+            {
+                match client.attend(right.wait_for_newer()).await.map_err(NotServed::Gone)? {
+                    Ok(()) => continue,
+                    Err(rejection) => current = Err(rejection),
                 }
             }
+            let response = match current {
+                Ok(Ok(current)) => break current,
+                Ok(Err(response)) => Ok(response),
+                Err(rejection) => Err(rejection),
+            };
+            right.decides_by_none();
+            // The findings of the first evaluation say that it lacked the metadata.
+            return match (request.unevaluated(), response) {
+                (Some(write), _) => Ok(Ok(write)),
+                // The response is to the gateway's own read. Only REST callers can parse it.
+                (None, Ok(response)) if request.carrier() == Carrier::Rest => Ok(Err(response)),
+                (None, Ok(response)) => Err(response.rejection().into()),
+                (None, Err(rejection)) => Err(rejection.into()),
+            };
         };
         let Evaluated { findings, result } = request.decide(Some(&current));
         client.outcome().findings = findings;

@@ -24,6 +24,10 @@ impl Rights {
         now: Millis,
     ) -> Result<RightReply, StoreError> {
         let mut rights = self.0.lock();
+        let records = matches!(step, RightStep::Take { .. } | RightStep::GiveBack { version: Some(_), .. });
+        if !records && !rights.contains_key(&name) {
+            return Ok(RightReply::NotHeld(0));
+        }
         if rights.len() >= MAX_RIGHTS && !rights.contains_key(&name) {
             rights.retain(|_, right| !right.is_idle(now));
             if rights.len() >= MAX_RIGHTS {

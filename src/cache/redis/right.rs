@@ -29,7 +29,10 @@ impl RedisStore {
         let version = version.map(|version| format!("{version:020}")).unwrap_or_default();
         let [lifetime, reserved, kept] = [lifetime, RESERVED, FLOOR_KEPT].map(|millis| millis.to_string());
         let arguments = [&writer, name, &tenant, &lifetime, &reserved, &version, &kept];
-        let (value, connection_id) = self.run(&RIGHT, &[&keys[0], &keys[1]], &arguments, self.write_deadline()).await?;
+        let is_read = matches!(step, RightStep::Saw { .. });
+        let deadline = if is_read { self.read_deadline() } else { self.write_deadline() };
+        let _permit = is_read.then(|| self.permits.try_acquire()).transpose().map_err(|_| StoreFailure::Busy)?;
+        let (value, connection_id) = self.run(&RIGHT, &[&keys[0], &keys[1]], &arguments, deadline).await?;
         Ok((reply(&value).ok_or(StoreFailure::ProtocolError)?, connection_id))
     }
 }

@@ -18,6 +18,8 @@ struct Stored {
     /// The state that reads still show, so many times.
     older: Option<(u64, Value)>,
     lags_for: usize,
+    /// Whether reads fail.
+    fails: bool,
 }
 
 impl Stored {
@@ -52,7 +54,7 @@ impl World {
             return None;
         }
         let metadata = json!({ "team": "1" });
-        let stored = Stored { version: 1, metadata, holds_next: false, older: None, lags_for: 0 };
+        let stored = Stored { version: 1, metadata, holds_next: false, older: None, lags_for: 0, fails: false };
         let (server, gate, stored) = (RedisServer::start(), Gate::closed(), Arc::new(Mutex::new(stored)));
         let own = (stored.clone(), gate.clone());
         let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
@@ -68,6 +70,10 @@ impl World {
             }
             let (shown, is_held) = {
                 let mut stored = stored.lock().unwrap();
+                if stored.fails {
+                    drop(stored);
+                    return call.json(429, &json!({}));
+                }
                 let is_held = std::mem::take(&mut stored.holds_next);
                 let shown = match &stored.older {
                     Some((version, metadata)) if stored.lags_for > 0 => shown(*version, metadata),
@@ -86,8 +92,14 @@ impl World {
             "{cache}timeouts: {{ connect: 500ms, first_byte: 1s }}\n\
              grants: [{{ name: shop, operations: \"*\", keys: {{ own: [\"cart_*\"], see: [\"*\"] }} }}]"
         );
+        let url = recorder.url();
         let config = format!(
-            "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ {store}, seal_keys: [{{ env: SEAL }}] }} }}\n{}",
+            "hash_key: {{ env: HASH }}\n\
+             policies: {{ audited: {{ mode: audit, keys: {{ protected: [team] }} }} }}\n\
+             store: {{ redis: {{ {store}, seal_keys: [{{ env: SEAL }}] }} }}\n\
+             {}\n  audited: {{ url: \"{url}\", dialect: auth0, match: {{ host: audited.test }}, policy: audited, \
+             timeouts: {{ connect: 500ms, first_byte: 1s }}, \
+             auth: {{ issuer: {url}/, audience: {url}/api/v2/ }} }}\n",
             recorder.upstream(&options)
         );
         let replicas = [(); 2].map(|()| Replica::start(&config, &recorder.token()));
@@ -99,13 +111,35 @@ impl World {
     }
 
     fn patch(&self, replica: usize, cart: &str) -> Response {
-        let body = json!({ "session_metadata": { "cart_a": cart } }).to_string();
-        self.send(replica, Request::new("PATCH", &path()).json(&body))
+        self.patch_at(replica, "localhost", &json!({ "cart_a": cart }))
+    }
+
+    fn patch_at(&self, replica: usize, host: &str, metadata: &Value) -> Response {
+        let body = json!({ "session_metadata": metadata }).to_string();
+        let token = &self.replicas[replica].token;
+        self.send(replica, Request::new("PATCH", &path()).bearer(token).header("Host", host).json(&body))
+    }
+
+    fn read(&self, replica: usize) -> Value {
+        let token = &self.replicas[replica].token;
+        self.send(replica, Request::new("GET", &path()).bearer(token)).json()["session_metadata"].clone()
     }
 
     fn send(&self, replica: usize, request: Request) -> Response {
-        let Replica { gateway, token, .. } = &self.replicas[replica];
-        request.bearer(token).send(&gateway.url())
+        request.send(&self.replicas[replica].gateway.url())
+    }
+
+    /// Begins a write at replica 0, whose read the provider has executed before anything else happens, and holds back.
+    fn during_write(&self, host: &str, key: &str, act: impl FnOnce()) {
+        self.stored.lock().unwrap().holds_next = true;
+        thread::scope(|scope| {
+            let write = scope.spawn(|| self.patch_at(0, host, &json!({ key: "1" })));
+            wait_for("the read", || (!self.stored.lock().unwrap().holds_next).then_some(()));
+            act();
+            self.gate.set(true);
+            let written = write.join().unwrap();
+            assert_eq!(written.status, 200, "{}", written.text());
+        });
     }
 
     fn metadata(&self) -> Value {
@@ -127,17 +161,9 @@ fn change_from_outside_that_a_reader_was_shown_is_kept() {
     for cache in ["cache: {}\n", ""] {
         let Some(world) = World::start(cache) else { return };
         let methods = world.methods_during(|| {
-            let before = world.recorder.count();
-            world.stored.lock().unwrap().holds_next = true;
-            thread::scope(|scope| {
-                let write = scope.spawn(|| world.patch(0, "1"));
-                world.recorder.wait(before + 1);
+            world.during_write("localhost", "cart_a", || {
                 world.stored.lock().unwrap().write(json!({ "team": "2", "cart_a": "0" }));
-                let seen = world.send(1, Request::new("GET", &path())).json();
-                assert_eq!(seen["session_metadata"]["team"], "2");
-                world.gate.set(true);
-                let written = write.join().unwrap();
-                assert_eq!(written.status, 200, "{}", written.text());
+                assert_eq!(world.read(1)["team"], "2");
             });
         });
         assert_eq!(world.metadata(), json!({ "team": "2", "cart_a": "1" }), "{cache}");
@@ -145,20 +171,41 @@ fn change_from_outside_that_a_reader_was_shown_is_kept() {
     }
 }
 
+/// A write of an audited caller is decided again too, and goes on as it is if that is not possible.
+#[test]
+fn audited_write_goes_on_without_a_newer_state() {
+    let Some(world) = World::start("cache: {}\n") else { return };
+    let methods = world.methods_during(|| {
+        world.during_write("audited.test", "note", || {
+            world.stored.lock().unwrap().write(json!({ "team": "2" }));
+            assert_eq!(world.read(1)["team"], "2");
+            world.stored.lock().unwrap().fails = true;
+        });
+    });
+    assert_eq!(methods, ["GET", "GET", "GET", "PATCH"]);
+    assert_eq!(world.metadata(), json!({ "note": "1" }));
+}
+
 /// Nobody has seen the change: it is undone. The guide says so.
 #[test]
 fn change_from_outside_that_nobody_was_shown_is_undone() {
     let Some(world) = World::start("cache: {}\n") else { return };
-    let before = world.recorder.count();
-    world.stored.lock().unwrap().holds_next = true;
-    thread::scope(|scope| {
-        let write = scope.spawn(|| world.patch(0, "1"));
-        world.recorder.wait(before + 1);
-        world.stored.lock().unwrap().write(json!({ "team": "2", "cart_a": "0" }));
-        world.gate.set(true);
-        assert_eq!(write.join().unwrap().status, 200);
-    });
+    let change = || world.stored.lock().unwrap().write(json!({ "team": "2", "cart_a": "0" }));
+    world.during_write("localhost", "cart_a", change);
     assert_eq!(world.metadata(), json!({ "team": "1", "cart_a": "1" }));
+}
+
+/// Versions that go back, as with clocks of the provider's servers that differ, keep no one from writing.
+#[test]
+fn lower_version_of_the_next_write_counts() {
+    let Some(world) = World::start("cache: {}\n") else { return };
+    world.stored.lock().unwrap().version = 100;
+    assert_eq!(world.patch(0, "1").status, 200);
+    // The next write is acknowledged with 51, whose read shows 101.
+    world.during_write("localhost", "cart_a", || world.stored.lock().unwrap().version = 50);
+    world.stored.lock().unwrap().older = None;
+    let methods = world.methods_during(|| assert_eq!(world.patch(1, "2").status, 200));
+    assert_eq!(methods, ["GET", "PATCH"]);
 }
 
 /// A read of the provider that lags behind a write which another replica of the gateway was acknowledged.

@@ -7,9 +7,11 @@ mod documents;
 mod fetches;
 mod issuer_mismatch;
 mod state_log;
+mod token_hash;
 
 pub use documents::{Discovery, Documents, FetchError};
 pub use issuer_mismatch::IssuerMismatch;
+pub use token_hash::TokenHash;
 
 use crate::client::Resolver;
 use crate::gateway::{KeySource, TokenIssuer};
@@ -21,7 +23,6 @@ use bytes::Bytes;
 use fetches::{Fetches, NewerKeys};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use ring::digest;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,16 +50,6 @@ impl FetchedKeys {
     fn filtered_for(&self, expected: &Expectations) -> Option<Arc<FetchedKeys>> {
         let keys = KeySet::parse(&self.document, &expected.algorithms).ok()?;
         Some(Arc::new(FetchedKeys { keys, document: self.document.clone(), serial: self.serial, at: self.at }))
-    }
-}
-
-/// The hash of a token, by which verified tokens are cached.
-pub struct TokenHash([u8; 32]);
-
-impl TokenHash {
-    /// The hash of this token.
-    pub fn of(token: &str) -> TokenHash {
-        TokenHash(hashed(token))
     }
 }
 
@@ -114,7 +105,7 @@ pub struct Issuer {
     source: KeySource,
     expected: Expectations,
     keys: ArcSwapOption<FetchedKeys>,
-    tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
+    tokens: Cache<TokenHash, (u64, Arc<Verified>)>,
     fetches: Fetches,
     /// The last logged failure of a fetch; `None` if the last fetch succeeded.
     failing: Mutex<Option<LoggedFailure>>,
@@ -174,7 +165,7 @@ impl Issuer {
 
     /// Whether this token has been verified by this issuer. It may have expired since, or its key may be gone.
     pub fn knows(&self, token: &TokenHash) -> bool {
-        self.tokens.peek(&token.0).is_some()
+        self.tokens.peek(token).is_some()
     }
 
     /// Whether both fetch their keys from the same place.
@@ -228,7 +219,7 @@ impl Issuer {
         now: u64,
         source: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Arc<Verified>, Rejection> {
-        let hash = hashed(token);
+        let hash = TokenHash::of(token);
         if let Some(known) = self.cached(&hash, now) {
             return Ok(known);
         }
@@ -249,12 +240,12 @@ impl Issuer {
 
     /// The caller whom this token identifies, if it is valid with the keys at hand.
     pub fn recognized(&self, token: &str, now: u64) -> Option<Arc<Verified>> {
-        let hash = hashed(token);
+        let hash = TokenHash::of(token);
         let checked = || self.check(token, now).ok().map(|(serial, verified)| self.cache_token(hash, serial, verified));
         self.cached(&hash, now).or_else(checked)
     }
 
-    fn cached(&self, hash: &[u8; 32], now: u64) -> Option<Arc<Verified>> {
+    fn cached(&self, hash: &TokenHash, now: u64) -> Option<Arc<Verified>> {
         let (serial, known) = self.tokens.get(hash)?;
         let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
         if current && known.is_valid_at(now) {
@@ -265,7 +256,7 @@ impl Issuer {
         None
     }
 
-    fn cache_token(&self, hash: [u8; 32], serial: u64, verified: Verified) -> Arc<Verified> {
+    fn cache_token(&self, hash: TokenHash, serial: u64, verified: Verified) -> Arc<Verified> {
         let verified = Arc::new(verified);
         self.context.counters.verified.fetch_add(1, Ordering::Relaxed);
         self.first.accepted();
@@ -372,11 +363,4 @@ impl Issuer {
         }
         self.keys.store(Some(Arc::new(FetchedKeys { keys, document, serial, at: Instant::now() })));
     }
-}
-
-fn hashed(token: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    let digest = digest::digest(&digest::SHA256, token.as_bytes());
-    hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
-    hash
 }

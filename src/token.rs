@@ -56,6 +56,8 @@ pub struct Verified {
     fingerprint: [u8; 32],
     /// Computed once per token: it costs more than the rest of an access log line.
     identity_hashes: OnceLock<IdentityHashes>,
+    /// Computed once per token: each read needs it.
+    digest: OnceLock<[u8; 16]>,
 }
 
 /// The caller's identity as the log shows it: keyed hashes, in hexadecimal.
@@ -72,7 +74,7 @@ impl Verified {
     #[cfg(test)]
     pub fn for_test(caller: Caller) -> Verified {
         let fingerprint = fingerprint(&format!("{caller:?}"));
-        Verified { caller, fingerprint, identity_hashes: OnceLock::new() }
+        Verified { caller, fingerprint, identity_hashes: OnceLock::new(), digest: OnceLock::new() }
     }
 
     /// The caller that the token identifies.
@@ -83,6 +85,11 @@ impl Verified {
     /// A hash of the token's content that identifies it.
     pub fn fingerprint(&self) -> &[u8] {
         &self.fingerprint
+    }
+
+    /// The keyed hash of the fingerprint. `hash` must be the same for the life of the process.
+    pub fn digest(&self, hash: impl Fn(&[u8]) -> [u8; 16]) -> [u8; 16] {
+        *self.digest.get_or_init(|| hash(&self.fingerprint))
     }
 
     /// The hashes of the caller's identity. `hash` must be the same for the life of the process.
@@ -126,7 +133,7 @@ struct Header {
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
     let payload = verified_payload(token, keys, expected)?;
     let caller = check(Claims::parse(&payload, &expected.claims)?, expected, now)?;
-    Ok(Verified { caller, fingerprint: fingerprint(token), identity_hashes: OnceLock::new() })
+    Ok(Verified { caller, fingerprint: fingerprint(token), identity_hashes: OnceLock::new(), digest: OnceLock::new() })
 }
 
 /// Why an introspected token was not accepted.
@@ -163,7 +170,7 @@ pub fn introspected(
         names.client_id.push(CLIENT_ID.to_owned());
     }
     let caller = check(Claims::parse(response, &names)?, expected, now)?;
-    Ok(Verified { caller, fingerprint: sha256(token), identity_hashes: OnceLock::new() })
+    Ok(Verified { caller, fingerprint: sha256(token), identity_hashes: OnceLock::new(), digest: OnceLock::new() })
 }
 
 /// The session that an ID token names, if the issuer signed the token. Its audience and expiry are not checked: an

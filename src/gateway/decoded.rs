@@ -175,7 +175,9 @@ impl DecodedRequest {
             None => variant,
         };
         let caller = match &self.authorized.credential {
-            Credential::Verified(verified) if shared => gateway.keyed_hash(&[b"asker", verified.fingerprint()]),
+            Credential::Verified(verified) if shared => {
+                verified.digest(|fingerprint| gateway.keyed_hash(&[b"asker", fingerprint]))
+            }
             Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous => variant.unwrap_or_default(),
         };
         let shared = shared && matches!(self.authorized.credential, Credential::Verified(_));

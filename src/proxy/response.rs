@@ -26,6 +26,8 @@ const AT_ONCE: usize = 2 << 10;
 /// The status of a gRPC call.
 const GRPC_STATUS: &str = "grpc-status";
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// How many headers the gateway adds at most.
+const OWN_HEADERS: usize = 8;
 
 /// The head of a response from the provider or the cache.
 pub(super) fn response_head(
@@ -35,41 +37,50 @@ pub(super) fn response_head(
     dialect: &Dialect,
     request: &RequestHeader,
 ) -> Result<ResponseHeader> {
-    let mut header = ResponseHeader::build_no_case(response.status, Some(response.headers.len() + 4))?;
-    for (name, value) in &response.headers {
-        if *name != AGE {
-            header.append_header(name.clone(), value.clone())?;
-        }
+    // The provider has not seen the origin of this client's page.
+    let is_cached = !matches!(source, ServedFrom::Uncached | ServedFrom::Write);
+    let is_shown = |name: &HeaderName| {
+        *name != AGE && !(is_cached && [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS].contains(name))
+    };
+    let mut headers = HeaderMap::with_capacity(response.headers.len() + OWN_HEADERS);
+    for (name, value) in response.headers.iter().filter(|(name, _)| is_shown(name)) {
+        append(&mut headers, name.clone(), value.clone())?;
     }
     // These have no body, or the length of another response's.
     if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status) {
-        header.insert_header(CONTENT_LENGTH, response.body.len())?;
+        headers.insert(CONTENT_LENGTH, response.body.len().into());
     }
-    header.insert_header(REQUEST_ID, id.clone())?;
-    if !matches!(source, ServedFrom::Uncached | ServedFrom::Write) {
-        // The provider has not seen the origin of this client's page.
-        [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS]
-            .iter()
-            .for_each(|name| drop(header.remove_header(name)));
-    }
-    add_cors_headers(&mut header, dialect, request)?;
-    match source {
+    headers.insert(REQUEST_ID, id.clone());
+    add_cors_headers(&mut headers, dialect, request)?;
+    let cache_status = match source {
         ServedFrom::Hit { age, left } => {
-            header.insert_header(AGE, age / 1000)?;
+            headers.insert(AGE, (age / 1000).into());
             match left {
-                Some(left) => {
-                    header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left.div_euclid(1000)))?;
-                }
-                None => append(&mut header, "sessiongate; hit")?,
+                Some(left) => cache_status(&format!("sessiongate; hit; ttl={}", left.div_euclid(1000))),
+                None => Some(HeaderValue::from_static("sessiongate; hit")),
             }
         }
-        ServedFrom::Miss { why, stored } => append(&mut header, missed(why, stored))?,
-        ServedFrom::Coalesced => append(&mut header, "sessiongate; fwd=miss; collapsed")?,
-        ServedFrom::Bypass => append(&mut header, "sessiongate; fwd=bypass")?,
-        ServedFrom::Uncached => {}
-        ServedFrom::Write => append(&mut header, "sessiongate; fwd=method")?,
+        ServedFrom::Miss { why, stored } => Some(HeaderValue::from_static(missed(why, stored))),
+        ServedFrom::Coalesced => Some(HeaderValue::from_static("sessiongate; fwd=miss; collapsed")),
+        ServedFrom::Bypass => Some(HeaderValue::from_static("sessiongate; fwd=bypass")),
+        ServedFrom::Uncached => None,
+        ServedFrom::Write => Some(HeaderValue::from_static("sessiongate; fwd=method")),
+    };
+    if let Some(status) = cache_status {
+        append(&mut headers, CACHE_STATUS, status)?;
     }
-    Ok(header)
+    Ok(with_headers(response.status, headers))
+}
+
+/// A response's head. Pingora's own functions convert each name to bytes and back.
+fn with_headers(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    (parts.status, parts.headers) = (status, headers);
+    parts.into()
+}
+
+fn cache_status(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
 }
 
 fn missed(why: ForwardReason, stored: bool) -> &'static str {
@@ -83,8 +94,8 @@ fn missed(why: ForwardReason, stored: bool) -> &'static str {
     }
 }
 
-fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
-    header.append_header(CACHE_STATUS, HeaderValue::from_static(status)).map(drop)
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<()> {
+    headers.try_append(name, value).or_err(ErrorType::InvalidHTTPHeader, "too many headers").map(drop)
 }
 
 /// A rejection in the error shape of its provider, or in that of [`UNMATCHED`] if the request has no upstream. For a gRPC call
@@ -97,37 +108,37 @@ pub(super) fn rejection_response(
 ) -> Result<(ResponseHeader, Bytes)> {
     let dialect = upstream.map_or(UNMATCHED, |upstream| upstream.dialect);
     let reply = dialect.rejections.response(rejection, spoken(dialect, request));
-    let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
+    let mut headers = HeaderMap::with_capacity(reply.headers.len() + OWN_HEADERS);
     for (name, value) in reply.headers {
-        header.append_header(name, value)?;
+        append(&mut headers, name, value)?;
     }
     for (name, value) in reply.trailers.iter().flatten() {
-        header.append_header(name.clone(), value.clone())?;
+        append(&mut headers, name.clone(), value.clone())?;
     }
-    header.insert_header(CONTENT_LENGTH, reply.body.len())?;
-    header.insert_header(REQUEST_ID, id.clone())?;
-    add_cors_headers(&mut header, dialect, request)?;
+    headers.insert(CONTENT_LENGTH, reply.body.len().into());
+    headers.insert(REQUEST_ID, id.clone());
+    add_cors_headers(&mut headers, dialect, request)?;
     if *rejection == Rejection::Deleted {
-        append(&mut header, "sessiongate; hit; detail=deleted")?;
+        append(&mut headers, CACHE_STATUS, HeaderValue::from_static("sessiongate; hit; detail=deleted"))?;
     }
-    Ok((header, reply.body))
+    Ok((with_headers(reply.status, headers), reply.body))
 }
 
 /// Adds CORS headers for any origin, as a provider does whose API is for browsers: responses from the gateway or the
 /// cache lack the provider's own. A page gets no more than its own credential allows.
-fn add_cors_headers(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
-    let Some(cors) = dialect.headers.cors.filter(|_| !header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN)) else {
+fn add_cors_headers(headers: &mut HeaderMap, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
+    let Some(cors) = dialect.headers.cors.filter(|_| !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN)) else {
         return Ok(());
     };
-    let values = header.headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let values = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     if !{ values }.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin") || name.trim_ascii() == b"*") {
-        header.append_header(VARY, HeaderValue::from_static("Origin"))?;
+        append(headers, VARY, HeaderValue::from_static("Origin"))?;
     }
     let mut origins = request.headers.get_all(ORIGIN).iter();
     if let (Some(origin), None) = (origins.next(), origins.next()) {
-        header.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
-        header.insert_header(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"))?;
-        header.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(cors.exposed))?;
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(cors.exposed));
     }
     Ok(())
 }

@@ -156,6 +156,8 @@ impl<'a> Scanner<'a> {
         let mut end = start + 1;
         let mut plain = true;
         loop {
+            let rest = self.bytes.get(end..).unwrap_or_default();
+            end += rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
             match self.bytes.get(end) {
                 None => return Err(fault("found an unterminated string", start)),
                 Some(b'"') => break,
@@ -163,8 +165,7 @@ impl<'a> Scanner<'a> {
                     plain = false;
                     end += 2;
                 }
-                Some(0..=0x1f) => return Err(fault("found a control character in a string", end)),
-                Some(_) => end += 1,
+                Some(_) => return Err(fault("found a control character in a string", end)),
             }
         }
         self.at = end + 1;
@@ -209,7 +210,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_space(&mut self) {
-        self.eat(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'), usize::MAX);
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -237,11 +240,19 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Up to so many keys are compared with each other: that costs less than hashing them.
+const FEW_KEYS: usize = 16;
+
 /// Rejects duplicate keys. It does not copy the keys, which may be as long as the document.
 fn check_keys(members: &[Member]) -> Result<(), JsonError> {
-    let mut seen = HashSet::with_capacity(members.len());
-    match members.iter().find(|member| !seen.insert(member.key.as_str())) {
-        Some(twice) => Err(fault("found a duplicate key", twice.key_span.start)),
+    let twice = if members.len() <= FEW_KEYS {
+        members.iter().zip(0..).find(|(member, at)| members.iter().take(*at).any(|other| other.key == member.key))
+    } else {
+        let mut seen = HashSet::with_capacity(members.len());
+        members.iter().zip(0..).find(|(member, _)| !seen.insert(member.key.as_str()))
+    };
+    match twice {
+        Some((twice, _)) => Err(fault("found a duplicate key", twice.key_span.start)),
         None => Ok(()),
     }
 }

@@ -17,6 +17,14 @@ fn rejection(text: &str) -> String {
 #[test]
 fn ambiguous_json_is_rejected() {
     assert_eq!(rejection(r#"{"a":1,"\u0061":2}"#), "found a duplicate key at byte 7");
+    for keys in [2, 15, 16, 17, 18, 100] {
+        let distinct: Vec<String> = (1..keys).map(|key| format!(r#""{key:03}":0"#)).collect();
+        Document::parse(Bytes::from(format!("{{{}}}", distinct.join(",")))).unwrap();
+        for twice in [1, keys / 2, keys - 1].map(|key| key.max(1)) {
+            let document = format!(r#"{{{},"{twice:03}":0}}"#, distinct.join(","));
+            assert_eq!(rejection(&document), format!("found a duplicate key at byte {}", (keys - 1) * 8 + 1));
+        }
+    }
     assert_eq!(rejection(r#"{"a":{"b":1,"b":2}}"#), "found a duplicate key at byte 12");
     assert_eq!(rejection("\u{feff}{}"), "found a byte order mark at byte 0");
     assert_eq!(rejection(r#"{} {}"#), "expected the end of the document, found `{` at byte 3");

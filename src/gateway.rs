@@ -36,6 +36,7 @@ mod routing;
 mod search;
 mod session_proof;
 mod upstream;
+mod upstream_index;
 mod write_outcome;
 
 pub use authorized::{AuthorizedRequest, CacheKey};

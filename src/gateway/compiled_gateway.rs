@@ -3,15 +3,19 @@
 use super::cache_ids;
 use super::caller_check::CallerCheck;
 use super::upstream::{Freshness, Target, Upstream};
+use super::upstream_index::UpstreamIndex;
 use crate::grant::Grants;
 use crate::model::SessionId;
 use ring::hmac;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The compiled configuration. It is immutable; a new configuration makes a new gateway.
 #[derive(Debug)]
 pub struct Gateway {
     upstreams: Vec<Arc<Upstream>>,
+    index: UpstreamIndex,
+    longest_write: Duration,
     secret: hmac::Key,
 }
 
@@ -38,7 +42,10 @@ impl Gateway {
                 issuers.iter_mut().zip(own).for_each(|(issuer, own)| issuer.response_id = own);
             }
         }
-        Gateway { upstreams: upstreams.into_iter().map(Arc::new).collect(), secret }
+        let longest_write = upstreams.iter().map(|upstream| upstream.target.timeouts.guard()).max();
+        let upstreams: Vec<Arc<Upstream>> = upstreams.into_iter().map(Arc::new).collect();
+        let index = UpstreamIndex::new(&upstreams);
+        Gateway { upstreams, index, longest_write: longest_write.unwrap_or_default(), secret }
     }
 
     /// The same gateway with the secret of another.
@@ -58,8 +65,12 @@ impl Gateway {
 
     /// The upstream for a listener, a host and a path: the most specific match.
     pub fn find_upstream(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Upstream>> {
-        let found = self.upstreams.iter().filter(|one| one.matcher.matches(listener, host, path));
-        found.max_by_key(|one| one.matcher.specificity())
+        self.index.find(listener, host, path)
+    }
+
+    /// The longest time that a write through any upstream may take.
+    pub fn longest_write(&self) -> Duration {
+        self.longest_write
     }
 
     /// The keyed hash of a session ID, for the cache and the log.

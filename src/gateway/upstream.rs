@@ -90,6 +90,7 @@ pub struct RequestMatcher {
 }
 
 impl RequestMatcher {
+    #[cfg(test)]
     pub(super) fn matches(&self, listener: &str, host: &str, path: &str) -> bool {
         let here = self.listener.as_ref().is_none_or(|own| own == listener);
         let named = here && self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(plain_host(host)));
@@ -111,7 +112,7 @@ impl RequestMatcher {
 }
 
 /// A host without its port and trailing dot.
-fn plain_host(host: &str) -> &str {
+pub(super) fn plain_host(host: &str) -> &str {
     let host = without_port(host);
     host.strip_suffix('.').unwrap_or(host)
 }

@@ -44,8 +44,7 @@ impl<P: ProviderClient> Service<P> {
         };
         let optional = need == RightNeed::IfStoreWorks && !rejects_without_store(upstream);
         let (name, began) = ((upstream.scope, hash), Instant::now());
-        let guards = || self.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.guard());
-        let longest_write = if need == RightNeed::Required { guards().max() } else { None };
+        let longest_write = (need == RightNeed::Required).then(|| self.gateway.longest_write());
         let terms = RightTerms { lifetime: lifetime(upstream), wait: MAX_RIGHT_WAIT, longest_write };
         let taken = self.sessions.exclusive(name, *request.tenant(), terms);
         let taken = client.attend(taken).await.map_err(NotServed::Gone)?;

@@ -6,6 +6,9 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// The size of the reserve; at most a quarter of the limit.
 const RESERVED: u64 = 64;
@@ -48,12 +51,32 @@ pub fn is_reserved(one: &impl AsRawFd) -> bool {
     u64::try_from(one.as_raw_fd()).is_ok_and(|number| number >= usable())
 }
 
-/// Whether only the reserve is left.
+/// How long it holds that descriptors are plentiful: in this time nobody opens half of them.
+const PLENTIFUL_FOR: Duration = Duration::from_millis(10);
+/// When more than half of the descriptors were free last, in milliseconds after [`START`]; 0 if never.
+static PLENTIFUL_AT: AtomicU64 = AtomicU64::new(0);
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Whether only the reserve is left. Each pass-through request asks, and a probe takes three system calls; so it is not
+/// repeated a moment after most descriptors were free.
 pub fn are_exhausted() -> bool {
+    let now = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+    if is_fresh(PLENTIFUL_AT.load(Ordering::Relaxed), now) {
+        return false;
+    }
     match socket(AddressFamily::UNIX, SocketType::DGRAM, None) {
-        Ok(probe) => is_reserved(&probe),
+        Ok(probe) => {
+            if u64::try_from(probe.as_raw_fd()).is_ok_and(|number| number < usable() / 2) {
+                PLENTIFUL_AT.store(now, Ordering::Relaxed);
+            }
+            is_reserved(&probe)
+        }
         Err(error) => is_shortage(&error.into()),
     }
+}
+
+fn is_fresh(plentiful_at: u64, now: u64) -> bool {
+    plentiful_at > 0 && Duration::from_millis(now.saturating_sub(plentiful_at)) < PLENTIFUL_FOR
 }
 
 /// Whether an error means that descriptors are exhausted, in the process or the system.
@@ -80,8 +103,18 @@ mod tests {
     }
 
     #[test]
+    fn probe_is_repeated_soon() {
+        for (plentiful_at, now, fresh) in
+            [(0, 1, false), (0, 5, false), (1, 1, true), (1, 10, true), (1, 11, false), (9, 3, true)]
+        {
+            assert_eq!(is_fresh(plentiful_at, now), fresh, "{plentiful_at} {now}");
+        }
+    }
+
+    #[test]
     fn reserved_descriptors_are_recognized_by_number() {
         assert!(!are_exhausted());
+        assert!(!are_exhausted(), "without a probe");
         let probe = socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap();
         assert!(!is_reserved(&probe));
         assert!(is_shortage(&io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())));

@@ -2,14 +2,14 @@
 
 use super::upstream::{RequestMatcher, Upstream, plain_host};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The upstreams, by what they match.
 #[derive(Debug, Default)]
 pub(super) struct UpstreamIndex {
     /// Those that match a host, by its name.
-    of_host: HashMap<Box<str>, Prefixes>,
+    of_host: BTreeMap<Box<str>, Prefixes>,
     /// The others.
     of_any: Prefixes,
 }

@@ -74,7 +74,11 @@ impl HeldRight {
     /// Whether the write may be decided by a state: no newer one is known.
     pub fn decides_by(&mut self, current: &[CurrentState]) -> bool {
         self.read = current.iter().filter_map(|state| state.version).min();
-        self.right.as_ref().is_none_or(|right| !right.is_outdated(self.read))
+        !self.is_outdated()
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.right.as_ref().is_some_and(|right| right.is_outdated(self.read))
     }
 
     /// The write is decided by no state.
@@ -82,8 +86,11 @@ impl HeldRight {
         self.read = None;
     }
 
-    /// Waits before the state is read again: the replica of the provider that has shown it may lag.
+    /// Waits before a state that is too old is read again: the replica of the provider that has shown it may lag.
     pub async fn wait_for_newer(&mut self) -> Result<(), Rejection> {
+        if !self.is_outdated() {
+            return Ok(());
+        }
         if self.rereads == MAX_REREADS {
             return Err(Rejection::OutdatedState);
         }

@@ -56,7 +56,6 @@ impl<P: ProviderClient> Service<P> {
                 Sent::Response(response) => return Ok(Served { response, source: ServedFrom::Write }),
                 Sent::Outdated(held) => right = *held,
             }
-            client.attend(right.wait_for_newer()).await.map_err(NotServed::Gone)??;
             write = Box::pin(self.decide_with_current(client, &request, &mut right)).await?;
         }
     }
@@ -113,18 +112,13 @@ impl<P: ProviderClient> Service<P> {
             self.backend(request.upstream())?.headers.read(client.headers(), &client.origin(), Carrier::Rest, false);
         let current = loop {
             let (client_ip, record) = (client.client_ip(), client.new_record());
-            let current = self.current(request, headers.clone(), client_ip, record);
-            let mut current = client.attend(current).await.map_err(NotServed::Gone)?;
-            if let Ok(Ok(outdated)) = &current
-                && !right.decides_by(outdated)
-            {
-                match client.attend(right.wait_for_newer()).await.map_err(NotServed::Gone)? {
-                    Ok(()) => continue,
-                    Err(rejection) => current = Err(rejection),
-                }
-            }
-            let response = match current {
-                Ok(Ok(current)) => break current,
+            let read = async {
+                right.wait_for_newer().await?;
+                self.current(request, headers.clone(), client_ip, record).await
+            };
+            let response = match client.attend(read).await.map_err(NotServed::Gone)? {
+                Ok(Ok(current)) if right.decides_by(&current) => break current,
+                Ok(Ok(_)) => continue,
                 Ok(Err(response)) => Ok(response),
                 Err(rejection) => Err(rejection),
             };

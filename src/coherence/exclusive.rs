@@ -16,6 +16,7 @@ use super::generation::Token;
 use super::reading::ConnectionId;
 use super::settled::FLOOR_KEPT;
 use super::tenant_id::TenantId;
+use strum::IntoStaticStr;
 
 /// How long a right is reserved for the write that found it taken first, in milliseconds: longer than the pause between
 /// two attempts. Without it, writes of the replica that holds the right would always be faster.
@@ -53,7 +54,8 @@ struct Newest {
 }
 
 /// A step. Repeating it does no harm, and neither does a step that is executed late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RightStep {
     /// Takes the right, or makes it last longer. Otherwise reserves it, unless another write has.
     Take {
@@ -92,13 +94,36 @@ pub enum RightStep {
 }
 
 impl RightStep {
-    fn tenant(self) -> TenantId {
+    /// The name, as stores know it.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The tenant of the session.
+    pub fn tenant(self) -> TenantId {
         match self {
             RightStep::Take { tenant, .. }
             | RightStep::Renew { tenant, .. }
             | RightStep::GiveBack { tenant, .. }
             | RightStep::Saw { tenant, .. }
             | RightStep::End { tenant } => tenant,
+        }
+    }
+
+    /// How long the right lasts from the step on, in milliseconds; 0 if the step takes none.
+    pub fn lifetime(self) -> Millis {
+        match self {
+            RightStep::Take { lifetime, .. } | RightStep::Renew { lifetime, .. } => lifetime,
+            RightStep::GiveBack { .. } | RightStep::Saw { .. } | RightStep::End { .. } => 0,
+        }
+    }
+
+    /// The version that the step tells of.
+    pub fn version(self) -> Option<u64> {
+        match self {
+            RightStep::GiveBack { version, .. } => version,
+            RightStep::Saw { version, .. } => Some(version),
+            RightStep::Take { .. } | RightStep::Renew { .. } | RightStep::End { .. } => None,
         }
     }
 }
@@ -142,10 +167,10 @@ impl ExclusiveRight {
                 }
                 self.holder = self.holder.filter(|holder| holder.writer != writer);
                 self.next = self.next.filter(|next| next.writer != writer);
-                self.know(tenant, version, now);
+                self.record_version(tenant, version, now);
             }
             RightStep::Saw { tenant, version } if self.holder.is_some() || self.newest(tenant).is_some() => {
-                self.know(tenant, Some(version), now);
+                self.record_version(tenant, Some(version), now);
             }
             // A session that is created again may have lower versions.
             RightStep::End { tenant } => {
@@ -180,7 +205,7 @@ impl ExclusiveRight {
     }
 
     /// Records a version, unless a higher one is known.
-    fn know(&mut self, tenant: TenantId, version: Option<u64>, now: Millis) {
+    fn record_version(&mut self, tenant: TenantId, version: Option<u64>, now: Millis) {
         let Some(version) = version.filter(|version| Some(*version) >= self.newest(tenant)) else { return };
         self.newest.retain(|newest| newest.tenant != tenant);
         self.newest.push(Newest { tenant, version, deadline: now.saturating_add(FLOOR_KEPT) });

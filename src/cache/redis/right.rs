@@ -16,19 +16,12 @@ impl RedisStore {
         writer: Token,
         step: RightStep,
     ) -> Result<(RightReply, ConnectionId), StoreFailure> {
-        let (name, tenant, lifetime, version) = match step {
-            RightStep::Take { tenant, lifetime } => ("take", tenant, lifetime, None),
-            RightStep::Renew { tenant, lifetime } => ("renew", tenant, lifetime, None),
-            RightStep::GiveBack { tenant, version } => ("give_back", tenant, 0, version),
-            RightStep::Saw { tenant, version } => ("saw", tenant, 0, Some(version)),
-            RightStep::End { tenant } => ("end", tenant, 0, None),
-        };
         let state = entry::state(&self.namespace, session);
-        let (writer, tenant) = (entry::token(writer), entry::caller(&tenant));
+        let (writer, tenant) = (entry::token(writer), entry::caller(&step.tenant()));
         let keys = [entry::right(&state), entry::newest(&state, &tenant)];
-        let version = version.map(|version| format!("{version:020}")).unwrap_or_default();
-        let [lifetime, reserved, kept] = [lifetime, RESERVED, FLOOR_KEPT].map(|millis| millis.to_string());
-        let arguments = [&writer, name, &tenant, &lifetime, &reserved, &version, &kept];
+        let version = step.version().map(|version| format!("{version:020}")).unwrap_or_default();
+        let [lifetime, reserved, kept] = [step.lifetime(), RESERVED, FLOOR_KEPT].map(|millis| millis.to_string());
+        let arguments = [&writer, step.name(), &tenant, &lifetime, &reserved, &version, &kept];
         let is_read = matches!(step, RightStep::Saw { .. });
         let deadline = if is_read { self.read_deadline() } else { self.write_deadline() };
         let _permit = is_read.then(|| self.permits.try_acquire()).transpose().map_err(|_| StoreFailure::Busy)?;

@@ -328,17 +328,11 @@ impl Both {
 
     fn right(&mut self, writer: u64, step: RightStep) -> RightReply {
         let rules = self.right.step(Token(writer.into()), step, self.now);
-        let (name, tenant, lifetime, version) = match step {
-            RightStep::Take { tenant, lifetime } => ("take", tenant, lifetime, None),
-            RightStep::Renew { tenant, lifetime } => ("renew", tenant, lifetime, None),
-            RightStep::GiveBack { tenant, version } => ("give_back", tenant, 0, version),
-            RightStep::Saw { tenant, version } => ("saw", tenant, 0, Some(version)),
-            RightStep::End { tenant } => ("end", tenant, 0, None),
-        };
-        let (tenant, version) = (hex(&tenant), version.map(|version| format!("{version:020}")).unwrap_or_default());
+        let digits = |version: Option<u64>| version.map(|version| format!("{version:020}")).unwrap_or_default();
+        let (tenant, version) = (hex(&step.tenant()), digits(step.version()));
         // A reservation is shorter than the test may take.
-        let [lifetime, reserved, kept] = [lifetime, TICK / 2, FLOOR_KEPT].map(|millis| millis.to_string());
-        let arguments = [&token(writer), name, &tenant, &lifetime, &reserved, &version, &kept];
+        let [lifetime, reserved, kept] = [step.lifetime(), TICK / 2, FLOOR_KEPT].map(|millis| millis.to_string());
+        let arguments = [&token(writer), step.name(), &tenant, &lifetime, &reserved, &version, &kept];
         let response = self.run(RIGHT, &["{a}x", &format!("{{a}}n{tenant}")], &arguments);
         let Value::Array(parts) = response else { self.fail(&format!("{response:?}")) };
         let [Value::Int(servers), Value::Int(servers_left), Value::BulkString(servers_newest)] = &parts[..] else {
@@ -347,8 +341,7 @@ impl Both {
         let (servers, servers_left) = (*servers, *servers_left);
         let (held, left) = match rules {
             RightReply::Held { left, newest } => {
-                let newest = newest.map(|newest| format!("{newest:020}")).unwrap_or_default();
-                self.same(servers_newest.as_slice(), newest.as_bytes());
+                self.same(servers_newest.as_slice(), digits(newest).as_bytes());
                 (1, left)
             }
             RightReply::NotHeld(left) => (0, left),

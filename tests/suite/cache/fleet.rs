@@ -164,6 +164,7 @@ fn set_back(fenced: bool) -> LoadReport {
     const READERS: u64 = 6;
     const WRITERS: u64 = 3;
     const ROUNDS: u64 = 12;
+    const ENOUGH_HITS: u64 = 1_000;
     // How long the checker may take to find what is wrong without the fence: when that shows is left to chance.
     const MOST_ROUNDS: u64 = 120;
     let seed = seed();
@@ -205,7 +206,9 @@ fn set_back(fenced: bool) -> LoadReport {
         });
     }
     for round in 0..MOST_ROUNDS {
-        let is_enough = if fenced { round >= ROUNDS } else { found.stale.load(Ordering::Relaxed) > 0 };
+        let (hits, stale) = (found.hits.load(Ordering::Relaxed), found.stale.load(Ordering::Relaxed));
+        // A busy machine needs more rounds for as many hits.
+        let is_enough = if fenced { round >= ROUNDS && hits > ENOUGH_HITS } else { stale > 0 };
         if is_enough {
             break;
         }
@@ -300,7 +303,7 @@ fn store_rollback_causes_no_stale_reads() {
     }
     let found = set_back(true);
     assert_eq!(found.stale.into_inner(), 0);
-    assert!(found.hits.into_inner() > 100, "the cache did little");
+    assert!(found.hits.into_inner() > 1_000, "the cache did little");
 }
 
 #[test]

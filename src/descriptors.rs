@@ -51,7 +51,7 @@ pub fn is_reserved(one: &impl AsRawFd) -> bool {
     u64::try_from(one.as_raw_fd()).is_ok_and(|number| number >= usable())
 }
 
-/// How long it holds that descriptors are plentiful: in this time nobody opens half of them.
+/// How long a probe counts that found more than half of the descriptors free: clients cannot open as many in this time.
 const PLENTIFUL_FOR: Duration = Duration::from_millis(10);
 /// When more than half of the descriptors were free last, in milliseconds after [`START`]; 0 if never.
 static PLENTIFUL_AT: AtomicU64 = AtomicU64::new(0);

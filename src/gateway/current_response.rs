@@ -91,9 +91,7 @@ impl DecodedRequest {
         let version = self.version(&response.body);
         Ok(CurrentResponse::State(CurrentState { metadata, user, session, version }))
     }
-}
 
-impl DecodedRequest {
     /// The version of the session in the response to a read of it.
     fn version(&self, body: &Bytes) -> Option<u64> {
         let ((_, id), route) = self.session.as_ref().zip(self.authorized.read_route())?;

@@ -56,7 +56,10 @@ pub(super) fn response_head(
         ServedFrom::Hit { age, left } => {
             headers.insert(AGE, (age / 1000).into());
             match left {
-                Some(left) => cache_status(&format!("sessiongate; hit; ttl={}", left.div_euclid(1000))),
+                Some(left) => {
+                    let text = format!("sessiongate; hit; ttl={}", left.div_euclid(1000));
+                    Some(HeaderValue::try_from(text).or_err(ErrorType::InvalidHTTPHeader, "invalid cache status")?)
+                }
                 None => Some(HeaderValue::from_static("sessiongate; hit")),
             }
         }
@@ -77,10 +80,6 @@ fn with_headers(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
     let (mut parts, ()) = http::Response::new(()).into_parts();
     (parts.status, parts.headers) = (status, headers);
     parts.into()
-}
-
-fn cache_status(text: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(text).ok()
 }
 
 fn missed(why: ForwardReason, stored: bool) -> &'static str {

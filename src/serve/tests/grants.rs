@@ -31,8 +31,8 @@ upstreams:
   o: { url: https://o.example, dialect: okta, match: { host: o }, auth: { issuer: 'https://i/', audience: o } }
 ";
 
-/// A provider that responds to each path as it is told, the last time and from then on in the same way, and with 404 to
-/// any other.
+/// A provider with a list of responses for each path. It gives them in turn, and repeats the last one. Any other path is
+/// 404.
 #[derive(Default)]
 pub(super) struct Provider {
     responses: Mutex<HashMap<String, VecDeque<(u16, Bytes)>>>,

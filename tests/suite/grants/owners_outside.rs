@@ -186,9 +186,9 @@ fn audited_write_goes_on_without_a_newer_state() {
     assert_eq!(world.metadata(), json!({ "note": "1" }));
 }
 
-/// Nobody has seen the change: it is undone. The guide says so.
+/// No reader was shown the change, so the write overwrites it: "Best effort" in the guide says so.
 #[test]
-fn change_from_outside_that_nobody_was_shown_is_undone() {
+fn change_from_outside_that_no_reader_was_shown_is_overwritten() {
     let Some(world) = World::start("cache: {}\n") else { return };
     let change = || world.stored.lock().unwrap().write(json!({ "team": "2", "cart_a": "0" }));
     world.during_write("localhost", "cart_a", change);

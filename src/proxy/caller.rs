@@ -26,16 +26,15 @@ fn recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> Op
 pub(super) async fn credential(
     context: &Context,
     upstream: &Upstream,
-    session: &Session,
+    headers: &HeaderMap,
 ) -> Result<Credential, Rejection> {
-    let headers = &session.req_header().headers;
     let Some(verifiers) = context.runtime.verifiers(upstream) else {
         return Ok(match upstream.dialect.shown_credentials(headers).next() {
             Some((_, value)) => Credential::Forwarded(Bytes::copy_from_slice(value)),
             None => Credential::Anonymous,
         });
     };
-    let (token, source) = (upstream.dialect.token(headers)?, || source(context, session));
+    let (token, source) = (upstream.dialect.token(headers)?, || source(context, headers));
     if upstream.check.forwards_opaque() && !is_jwt(token) {
         return Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes())));
     }
@@ -55,28 +54,25 @@ pub(super) async fn authorize_passed(
     operation: Operation,
 ) -> Result<(), Rejection> {
     let needs_grant = || !upstream.is_public(&head(session.req_header(), "", false));
+    let headers = &session.req_header().headers;
     if upstream.grants.is_empty() || !needs_grant() {
-        context.outcome.caller = recognized(&context.runtime, upstream, &session.req_header().headers);
+        context.outcome.caller = recognized(&context.runtime, upstream, headers);
         return Ok(());
     }
     context.outcome.operation = operation;
-    upstream.dialect.check_credentials(&session.req_header().headers)?;
+    upstream.dialect.check_credentials(headers)?;
     // Boxed, so that the future of a request without grants stays small.
-    let credential = Box::pin(credential(context, upstream, session)).await?;
+    let credential = Box::pin(credential(context, upstream, headers)).await?;
     context.matched(upstream, credential)?.check(operation)
 }
 
 /// The address whose share of slots a request uses. `None` for verified callers, for clients without an IP address, and
 /// for trusted peers that report no client.
-pub(super) fn source(context: &Context, session: &Session) -> Option<IpAddr> {
+pub(super) fn source(context: &Context, headers: &HeaderMap) -> Option<IpAddr> {
     if context.is_verified() {
         return None;
     }
-    let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
-    let from = if context.is_trusted(session) {
-        reported(&context.runtime, &session.req_header().headers)?
-    } else {
-        peer.to_canonical()
-    };
+    let client = context.client?;
+    let from = if context.is_trusted { reported(&context.runtime, headers)? } else { client.to_canonical() };
     Some(edge::source(from))
 }

@@ -68,7 +68,7 @@ pub(super) async fn take_slot(
     context: &Context,
     upstream: &Upstream,
 ) -> Result<Slot, NotServed> {
-    let source = source(context, session);
+    let source = source(context, &session.req_header().headers);
     let slots = &context.runtime.service.backend(upstream)?.slots;
     Ok(attended(session, context, slots.take(source)).await??)
 }

@@ -21,6 +21,7 @@ use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method};
+use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(super) struct Context {
     /// The address of the client, or of the last proxy that has sent a request of its own: as a PROXY header says,
     /// otherwise that of the connection.
     pub client: Option<IpAddr>,
+    /// Whether the request comes from a trusted peer.
+    pub is_trusted: bool,
     /// The address of the client as a trusted proxy reports it, for the access log.
     pub reported: Option<IpAddr>,
     /// The client's software, for the access log.
@@ -103,12 +106,16 @@ impl Context {
         if let Some(timing) = &timing {
             timing.head_complete();
         }
+        let addresses = timing.as_ref().map(|timing| &timing.connection.addresses);
+        let client = addresses.and_then(|addresses| addresses.client).map(|client| client.ip());
+        let is_unnamed = addresses.is_some_and(|addresses| addresses.is_unnamed);
         Context {
             started: Instant::now(),
             id: HeaderValue::from_static("-"),
             trace: Trace::default(),
             method: Method::default(),
-            client: None,
+            client,
+            is_trusted: !is_unnamed && client.is_some_and(|ip| runtime.trusts(ip)),
             reported: None,
             user_agent: None,
             is_plain_read: false,
@@ -228,18 +235,17 @@ impl Context {
     }
 
     /// Gives the request its ID and trace: a trusted peer's, or new ones.
-    pub fn assign_ids(&mut self, session: &mut Session) {
-        if self.is_trusted(session) {
-            drop_unwritten(session.req_header_mut(), self.runtime.forwarding_headers());
+    pub fn assign_ids(&mut self, header: &mut RequestHeader) {
+        if self.is_trusted {
+            drop_unwritten(header, self.runtime.forwarding_headers());
         }
-        let named = if self.is_trusted(session) { requested_id(&session.req_header().headers) } else { None };
+        let headers = &header.headers;
+        let named = if self.is_trusted { requested_id(headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
-        self.method = session.req_header().method.clone();
-        self.client = client_ip(session);
-        self.trace = Trace::from_headers(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
+        self.method = header.method.clone();
+        self.trace = Trace::from_headers(headers).unwrap_or_else(|| self.runtime.new_trace());
         if self.runtime.access_log.is_some() {
-            let headers = &session.req_header().headers;
-            self.reported = if self.is_trusted(session) { reported(&self.runtime, headers) } else { None };
+            self.reported = if self.is_trusted { reported(&self.runtime, headers) } else { None };
             self.user_agent = headers.get(USER_AGENT).cloned();
         }
     }
@@ -359,31 +365,19 @@ impl Context {
         self.timing.as_ref().is_some_and(|timing| timing.connection.unix_socket)
     }
 
-    /// Whether the request comes from a trusted peer.
-    pub fn is_trusted(&self, session: &Session) -> bool {
-        let unnamed = self.timing.as_ref().is_some_and(|timing| timing.connection.addresses.is_unnamed);
-        !unnamed && client_ip(session).is_some_and(|ip| self.runtime.trusts(ip))
-    }
-
     /// The address of the connection's other end, which may be a proxy that has sent a PROXY header.
     pub fn peer(&self) -> Option<IpAddr> {
         self.timing.as_ref().and_then(|timing| timing.connection.addresses.peer).map(|peer| peer.ip())
     }
 
     /// Where the request comes from, for the headers that the provider gets.
-    pub fn origin(&self, session: &Session) -> Origin {
-        // A proxy that only forwards connections is no hop of a request.
-        let (peer, trusted) = (client_ip(session), self.is_trusted(session));
-        let header = session.req_header();
+    pub fn origin(&self, header: &RequestHeader) -> Origin {
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         let tls = self.timing.as_ref().is_some_and(|timing| timing.connection.tls);
         let host = header.headers.get(HOST).cloned().or(authority);
-        Origin { peer, host, tls, trusted, trace: self.trace.clone() }
+        // The client: a proxy that only forwards connections is no hop of a request.
+        Origin { peer: self.client, host, tls, trusted: self.is_trusted, trace: self.trace.clone() }
     }
-}
-
-fn client_ip(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
 }
 
 /// The memory share of the connection with this timing.

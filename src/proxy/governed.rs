@@ -18,7 +18,7 @@ use std::time::Instant;
 /// Responds to a governed request.
 pub(super) async fn respond(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), NotServed> {
     let runtime = context.runtime.clone();
-    let credential = credential(context, governed.upstream(), session).await?;
+    let credential = credential(context, governed.upstream(), &session.req_header().headers).await?;
     let caller = context.matched(governed.upstream(), credential)?;
     let authorized = governed.authorize(caller)?;
     let dialect = authorized.upstream().dialect;
@@ -54,11 +54,11 @@ impl ClientRequest for Client<'_> {
     }
 
     fn origin(&self) -> Origin {
-        self.context.origin(self.session)
+        self.context.origin(self.session.req_header())
     }
 
     fn client_ip(&self) -> Option<IpAddr> {
-        source(self.context, self.session)
+        source(self.context, self.headers())
     }
 
     fn started(&self) -> Instant {

@@ -67,7 +67,7 @@ impl Hooks {
         }
         upgrade_offers::ignore(session.req_header_mut())?;
         head::drop_root(session.req_header_mut())?;
-        let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted(session)));
+        let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted));
         match routed {
             Err(RejectedRequest { upstream, route, rejection }) => {
                 context.matches(route);
@@ -143,7 +143,7 @@ impl Hooks {
         if let Some(path) = request.path() {
             head::set_path(session.req_header_mut(), path)?;
         }
-        let credential = credential(context, request.upstream(), session).await?;
+        let credential = credential(context, request.upstream(), &session.req_header().headers).await?;
         let changes = request.changes();
         let caller = context.matched(request.upstream(), credential)?;
         let upstream = request.authorize(&caller)?;
@@ -180,7 +180,7 @@ impl ProxyHttp for Hooks {
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
-        context.assign_ids(session);
+        context.assign_ids(session.req_header_mut());
         // HTTP/1 connections have their own write timeout; an HTTP/2 stream that its client does not read needs one.
         if session.is_http2() {
             let timeout = context.timing.as_ref().map(|timing| timing.timeouts.write);

@@ -39,7 +39,7 @@ pub(super) fn fetch(
     Fetch {
         method: header.method.clone(),
         path: [&upstream.target.base_path, upstream.matcher.upstream_path(header.uri.path()), &query].concat(),
-        headers: provider.headers().relayed(&header.headers, &context.origin(session), grpc),
+        headers: provider.headers().relayed(&header.headers, &context.origin(header), grpc),
         body: Some(body),
         http2: grpc,
         reads: false,

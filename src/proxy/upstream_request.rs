@@ -27,7 +27,7 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
         session.write_continue_response().await.map_err(|error| error.into_down())?;
     }
     check_version(request, versions(context, session))?;
-    let origin = context.origin(session);
+    let origin = context.origin(session.req_header());
     let set = headers.set(&request.headers, &origin, RequestKind::Streamed);
     for name in headers.removed(&request.headers, &origin, RequestKind::Streamed) {
         request.remove_header(&name);

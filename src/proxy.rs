@@ -12,6 +12,7 @@ mod client_presence;
 mod context;
 mod custom_connection;
 mod declared_length;
+mod downstream;
 mod first_byte;
 mod governed;
 mod head;

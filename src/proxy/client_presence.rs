@@ -2,6 +2,7 @@
 
 use super::caller::source;
 use super::context::{Context, KEPT_BODY};
+use super::downstream::Downstream;
 use super::head::content_length;
 use super::not_served::NotServed;
 use crate::edge::StrictHttp1Stream;
@@ -15,17 +16,21 @@ use std::time::Duration;
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits for `work`, but no longer than the client is there. Nothing begins for a client that has left.
-pub(super) async fn attended<T>(session: &mut Session, context: &Context, work: impl Future<Output = T>) -> Result<T> {
+pub(super) async fn attended<D: Downstream, T>(
+    downstream: &mut D,
+    context: &Context,
+    work: impl Future<Output = T>,
+) -> Result<T> {
     tokio::select! {
         biased;
-        () = until_client_leaves(session, context) => Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down()),
+        () = downstream.until_client_leaves(context) => Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down()),
         done = work => Ok(done),
     }
 }
 
 /// Returns when the client has left. Over HTTP/1.1 that shows only behind what the client has sent, so its body is read
 /// meanwhile, as far as Pingora keeps it for the provider. Behind a larger body the connection is checked at intervals.
-async fn until_client_leaves(session: &mut Session, context: &Context) {
+pub(super) async fn until_client_leaves(session: &mut Session, context: &Context) {
     if session.is_http2() && !session.as_mut().is_body_done() {
         if let Some(reset) = session.downstream_session.watch_h2_stream_close() {
             let _ = reset.await;

@@ -1,7 +1,8 @@
 //! The state of a request, from its head to its access log line.
 
 use super::declared_length::Declared;
-use super::head::{is_http2, requested_id};
+use super::downstream::Downstream;
+use super::head::requested_id;
 use super::reported_address::{drop_unwritten, reported};
 use crate::client::Attempts;
 use crate::config::Ratio;
@@ -20,9 +21,8 @@ use crate::telemetry::{Decision, Shed};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
 use http::header::{HOST, USER_AGENT};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
-use pingora::prelude::Session;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -251,13 +251,13 @@ impl Context {
     }
 
     /// A part of the request body has arrived.
-    pub fn body_came(&self, session: &Session, last: bool) {
+    pub fn body_came<D: Downstream>(&self, downstream: &D, last: bool) {
         let Some(timing) = &self.timing else {
             return;
         };
         // Over HTTP/1 the connection counts. A part may come here again when it is retried.
-        if is_http2(session) {
-            timing.set_body_read(session.body_bytes_read() as u64);
+        if downstream.request().version == Version::HTTP_2 {
+            timing.set_body_read(downstream.body_bytes_read() as u64);
         }
         if last {
             timing.body_complete();

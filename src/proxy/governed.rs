@@ -4,57 +4,73 @@ use super::body;
 use super::caller::{credential, source};
 use super::client_presence::attended;
 use super::context::Context;
+use super::downstream::Downstream;
 use super::not_served::NotServed;
+use super::reject::reject;
 use super::response::{response_head, write};
 use crate::gateway::{Governed, Outcome};
 use crate::provider::{ExchangeRecord, Origin};
 use crate::serve::{ClientRequest, Served, ServedFrom};
 use http::HeaderMap;
-use pingora::Error;
-use pingora::prelude::Session;
+use pingora::{Error, Result};
 use std::net::IpAddr;
 use std::time::Instant;
 
 /// Responds to a governed request.
-pub(super) async fn respond(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), NotServed> {
+pub(super) async fn respond<D: Downstream>(
+    downstream: &mut D,
+    context: &mut Context,
+    governed: Governed,
+) -> Result<()> {
+    context.matches(Some(governed.route()));
+    context.outcome.upstream = Some(governed.upstream().index);
+    context.upstream = Some(governed.upstream().clone());
+    match serve(downstream, context, governed).await {
+        Ok(()) => Ok(()),
+        Err(NotServed::Rejected(rejection)) => reject(downstream, context, &rejection).await.map(drop),
+        Err(NotServed::Gone(error)) => Err(error),
+    }
+}
+
+async fn serve<D: Downstream>(downstream: &mut D, context: &mut Context, governed: Governed) -> Result<(), NotServed> {
     let runtime = context.runtime.clone();
-    let credential = credential(context, governed.upstream(), &session.req_header().headers).await?;
+    let credential = credential(context, governed.upstream(), &downstream.request().headers).await?;
     let caller = context.matched(governed.upstream(), credential)?;
     let authorized = governed.authorize(caller)?;
     let dialect = authorized.upstream().dialect;
     authorized.check_size()?;
     let (most, too_large) = authorized.body_limit();
-    let body = body::whole(session, context, most, too_large, authorized.upstream().body.timeout).await?;
+    let body = body::whole(downstream, context, most, too_large, authorized.upstream().body.timeout).await?;
     let carrier = authorized.carrier();
     let request = authorized.read_body(&runtime.gateway, body)?;
-    let mut client = Client { session, context };
+    let mut client = Client { downstream, context };
     let Served { response, source } = runtime.service.respond(&mut client, request).await?;
-    let Client { session, context } = client;
+    let Client { downstream, context } = client;
     context.has_failed_call = context.samples() && carrier.is_framed() && !response.call_status(carrier).is_success();
     if !matches!(source, ServedFrom::Hit { .. }) {
         // The client may have left meanwhile.
-        attended(session, context, std::future::ready(())).await?;
+        attended(downstream, context, std::future::ready(())).await?;
     }
-    let header = response_head(&response, source, &context.id, dialect, session.req_header())?;
-    write(session, context, header, response.body.clone(), response.trailers.clone()).await?;
+    let header = response_head(&response, source, &context.id, dialect, downstream.request())?;
+    write(downstream, context, header, response.body.clone(), response.trailers.clone()).await?;
     Ok(())
 }
 
 /// The client of a governed request.
-struct Client<'a> {
-    session: &'a mut Session,
+struct Client<'a, D> {
+    downstream: &'a mut D,
     context: &'a mut Context,
 }
 
-impl ClientRequest for Client<'_> {
+impl<D: Downstream> ClientRequest for Client<'_, D> {
     type Gone = Box<Error>;
 
     fn headers(&self) -> &HeaderMap {
-        &self.session.req_header().headers
+        &self.downstream.request().headers
     }
 
     fn origin(&self) -> Origin {
-        self.context.origin(self.session.req_header())
+        self.context.origin(self.downstream.request())
     }
 
     fn client_ip(&self) -> Option<IpAddr> {
@@ -77,6 +93,6 @@ impl ClientRequest for Client<'_> {
     where
         W: Future<Output: Send> + Send,
     {
-        attended(self.session, self.context, work).await
+        attended(self.downstream, self.context, work).await
     }
 }

@@ -8,7 +8,7 @@ use super::head::{self, REQUEST_ID, head, is_http2};
 use super::not_served::NotServed;
 use super::pass_through::pass;
 use super::peer::ProviderCertificates;
-use super::reject::{reject, reject_overloaded};
+use super::reject::{reject, reject_early, reject_overloaded};
 use super::{
     chunks, first_byte, governed, invalidating, logout, peer, reject, upgrade_offers, upstream_error, upstream_request,
     upstream_response,
@@ -16,7 +16,7 @@ use super::{
 use crate::cache::MarkFailurePolicy;
 use crate::client;
 use crate::edge::{self, NO_KEEPALIVE_TIMEOUT, OutOfMemory};
-use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, RequestHead, Routed, Upstream};
+use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, Routed, Upstream};
 use crate::model::{Operation, Rejection};
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::Shed;
@@ -58,12 +58,8 @@ impl Hooks {
         }
         let checked = Self::check_head(session, context).await;
         if let Err(rejection) = checked {
-            let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
             context.timing.as_ref().inspect(|timing| timing.head_rejected());
-            // Only for the error shape of the response.
-            context.upstream = runtime.gateway.find_upstream(&listener, host, path).cloned();
-            session.set_keepalive(None);
-            return reject(session, context, &rejection).await;
+            return reject_early(session, context, &rejection).await;
         }
         upgrade_offers::ignore(session.req_header_mut())?;
         head::drop_root(session.req_header_mut())?;
@@ -99,13 +95,7 @@ impl Hooks {
                 let passed = Self::invalidating(session, context, related).await;
                 Self::finish(session, context, passed).await
             }
-            Ok(Routed::Governed(governed)) => {
-                context.matches(Some(governed.route()));
-                context.outcome.upstream = Some(governed.upstream().index);
-                context.upstream = Some(governed.upstream().clone());
-                let sent = governed::respond(session, context, governed).await;
-                Self::finish(session, context, sent.map(|()| true)).await
-            }
+            Ok(Routed::Governed(governed)) => governed::respond(session, context, governed).await.map(|()| true),
         }
     }
 

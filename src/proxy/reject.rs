@@ -2,16 +2,20 @@
 
 use super::body;
 use super::context::Context;
+use super::downstream::Downstream;
 use super::head::head;
 use super::response::{rejection_response, write};
 use crate::gateway::RequestHead;
 use crate::model::Rejection;
 use crate::telemetry::{CacheStatus, Decision, Shed};
-use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 
 /// Responds with a rejection, in the error shape of the request's provider.
-pub(super) async fn reject(session: &mut Session, context: &mut Context, rejection: &Rejection) -> Result<bool> {
+pub(super) async fn reject<D: Downstream>(
+    downstream: &mut D,
+    context: &mut Context,
+    rejection: &Rejection,
+) -> Result<bool> {
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
     context.outcome.rejection = Some(rejection.name());
@@ -27,25 +31,35 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
     }
     // The request is well-formed, and its caller is known.
     if matches!(rejection, Rejection::Grant(_) | Rejection::Scope(_)) {
-        Box::pin(body::discard(session)).await;
+        Box::pin(body::discard(downstream)).await;
     }
     // The client connects again, with its new certificate.
     if context.has_expired_certificate() {
-        session.set_keepalive(None);
+        downstream.close();
     }
-    let (header, body) = rejection_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
-    write(session, context, header, body, None).await?;
+    let (header, body) = rejection_response(context.upstream.as_deref(), downstream.request(), rejection, &context.id)?;
+    write(downstream, context, header, body, None).await?;
     Ok(true)
 }
 
 /// Rejects a request because the memory budget is used up.
-pub(super) async fn reject_overloaded(session: &mut Session, context: &mut Context) -> Result<bool> {
-    let (runtime, listener) = (context.runtime.clone(), context.listener());
-    let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
-    context.upstream = runtime.gateway.find_upstream(&listener, host, path).cloned();
+pub(super) async fn reject_overloaded<D: Downstream>(downstream: &mut D, context: &mut Context) -> Result<bool> {
     context.shed(Shed::Request);
-    session.set_keepalive(None);
-    reject(session, context, &Rejection::Overloaded).await
+    reject_early(downstream, context, &Rejection::Overloaded).await
+}
+
+/// Rejects a request whose head is not used any further, and closes its connection.
+pub(super) async fn reject_early<D: Downstream>(
+    downstream: &mut D,
+    context: &mut Context,
+    rejection: &Rejection,
+) -> Result<bool> {
+    let (runtime, listener) = (context.runtime.clone(), context.listener());
+    let RequestHead { host, path, .. } = head(downstream.request(), &listener, false);
+    // Only for the error shape of the response.
+    context.upstream = runtime.gateway.find_upstream(&listener, host, path).cloned();
+    downstream.close();
+    reject(downstream, context, rejection).await
 }
 
 /// Ends a request because the memory budget is used up.

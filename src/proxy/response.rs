@@ -1,7 +1,8 @@
 //! Writing responses.
 
 use super::context::Context;
-use super::head::{REQUEST_ID, is_http2};
+use super::downstream::Downstream;
+use super::head::REQUEST_ID;
 use crate::coherence::reading::ForwardReason;
 use crate::dialect::{Dialect, UNMATCHED};
 use crate::gateway::{ProviderResponse, Upstream};
@@ -13,15 +14,9 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AGE, CONTENT_LENGTH,
     CONTENT_TYPE, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::prelude::Session;
-use pingora::protocols::http::ServerSession;
-use pingora::{Error, ErrorType, OrErr, Result};
-
-/// Up to this size, in bytes, a body is handed to the HTTP/2 library without waiting for the client: a client that does
-/// not read costs no more than the body.
-const AT_ONCE: usize = 2 << 10;
+use pingora::{ErrorType, OrErr, Result};
 
 /// The status of a gRPC call.
 const GRPC_STATUS: &str = "grpc-status";
@@ -155,19 +150,8 @@ fn spoken(dialect: &Dialect, request: &RequestHeader) -> Carrier {
 }
 
 /// Writes a whole response. A gateway that stops closes the connection after it.
-pub(super) async fn write(
-    session: &mut Session,
-    context: &mut Context,
-    header: ResponseHeader,
-    body: Bytes,
-    trailers: Option<HeaderMap>,
-) -> Result<()> {
-    // Only the client can make this fail.
-    write_whole(session, context, header, body, trailers).await.map_err(|error| error.into_down())
-}
-
-async fn write_whole(
-    session: &mut Session,
+pub(super) async fn write<D: Downstream>(
+    downstream: &mut D,
     context: &mut Context,
     mut header: ResponseHeader,
     body: Bytes,
@@ -175,68 +159,26 @@ async fn write_whole(
 ) -> Result<()> {
     context.status = header.status.as_u16();
     if context.runtime.is_stopping() {
-        session.set_keepalive(None);
+        downstream.close();
     }
     // A response that is complete is not dropped to save memory.
     let _ = context.holds_response(body.len());
+    let is_http2 = downstream.request().version == Version::HTTP_2;
     let trailers = trailers.filter(|trailers| !trailers.is_empty());
     // HTTP/1 clients get no trailers; gRPC clients read them in the head as well.
     let trailers = match trailers {
-        Some(trailers) if !is_http2(session) => {
+        Some(trailers) if !is_http2 => {
             for (name, value) in &trailers {
-                header.append_header(name.clone(), value.clone())?;
+                header.append_header(name.clone(), value.clone()).map_err(|error| error.into_down())?;
             }
             None
         }
         trailers => trailers,
     };
-    if is_http2(session) && (trailers.is_some() || header.headers.contains_key(GRPC_STATUS)) {
+    if is_http2 && (trailers.is_some() || header.headers.contains_key(GRPC_STATUS)) {
         // gRPC proxies reject trailers after a body with a declared length.
         header.remove_header(&CONTENT_LENGTH);
     }
-    if session.is_http2() && (1..=AT_ONCE).contains(&body.len()) {
-        context.written = body.len();
-        return write_at_once(session, header, body, trailers).await;
-    }
-    let empty = body.is_empty();
-    write_head(session, header, empty && trailers.is_none()).await?;
-    if !empty {
-        session.write_response_body(Some(body), trailers.is_none()).await?;
-    }
-    match trailers {
-        Some(trailers) => session.write_response_trailers(trailers).await,
-        None => Ok(()),
-    }
-}
-
-/// Writes the head of a response. Over HTTP/2 it ends the stream if nothing follows: the head of a call without a
-/// message is its trailers.
-pub(super) async fn write_head(session: &mut Session, header: ResponseHeader, over: bool) -> Result<()> {
-    let written = match &mut *session.downstream_session {
-        ServerSession::H2(stream) if over => stream.write_response_header(Box::new(header), true),
-        ServerSession::Custom(stream) if over => stream.write_response_header(Box::new(header), true).await,
-        _ => session.write_response_header(Box::new(header), over).await,
-    };
-    written.map_err(|error| error.into_down())
-}
-
-/// Writes a response to an HTTP/2 stream without waiting for the client's window.
-async fn write_at_once(
-    session: &mut Session,
-    header: ResponseHeader,
-    body: Bytes,
-    trailers: Option<HeaderMap>,
-) -> Result<()> {
-    session.write_response_header(Box::new(header), false).await?;
-    let writer = match &mut *session.downstream_session {
-        ServerSession::H2(stream) => stream.take_response_body_writer(),
-        _ => None,
-    };
-    let mut writer = writer.ok_or_else(|| Error::explain(ErrorType::H2Error, "the stream is not writable"))?;
-    let failed = "while writing a response";
-    writer.send_data(body, trailers.is_none()).or_err(ErrorType::WriteError, failed)?;
-    match trailers {
-        Some(trailers) => writer.send_trailers(trailers).or_err(ErrorType::WriteError, failed),
-        None => Ok(()),
-    }
+    // Only the client can make this fail.
+    downstream.write(context, header, body, trailers).await.map_err(|error| error.into_down())
 }

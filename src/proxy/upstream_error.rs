@@ -1,15 +1,14 @@
 //! Requests that Pingora could not complete: the response, and whether the client left.
 
 use super::context::Context;
-use super::head::{self, is_http2};
+use super::downstream::Downstream;
+use super::head;
 use super::reject::reject;
 use crate::client;
 use crate::edge;
 use crate::gateway::Timeouts;
 use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
-use http::header::CONTENT_LENGTH;
-use pingora::prelude::Session;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, ErrorSource, ErrorType};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use std::time::Duration;
 const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: false };
 
 /// Responds to a failed request, if a response can still be written.
-pub(super) async fn response(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+pub(super) async fn response<D: Downstream>(downstream: &mut D, error: &Error, context: &mut Context) -> FailToProxy {
     let late = context.late();
     let slow =
         context.timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
@@ -34,7 +33,7 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         // Both sides are silent, and it may be the client's turn: this is no failure of the provider.
         None if let Some(within) = late => Rejection::BodyTimeout(within),
         // The client had the whole response and did not wait for its end.
-        None if is_disconnected(error) && is_whole(session) => return OVER,
+        None if is_disconnected(error) && downstream.is_response_whole() => return OVER,
         None if is_disconnected(error) => {
             (context.outcome.decision, context.outcome.rejection) = (Decision::ClientGone, None);
             return OVER;
@@ -54,33 +53,22 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
     context.outcome.rejection = Some(rejection.name());
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
     // After a switch of protocols no response can be written either.
-    if session.was_upgraded() || session.response_written().is_some_and(|response| !response.status.is_informational())
-    {
-        if !is_http2(session) {
-            // Pingora has written what it had of the response, but not flushed it.
-            session.downstream_session.shutdown().await;
-        }
+    if downstream.was_upgraded() || downstream.written_status().is_some_and(|status| !status.is_informational()) {
+        // What was written of the response may not have been flushed.
+        downstream.shutdown().await;
         return OVER;
     }
-    session.set_keepalive(None);
+    downstream.close();
     // A request that has reached the provider must not be retried, which the response to `Overloaded` proposes.
     let processed = rejection == Rejection::Overloaded && context.begun;
     let shown = if processed { &Rejection::InternalError } else { &rejection };
-    let sent = reject(session, context, shown).await.is_ok();
+    let sent = reject(downstream, context, shown).await.is_ok();
     context.outcome.rejection = Some(rejection.name());
-    if sent && !is_http2(session) {
+    if sent {
         // Otherwise what the client still sends resets the connection before the client has read the response.
-        session.downstream_session.shutdown().await;
+        downstream.shutdown().await;
     }
     FailToProxy { error_code: if sent { 502 } else { 0 }, can_reuse_downstream: false }
-}
-
-/// Whether a response with a declared length has been written completely.
-fn is_whole(session: &Session) -> bool {
-    session.response_written().is_some_and(|response| {
-        let length = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        length == Some(session.body_bytes_sent())
-    })
 }
 
 /// Whether an error means that the client has left: it closed its connection, reset its stream, or stopped reading.

@@ -7,6 +7,7 @@ mod client_timing;
 mod connection;
 mod connection_context;
 mod connection_limits;
+mod direct;
 mod downstream;
 mod flood_budget;
 mod flood_guard;
@@ -28,7 +29,9 @@ mod windows;
 
 pub(crate) use client_timing::ClientTiming;
 pub(crate) use connection::{Connections, ListenerInfo};
+pub(crate) use connection_context::ConnectionContext;
 pub(crate) use connection_limits::source;
+pub(crate) use direct::{DirectApp, DirectEnd, DirectRequest, DirectServing};
 pub(crate) use downstream::{client_timing, fault, open_tunnel};
 pub(crate) use http2::SEND_BUFFER;
 pub use listener::BoundListener;

@@ -12,6 +12,7 @@ mod client_presence;
 mod context;
 mod custom_connection;
 mod declared_length;
+mod direct;
 mod downstream;
 mod first_byte;
 mod governed;
@@ -27,6 +28,7 @@ mod reject;
 mod relay;
 mod reported_address;
 mod response;
+mod routing;
 mod upgrade_offers;
 mod upstream_error;
 mod upstream_request;
@@ -38,11 +40,12 @@ use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
 use crate::edge::{
-    BoundListener, Connections, ListenerInfo, ProxyProtocol, Server, ServerOptions, ShutdownStage, TlsError,
+    BoundListener, Connections, DirectApp, ListenerInfo, ProxyProtocol, Server, ServerOptions, ShutdownStage, TlsError,
     certificate_expiry, server_config,
 };
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
+use direct::Direct;
 use hooks::{Hooks, MAX_TRIES};
 use parking_lot::Mutex;
 use pingora::proxy::{HttpProxy, http_proxy};
@@ -86,7 +89,8 @@ impl Serving {
         });
         let proxy = http_proxy(&conf, Hooks::new(running.clone()));
         let metrics = running.metrics.clone();
-        let server = Server { app: Arc::new(proxy), metrics, stage: receiver, shutdown: at_end };
+        let direct: Arc<dyn DirectApp> = Arc::new(Direct::new(running.clone()));
+        let server = Server { app: Arc::new(proxy), direct: Some(direct), metrics, stage: receiver, shutdown: at_end };
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
         let listener_info = |listener: &Listener| {
             let tls = ArcSwapOption::new(tls_of(listener)?);

@@ -133,6 +133,17 @@ pub fn canonical_below<'a>(path: &'a str, prefixes: &[&str]) -> Option<Cow<'a, s
     is_below_any(&path, prefixes).then_some(path)
 }
 
+/// Whether a path begins with this prefix; [`ANY`] is any segment. What follows may be anything.
+pub fn looks_below(path: &str, prefix: &str) -> bool {
+    match prefix.split_once(ANY) {
+        None => path.starts_with(prefix),
+        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
+            let any = rest.find('/').unwrap_or(rest.len());
+            rest.get(any..).is_some_and(|rest| rest.starts_with(after))
+        }),
+    }
+}
+
 /// Whether a canonical path is at or below one of these prefixes.
 pub fn is_below_any(path: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| is_canonical_below(path, prefix))

@@ -228,6 +228,11 @@ impl Dialect {
         self.credentials.iter().any(|place| name.eq_ignore_ascii_case(place.header().as_bytes()))
     }
 
+    /// Whether a path looks like a protected one, as clients usually spell it. It decides nothing about a request.
+    pub fn may_govern(&self, path: &str) -> bool {
+        self.protected_paths.iter().any(|prefix| path::looks_below(path, prefix))
+    }
+
     /// Whether this method and path match a governed operation.
     pub fn governs(&'static self, method: &Method, path: &str) -> bool {
         matches!(self.match_route(method, path, None), Ok(RouteMatch::Governed { .. }))

@@ -127,6 +127,11 @@ impl ClientStream {
         &self.ahead
     }
 
+    /// Takes the bytes that were read ahead.
+    pub fn take_ahead(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.ahead)
+    }
+
     /// Reads ahead. Returns `false` if the connection has ended.
     pub async fn read_ahead(&mut self) -> io::Result<bool> {
         std::future::poll_fn(|cx| {

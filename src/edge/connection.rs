@@ -7,6 +7,7 @@ use super::client_stream::ClientStream;
 use super::client_timing::ClientTiming;
 use super::connection_context::ConnectionContext;
 use super::connection_limits::{ConnectionLimits, ConnectionPermit, is_trusted};
+use super::direct::{DirectEnd, DirectRequest};
 use super::downstream::{self, Downstream};
 use super::frame::PREFACE;
 use super::http2;
@@ -254,15 +255,36 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         Some((ClientStream::encrypted(stream, digest, timing.clone()), http2))
     }
 
+    /// Answers a request that does not need Pingora.
+    async fn answer(&self, stream: &mut StrictHttp1Stream, connection: &ConnectionContext) -> DirectEnd {
+        let Some(direct) = &self.server.direct else {
+            return DirectEnd::Unserved;
+        };
+        let head = stream.whole_head(|host, target| direct.may_serve(connection, host, target));
+        match head.and_then(|head| direct.serve(DirectRequest { head, stream })) {
+            Some(serving) => serving.await,
+            None => DirectEnd::Unserved,
+        }
+    }
+
     /// Serves the requests of an HTTP/1 connection in turn.
     async fn http1(&self, stream: StrictHttp1Stream, reader: &StrictHttp1Reader, timing: &ClientTiming) {
-        let mut stage = self.server.stage.clone();
+        let (mut stage, mut is_kept) = (self.server.stage.clone(), false);
         let mut next: Option<(StrictHttp1Stream, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
-            if !reader.has_more() && !has_more(stream.inner(), settings.is_some(), &mut stage).await {
+            if !reader.has_more() && !has_more(stream.inner(), is_kept, &mut stage).await {
                 return;
             }
+            is_kept = true;
             reader.start_request();
+            match self.answer(&mut stream, &timing.connection).await {
+                DirectEnd::Kept => {
+                    next = Some((stream, settings));
+                    continue;
+                }
+                DirectEnd::Closed => return,
+                DirectEnd::Unserved => {}
+            }
             let mut session = ServerSession::new_http1(Box::new(stream));
             match settings {
                 Some(settings) => settings.apply_to_session(&mut session),

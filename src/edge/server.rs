@@ -1,6 +1,7 @@
 //! What all connections share: the service that serves requests, the limits, the stage of the shutdown.
 
 use super::client_timing::ClientTimeouts;
+use super::direct::DirectApp;
 use crate::config::{ClientLimits, Clients};
 use crate::metrics::Metrics;
 use ipnet::IpNet;
@@ -45,6 +46,8 @@ impl ServerOptions {
 /// Serves the requests of all connections.
 pub(crate) struct Server<A> {
     pub app: Arc<A>,
+    /// Answers some requests of HTTP/1 without Pingora.
+    pub direct: Option<Arc<dyn DirectApp>>,
     pub metrics: Arc<Metrics>,
     /// The stage of the shutdown.
     pub stage: watch::Receiver<ShutdownStage>,
@@ -56,6 +59,7 @@ impl<A> Clone for Server<A> {
     fn clone(&self) -> Server<A> {
         Server {
             app: self.app.clone(),
+            direct: self.direct.clone(),
             metrics: self.metrics.clone(),
             stage: self.stage.clone(),
             shutdown: self.shutdown.clone(),

@@ -9,7 +9,7 @@
 use super::client_stream::ClientStream;
 use crate::wire::http1::{BodyFraming, HeadLimits, HeadParser, RequestError};
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use pingora::prelude::Session;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -225,6 +225,34 @@ impl StrictHttp1Stream {
         let stream = session.as_http1().map(|session| session.stream());
         let wrap = stream.and_then(|stream| (**stream).as_any().downcast_ref::<StrictHttp1Stream>());
         wrap.is_some_and(|wrap| wrap.stream.is_disconnected())
+    }
+
+    /// The head of the next request, if all of it has arrived, it is valid, no body follows, and its host and target are
+    /// `wanted`. It stays in the stream.
+    pub(super) fn whole_head(&mut self, wanted: impl FnOnce(&str, &str) -> bool) -> Option<Bytes> {
+        let mut state = self.reader.state.lock();
+        if matches!(state.position, Position::Head) {
+            let ahead = self.stream.take_ahead();
+            state.pending.extend_from_slice(&ahead);
+            state.check_pending();
+        }
+        if state.ready == 0 || !matches!(state.position, Position::Between) {
+            return None;
+        }
+        let head = state.pending.get(..state.ready)?;
+        let (host, target) = state.head.destination(head)?;
+        wanted(host, target).then(|| Bytes::copy_from_slice(head))
+    }
+
+    /// Takes the request of [`StrictHttp1Stream::whole_head`] out of the stream.
+    pub fn take_request(&mut self) {
+        let mut state = self.reader.state.lock();
+        let ready = std::mem::take(&mut state.ready);
+        state.pending.advance(ready);
+        if state.pending.is_empty() {
+            // An idle connection holds no buffer.
+            state.pending = BytesMut::new();
+        }
     }
 
     /// The client's stream.

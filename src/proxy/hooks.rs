@@ -4,19 +4,19 @@ use super::access_log;
 use super::caller::{authorize_passed, credential};
 use super::context::Context;
 use super::declared_length::{self, Declared};
-use super::head::{self, REQUEST_ID, head, is_http2};
+use super::head::{self, REQUEST_ID, is_http2};
 use super::not_served::NotServed;
 use super::pass_through::pass;
 use super::peer::ProviderCertificates;
-use super::reject::{reject, reject_early, reject_overloaded};
+use super::reject::{reject, reject_head, reject_overloaded, reject_request};
 use super::{
-    chunks, first_byte, governed, invalidating, logout, peer, reject, upgrade_offers, upstream_error, upstream_request,
+    chunks, first_byte, governed, invalidating, logout, peer, reject, routing, upstream_error, upstream_request,
     upstream_response,
 };
 use crate::cache::MarkFailurePolicy;
 use crate::client;
 use crate::edge::{self, NO_KEEPALIVE_TIMEOUT, OutOfMemory};
-use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, Routed, Upstream};
+use crate::gateway::{Credential, InvalidatingRequest, Routed, Upstream};
 use crate::model::{Operation, Rejection};
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::Shed;
@@ -50,26 +50,15 @@ impl Hooks {
 
     /// Routes the request and serves it. `true` if the response has been sent; otherwise Pingora forwards the request.
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let runtime = context.runtime.clone();
-        let listener = context.listener();
         // HTTP/2 streams took their permit in `edge`, where a stream can still be refused with REFUSED_STREAM.
         if !session.is_http2() && context.admit().is_err() {
             return reject_overloaded(session, context).await;
         }
-        let checked = Self::check_head(session, context).await;
-        if let Err(rejection) = checked {
-            context.timing.as_ref().inspect(|timing| timing.head_rejected());
-            return reject_early(session, context, &rejection).await;
+        if let Err(rejection) = Self::check_head(session, context).await {
+            return reject_head(session, context, &rejection).await;
         }
-        upgrade_offers::ignore(session.req_header_mut())?;
-        head::drop_root(session.req_header_mut())?;
-        let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted));
-        match routed {
-            Err(RejectedRequest { upstream, route, rejection }) => {
-                context.matches(route);
-                context.upstream = upstream;
-                reject(session, context, &rejection).await
-            }
+        match routing::route(session.req_header_mut(), context)? {
+            Err(rejected) => reject_request(session, context, rejected).await,
             Ok(Routed::PassThrough(upstream, operation)) => {
                 context.upstream = Some(upstream.clone());
                 if let Err(rejection) = authorize_passed(session, context, &upstream, operation).await {
@@ -101,11 +90,7 @@ impl Hooks {
 
     /// Checks the head of a request before anything in it is used.
     async fn check_head(session: &mut Session, context: &Context) -> Result<(), Rejection> {
-        let over_socket = context.is_over_socket();
-        if over_socket {
-            head::drop_path(session.req_header_mut());
-        }
-        head::check(session.req_header(), edge::fault(), context.head_limits(), over_socket)?;
+        routing::check_head(session.req_header_mut(), context)?;
         let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
         declared_length::check_empty(session, timeout).await
     }

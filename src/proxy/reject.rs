@@ -5,7 +5,7 @@ use super::context::Context;
 use super::downstream::Downstream;
 use super::head::head;
 use super::response::{rejection_response, write};
-use crate::gateway::RequestHead;
+use crate::gateway::{RejectedRequest, RequestHead};
 use crate::model::Rejection;
 use crate::telemetry::{CacheStatus, Decision, Shed};
 use pingora::{Error, ErrorType, Result};
@@ -48,12 +48,29 @@ pub(super) async fn reject_overloaded<D: Downstream>(downstream: &mut D, context
     reject_early(downstream, context, &Rejection::Overloaded).await
 }
 
-/// Rejects a request whose head is not used any further, and closes its connection.
-pub(super) async fn reject_early<D: Downstream>(
+/// Rejects a request for its head.
+pub(super) async fn reject_head<D: Downstream>(
     downstream: &mut D,
     context: &mut Context,
     rejection: &Rejection,
 ) -> Result<bool> {
+    context.timing.as_ref().inspect(|timing| timing.head_rejected());
+    reject_early(downstream, context, rejection).await
+}
+
+/// Rejects a request that was not classified.
+pub(super) async fn reject_request<D: Downstream>(
+    downstream: &mut D,
+    context: &mut Context,
+    rejected: RejectedRequest,
+) -> Result<bool> {
+    context.matches(rejected.route);
+    context.upstream = rejected.upstream;
+    reject(downstream, context, &rejected.rejection).await
+}
+
+/// Rejects a request whose head is not used any further, and closes its connection.
+async fn reject_early<D: Downstream>(downstream: &mut D, context: &mut Context, rejection: &Rejection) -> Result<bool> {
     let (runtime, listener) = (context.runtime.clone(), context.listener());
     let RequestHead { host, path, .. } = head(downstream.request(), &listener, false);
     // Only for the error shape of the response.

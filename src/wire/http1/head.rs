@@ -177,6 +177,13 @@ impl HeadParser {
         self.taken.take(name, value)
     }
 
+    /// The host and the target of a complete head, as they are in its bytes. The host is empty if there is none.
+    pub fn destination<'a>(&self, bytes: &'a [u8]) -> Option<(&'a str, &'a str)> {
+        let host = self.host.clone().map_or(Some(&[][..]), |place| bytes.get(place))?;
+        let target = bytes.get(self.target.clone())?;
+        Some((str::from_utf8(trimmed(host)).ok()?, str::from_utf8(target).ok()?))
+    }
+
     fn end(&self, bytes: &[u8]) -> Result<ParsedHead, RequestError> {
         let host = self.host.clone().map(|place| trimmed(bytes.get(place).unwrap_or_default()));
         if host.is_none() && !self.is_http10 {

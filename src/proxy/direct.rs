@@ -1,0 +1,250 @@
+//! Governed requests of HTTP/1 that are answered without a session of Pingora's, which costs as much as the rest of a
+//! cache hit.
+//!
+//! Only plain requests: the whole head is here, there is no body, and nothing in the head is about the connection. What
+//! is decided, and the response, are those of [`super::hooks`], by the same functions; a test compares the two.
+
+use super::context::Context;
+use super::downstream::Downstream;
+use super::reject::{reject, reject_head, reject_overloaded, reject_request};
+use super::{access_log, governed, routing, upstream_error};
+use crate::edge::{ConnectionContext, DirectApp, DirectEnd, DirectRequest, DirectServing, StrictHttp1Stream};
+use crate::gateway::Routed;
+use crate::model::Rejection;
+use crate::runtime::{CurrentRuntime, Runtime};
+use bytes::{BufMut, Bytes};
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use httparse::Header;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Shutdown;
+use pingora::protocols::http::date;
+use pingora::{ErrorType, OrErr, Result};
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// The most headers of a plain request.
+const MAX_HEADERS: usize = 32;
+/// The capacity of a buffer for the head of a response, in bytes.
+const RESPONSE_HEAD: usize = 1024;
+
+/// Answers governed requests without Pingora.
+pub(super) struct Direct {
+    running: Arc<CurrentRuntime>,
+}
+
+impl Direct {
+    pub fn new(running: Arc<CurrentRuntime>) -> Direct {
+        Direct { running }
+    }
+}
+
+impl DirectApp for Direct {
+    fn may_serve(&self, connection: &ConnectionContext, host: &str, target: &str) -> bool {
+        let (runtime, path) = (self.running.now(), target.split('?').next().unwrap_or_default());
+        let upstream = runtime.gateway.find_upstream(&connection.listener, host, path);
+        upstream.is_some_and(|upstream| upstream.dialect.may_govern(upstream.matcher.upstream_path(path)))
+    }
+
+    fn serve<'a>(&'a self, request: DirectRequest<'a>) -> Option<DirectServing<'a>> {
+        let DirectRequest { head, stream } = request;
+        let client =
+            DirectClient { request: plain_request(&head)?, stream, is_kept: true, status: None, is_whole: false };
+        Some(Box::pin(client.serve(self.running.now())))
+    }
+}
+
+/// The head of a plain request. `None` for any other, which Pingora parses.
+fn plain_request(head: &Bytes) -> Option<RequestHeader> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    parsed.parse_with_uninit_headers(head, &mut headers).ok().filter(httparse::Status::is_complete)?;
+    let target = parsed.path.filter(|target| target.starts_with('/') && parsed.version == Some(1))?;
+    if parsed.headers.iter().any(|header| is_about_connection(header)) {
+        return None;
+    }
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = Method::from_bytes(parsed.method?.as_bytes()).ok()?;
+    parts.uri = PathAndQuery::from_maybe_shared(head.slice_ref(target.as_bytes())).ok()?.into();
+    parts.headers = HeaderMap::with_capacity(parsed.headers.len());
+    for header in &*parsed.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(header.value)).ok()?;
+        parts.headers.try_append(name, value).ok()?;
+    }
+    Some(parts.into())
+}
+
+/// Whether a header is for the connection, not for what is behind it.
+fn is_about_connection(header: &Header) -> bool {
+    match header.name.len() {
+        6 => header.name.eq_ignore_ascii_case("expect"),
+        7 => header.name.eq_ignore_ascii_case("upgrade"),
+        10 => {
+            let is_kept = header.value.eq_ignore_ascii_case(b"keep-alive");
+            header.name.eq_ignore_ascii_case("connection") && !is_kept
+        }
+        14 => header.name.eq_ignore_ascii_case("http2-settings"),
+        _ => false,
+    }
+}
+
+/// The client of a request.
+struct DirectClient<'a> {
+    request: RequestHeader,
+    stream: &'a mut StrictHttp1Stream,
+    /// Whether the connection stays open.
+    is_kept: bool,
+    /// The status of the response, once its head has been written.
+    status: Option<StatusCode>,
+    /// Whether all of the response has been written.
+    is_whole: bool,
+}
+
+impl DirectClient<'_> {
+    /// Serves the request, to its access log line.
+    async fn serve(mut self, runtime: Arc<Runtime>) -> DirectEnd {
+        let mut context = Box::new(Context::new(runtime));
+        context.assign_ids(&mut self.request);
+        let answered = match AssertUnwindSafe(self.answer(&mut context)).catch_unwind().await {
+            Ok(answered) => answered,
+            // Part of a response has been written: the request is aborted.
+            Err(panic) if self.status.is_some() => resume_unwind(panic),
+            Err(_) => {
+                self.close();
+                reject(&mut self, &mut context, &Rejection::InternalError).await.map(|_| true)
+            }
+        };
+        match answered {
+            Ok(true) => {}
+            Ok(false) => {
+                // Pingora's request is another one.
+                context.is_accounted_for = true;
+                return DirectEnd::Unserved;
+            }
+            Err(error) => {
+                upstream_error::response(&mut self, &error, &mut context).await;
+                self.account(&mut context);
+                return DirectEnd::Closed;
+            }
+        }
+        self.account(&mut context);
+        if self.is_kept {
+            return DirectEnd::Kept;
+        }
+        self.shutdown().await;
+        DirectEnd::Closed
+    }
+
+    /// The metrics and the access log line.
+    fn account(&self, context: &mut Context) {
+        access_log::account(context, self.status.map_or(0, |status| status.as_u16()), context.written);
+        context.timing.iter().for_each(|timing| timing.request_complete());
+    }
+
+    /// Answers the request. `false` if Pingora has to serve it.
+    async fn answer(&mut self, context: &mut Context) -> Result<bool> {
+        if context.admit().is_err() {
+            self.stream.take_request();
+            return reject_overloaded(self, context).await;
+        }
+        if let Err(rejection) = routing::check_head(&mut self.request, context) {
+            self.stream.take_request();
+            return reject_head(self, context, &rejection).await;
+        }
+        match routing::route(&mut self.request, context)? {
+            Ok(Routed::Governed(governed)) => {
+                self.stream.take_request();
+                governed::respond(self, context, governed).await.map(|()| true)
+            }
+            Err(rejected) => {
+                self.stream.take_request();
+                reject_request(self, context, rejected).await
+            }
+            Ok(Routed::PassThrough(..) | Routed::Invalidating(_) | Routed::InvalidatingIfAccepted(_)) => Ok(false),
+        }
+    }
+}
+
+impl Downstream for DirectClient<'_> {
+    fn request(&self) -> &RequestHeader {
+        &self.request
+    }
+
+    fn has_body(&mut self) -> bool {
+        false
+    }
+
+    async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        0
+    }
+
+    async fn send_continue(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn until_client_leaves(&mut self, _: &Context) {
+        // The stream gives no byte of a further request.
+        let _ = self.stream.read_u8().await;
+    }
+
+    fn close(&mut self) {
+        self.is_kept = false;
+    }
+
+    async fn write(
+        &mut self,
+        context: &mut Context,
+        header: ResponseHeader,
+        body: Bytes,
+        _: Option<HeaderMap>,
+    ) -> Result<()> {
+        let mut parts = http::response::Parts::from(header);
+        parts.headers.insert(DATE, date::get_cached_date());
+        let connection = HeaderValue::from_static(if self.is_kept { "keep-alive" } else { "close" });
+        parts.headers.insert(CONNECTION, connection);
+        let status = parts.status;
+        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let has_body = self.request.method != Method::HEAD
+            && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+        let header = ResponseHeader::from(parts);
+        let mut head = Vec::with_capacity(RESPONSE_HEAD);
+        for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or_default(), "\r\n"] {
+            head.put_slice(part.as_bytes());
+        }
+        header.header_to_h1_wire(&mut head);
+        head.put_slice(b"\r\n");
+        self.stream.write_all(&head).await.or_err(ErrorType::WriteError, "writing the head of a response")?;
+        self.status = Some(status);
+        if has_body {
+            self.stream.write_all(&body).await.or_err(ErrorType::WriteError, "writing the body of a response")?;
+            context.written = body.len();
+        }
+        self.is_whole = length == Some(context.written);
+        self.stream.flush().await.or_err(ErrorType::WriteError, "writing a response")
+    }
+
+    fn written_status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    fn is_response_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    fn was_upgraded(&self) -> bool {
+        false
+    }
+
+    async fn shutdown(&mut self) {
+        Shutdown::shutdown(&mut *self.stream).await;
+    }
+}

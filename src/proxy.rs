@@ -24,6 +24,7 @@ mod logout;
 mod not_served;
 mod pass_through;
 mod peer;
+mod pingora_session;
 mod reject;
 mod relay;
 mod reported_address;
@@ -78,6 +79,17 @@ impl Serving {
         listeners: Vec<(Listener, BoundListener)>,
         clients: &Clients,
     ) -> Result<Serving, TlsError> {
+        let direct = Arc::new(Direct::new(running.clone()));
+        Serving::start_with(running, listeners, clients, Some(direct))
+    }
+
+    /// Serves on bound listeners; what `direct` does not answer, Pingora does.
+    fn start_with(
+        running: Arc<CurrentRuntime>,
+        listeners: Vec<(Listener, BoundListener)>,
+        clients: &Clients,
+        direct: Option<Arc<dyn DirectApp>>,
+    ) -> Result<Serving, TlsError> {
         let (stage, receiver) = watch::channel(ShutdownStage::Serving);
         let (shutdown, at_end) = watch::channel(false);
         let conf = Arc::new(ServerConf {
@@ -89,8 +101,7 @@ impl Serving {
         });
         let proxy = http_proxy(&conf, Hooks::new(running.clone()));
         let metrics = running.metrics.clone();
-        let direct: Arc<dyn DirectApp> = Arc::new(Direct::new(running.clone()));
-        let server = Server { app: Arc::new(proxy), direct: Some(direct), metrics, stage: receiver, shutdown: at_end };
+        let server = Server { app: Arc::new(proxy), direct, metrics, stage: receiver, shutdown: at_end };
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
         let listener_info = |listener: &Listener| {
             let tls = ArcSwapOption::new(tls_of(listener)?);

@@ -46,6 +46,8 @@ struct ReaderState {
     pending: BytesMut,
     /// How many of them may be released.
     ready: usize,
+    /// The length of the head that was read last.
+    head_length: usize,
     fault: Option<RequestError>,
     /// The task that waits for pending bytes.
     waiting: Option<Waker>,
@@ -72,6 +74,7 @@ impl StrictHttp1Reader {
             head: HeadParser::new(limits).host_optional(host_optional),
             pending: BytesMut::new(),
             ready: 0,
+            head_length: 0,
             fault: None,
             waiting: None,
         };
@@ -127,6 +130,7 @@ impl ReaderState {
                 return Ok(0);
             };
             taken = end.length;
+            self.head_length = end.length;
             self.position = Position::Body(end.body);
         }
         match &mut self.position {
@@ -236,7 +240,8 @@ impl StrictHttp1Stream {
             state.pending.extend_from_slice(&ahead);
             state.check_pending();
         }
-        if state.ready == 0 || !matches!(state.position, Position::Between) {
+        let is_over = matches!(state.position, Position::Between) && state.ready == state.head_length;
+        if state.ready == 0 || !is_over {
             return None;
         }
         let head = state.pending.get(..state.ready)?;

@@ -30,14 +30,14 @@ pub(super) async fn whole<D: Downstream>(
             if whole.len() + part.len() > most {
                 return Err(NotServed::Rejected(too_large));
             }
-            context.body_came(downstream, false);
+            context.body_came(downstream.http2_body_read(), false);
             whole.extend_from_slice(&part);
             if context.holds_body(whole.capacity(), Level::Full).is_err() {
                 context.shed(Shed::Request);
                 return Err(NotServed::Rejected(Rejection::Overloaded));
             }
         }
-        context.body_came(downstream, true);
+        context.body_came(downstream.http2_body_read(), true);
         Ok(whole.freeze())
     };
     tokio::time::timeout(within, whole).await.map_err(|_| Rejection::BodyTimeout(within))?

@@ -6,6 +6,7 @@
 
 use super::client_presence::attended;
 use super::context::{Context, KEPT_BODY};
+use super::downstream::Downstream;
 use super::head::content_length;
 use super::not_served::NotServed;
 use super::peer::{Versions, versions};
@@ -91,13 +92,13 @@ async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<B
             None => next_if_here(session).await,
         };
         match part.transpose().map_err(|error| error.into_down())? {
-            Some(Some(_)) => context.body_came(session, false),
+            Some(Some(_)) => context.body_came(session.http2_body_read(), false),
             // The end of the body, or its trailers.
             Some(None) => break,
             None => return Ok(None),
         }
     }
-    context.body_came(session, true);
+    context.body_came(session.http2_body_read(), true);
     let body = session.as_mut().get_retry_buffer().unwrap_or_default();
     if declared.is_some_and(|length| length != body.len()) {
         return Err(Rejection::Malformed("the body length differs from `Content-Length`".into()).into());

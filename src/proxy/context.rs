@@ -1,7 +1,6 @@
 //! The state of a request, from its head to its access log line.
 
 use super::declared_length::Declared;
-use super::downstream::Downstream;
 use super::head::requested_id;
 use super::reported_address::{drop_unwritten, reported};
 use crate::client::Attempts;
@@ -21,7 +20,7 @@ use crate::telemetry::{Decision, Shed};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
 use http::header::{HOST, USER_AGENT};
-use http::{HeaderValue, Method, Version};
+use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -250,14 +249,14 @@ impl Context {
         }
     }
 
-    /// A part of the request body has arrived.
-    pub fn body_came<D: Downstream>(&self, downstream: &D, last: bool) {
+    /// A part of the request body has arrived; over HTTP/2, this much of it has been read.
+    pub fn body_came(&self, read: Option<u64>, last: bool) {
         let Some(timing) = &self.timing else {
             return;
         };
-        // Over HTTP/1 the connection counts. A part may come here again when it is retried.
-        if downstream.request().version == Version::HTTP_2 {
-            timing.set_body_read(downstream.body_bytes_read() as u64);
+        // A part may come here again when it is retried.
+        if let Some(read) = read {
+            timing.set_body_read(read);
         }
         if last {
             timing.body_complete();

@@ -183,8 +183,8 @@ impl Downstream for DirectClient<'_> {
         Ok(None)
     }
 
-    fn body_bytes_read(&self) -> usize {
-        0
+    fn http2_body_read(&self) -> Option<u64> {
+        None
     }
 
     async fn send_continue(&mut self) -> Result<()> {
@@ -248,3 +248,7 @@ impl Downstream for DirectClient<'_> {
         Shutdown::shutdown(&mut *self.stream).await;
     }
 }
+
+#[cfg(feature = "sandbox")]
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use super::access_log;
 use super::caller::{authorize_passed, credential};
 use super::context::Context;
 use super::declared_length::{self, Declared};
+use super::downstream::Downstream;
 use super::head::{self, REQUEST_ID, is_http2};
 use super::not_served::NotServed;
 use super::pass_through::pass;
@@ -259,7 +260,7 @@ impl ProxyHttp for Hooks {
         context: &mut Box<Context>,
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
-        context.body_came(session, end_of_stream);
+        context.body_came(session.http2_body_read(), end_of_stream);
         context.body_passes(bytes).map_err(|OutOfMemory| reject::end(context, Shed::Request))?;
         if end_of_stream {
             context.body_sent();

@@ -2,6 +2,7 @@
 
 use super::client_presence::take_slot;
 use super::context::Context;
+use super::downstream::Downstream;
 use super::not_served::NotServed;
 use super::{buffered_http2, upgrade_offers};
 use crate::descriptors;
@@ -45,7 +46,7 @@ async fn await_body(session: &mut Session, context: &Context) -> Result<()> {
     session.as_mut().enable_retry_buffering();
     session.read_request_body().await.map_err(|error| error.into_down())?;
     let whole = session.as_mut().is_body_done();
-    context.body_came(session, whole);
+    context.body_came(session.http2_body_read(), whole);
     if session.as_ref().retry_buffer_truncated() {
         return Err(Error::explain(ErrorType::InternalError, "the first part of the body is too large to buffer"));
     }

@@ -2,8 +2,8 @@
 
 use super::client_presence::attended;
 use super::context::Context;
-use super::downstream::write_head;
 use super::head::REQUEST_ID;
+use super::pingora_session::write_head;
 use super::{peer, reject, upstream_response};
 use crate::client::{Part, Response};
 use crate::edge::OutOfMemory;

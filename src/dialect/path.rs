@@ -135,7 +135,7 @@ pub fn canonical_below<'a>(path: &'a str, prefixes: &[&str]) -> Option<Cow<'a, s
 
 /// Whether a path begins with this prefix; [`ANY`] is any segment. What follows may be anything.
 pub fn looks_below(path: &str, prefix: &str) -> bool {
-    match prefix.split_once(ANY) {
+    match around_any(prefix) {
         None => path.starts_with(prefix),
         Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
             let any = rest.find('/').unwrap_or(rest.len());
@@ -149,11 +149,18 @@ pub fn is_below_any(path: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| is_canonical_below(path, prefix))
 }
 
+/// What is before and after [`ANY`]. No other part of a prefix has a brace.
+fn around_any(prefix: &str) -> Option<(&str, &str)> {
+    // A search for a text costs more than the comparison with the path.
+    let (before, rest) = prefix.split_at_checked(prefix.bytes().position(|byte| byte == b'{')?)?;
+    Some((before, rest.strip_prefix(ANY)?))
+}
+
 /// Whether a canonical path is at or below the prefix: the same characters, one plain segment for [`ANY`], then
 /// segments of unreserved characters.
 fn is_canonical_below(path: &str, prefix: &str) -> bool {
     let part = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(is_unreserved);
-    let rest = match prefix.split_once(ANY) {
+    let rest = match around_any(prefix) {
         None => path.strip_prefix(prefix),
         Some((before, after)) => path.strip_prefix(before).and_then(|rest| {
             let (any, rest) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;

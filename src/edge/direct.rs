@@ -5,9 +5,9 @@ use super::strict_http1::StrictHttp1Stream;
 use bytes::Bytes;
 use std::pin::Pin;
 
-/// A request whose whole head has arrived, and which has no body.
+/// A request whose whole head has arrived, and whose body has a known length.
 pub(crate) struct DirectRequest<'a> {
-    /// Its head. The stream still has it: [`StrictHttp1Stream::take_request`].
+    /// Its head. The stream still has it: [`StrictHttp1Stream::take_head`].
     pub head: Bytes,
     pub stream: &'a mut StrictHttp1Stream,
 }

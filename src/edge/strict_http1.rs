@@ -46,8 +46,10 @@ struct ReaderState {
     pending: BytesMut,
     /// How many of them may be released.
     ready: usize,
-    /// The length of the head that was read last.
+    /// The length of the head that was read last; 0 if it is not complete.
     head_length: usize,
+    /// The declared length of its body, in bytes; 0 without a body, `None` if it is not declared.
+    body_length: Option<u64>,
     fault: Option<RequestError>,
     /// The task that waits for pending bytes.
     waiting: Option<Waker>,
@@ -75,6 +77,7 @@ impl StrictHttp1Reader {
             pending: BytesMut::new(),
             ready: 0,
             head_length: 0,
+            body_length: None,
             fault: None,
             waiting: None,
         };
@@ -95,6 +98,7 @@ impl StrictHttp1Reader {
     pub fn start_request(&self) {
         let mut state = self.state.lock();
         state.head = HeadParser::new(self.limits).host_optional(self.host_optional);
+        state.head_length = 0;
         state.position = match state.position {
             Position::Between => Position::Head,
             // Pingora ended the request at another byte than this reader: nothing that follows can be trusted.
@@ -130,7 +134,7 @@ impl ReaderState {
                 return Ok(0);
             };
             taken = end.length;
-            self.head_length = end.length;
+            (self.head_length, self.body_length) = (end.length, end.body.left());
             self.position = Position::Body(end.body);
         }
         match &mut self.position {
@@ -231,8 +235,8 @@ impl StrictHttp1Stream {
         wrap.is_some_and(|wrap| wrap.stream.is_disconnected())
     }
 
-    /// The head of the next request, if all of it has arrived, it is valid, no body follows, and its host and target are
-    /// `wanted`. It stays in the stream.
+    /// The head of the next request, if all of it has arrived, it is valid, the length of its body is known, and its host
+    /// and target are `wanted`. It stays in the stream.
     pub(super) fn whole_head(&mut self, wanted: impl FnOnce(&str, &str) -> bool) -> Option<Bytes> {
         let mut state = self.reader.state.lock();
         if matches!(state.position, Position::Head) {
@@ -240,24 +244,34 @@ impl StrictHttp1Stream {
             state.pending.extend_from_slice(&ahead);
             state.check_pending();
         }
-        let is_over = matches!(state.position, Position::Between) && state.ready == state.head_length;
-        if state.ready == 0 || !is_over {
+        if state.head_length == 0 || state.fault.is_some() || state.body_length.is_none() {
             return None;
         }
-        let head = state.pending.get(..state.ready)?;
+        let head = state.pending.get(..state.head_length)?;
         let (host, target) = state.head.destination(head)?;
         wanted(host, target).then(|| Bytes::copy_from_slice(head))
     }
 
-    /// Takes the request of [`StrictHttp1Stream::whole_head`] out of the stream.
-    pub fn take_request(&mut self) {
+    /// Takes the head of [`StrictHttp1Stream::whole_head`] out of the stream. The body is next.
+    pub fn take_head(&mut self) {
         let mut state = self.reader.state.lock();
-        let ready = std::mem::take(&mut state.ready);
-        state.pending.advance(ready);
+        let length = std::mem::take(&mut state.head_length);
+        state.ready -= length;
+        state.pending.advance(length);
         if state.pending.is_empty() {
             // An idle connection holds no buffer.
             state.pending = BytesMut::new();
         }
+    }
+
+    /// How many bytes of the body have not been read.
+    pub fn body_left(&self) -> u64 {
+        let state = self.reader.state.lock();
+        let missing = match &state.position {
+            Position::Body(body) => body.left().unwrap_or(0),
+            Position::Between | Position::Head | Position::Tunnel | Position::Over => 0,
+        };
+        missing + (state.ready - state.head_length.min(state.ready)) as u64
     }
 
     /// The client's stream.

@@ -1,8 +1,9 @@
 //! Governed requests of HTTP/1 that are answered without a session of Pingora's, which costs as much as the rest of a
 //! cache hit.
 //!
-//! Only plain requests: the whole head is here, there is no body, and nothing in the head is about the connection. What
-//! is decided, and the response, are those of [`super::hooks`], by the same functions; a test compares the two.
+//! Only plain requests: the whole head is here, the length of the body is known, and nothing in the head is about the
+//! connection. What is decided, and the response, are those of [`super::hooks`], by the same functions; a test compares
+//! the two.
 
 use super::context::Context;
 use super::downstream::Downstream;
@@ -12,7 +13,7 @@ use crate::edge::{ConnectionContext, DirectApp, DirectEnd, DirectRequest, Direct
 use crate::gateway::Routed;
 use crate::model::Rejection;
 use crate::runtime::{CurrentRuntime, Runtime};
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::uri::PathAndQuery;
@@ -21,7 +22,7 @@ use httparse::Header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Shutdown;
 use pingora::protocols::http::date;
-use pingora::{ErrorType, OrErr, Result};
+use pingora::{Error, ErrorType, OrErr, Result};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The most headers of a plain request.
 const MAX_HEADERS: usize = 32;
+/// The most bytes of a body that are read at once.
+const BODY_PART: usize = 16 << 10;
 /// The capacity of a buffer for the head of a response, in bytes.
 const RESPONSE_HEAD: usize = 1024;
 
@@ -110,6 +113,9 @@ impl DirectClient<'_> {
     async fn serve(mut self, runtime: Arc<Runtime>) -> DirectEnd {
         let mut context = Box::new(Context::new(runtime));
         context.assign_ids(&mut self.request);
+        if let Some(timing) = context.timing.as_ref().filter(|_| self.stream.body_left() > 0) {
+            timing.expect_body();
+        }
         let answered = match AssertUnwindSafe(self.answer(&mut context)).catch_unwind().await {
             Ok(answered) => answered,
             // Part of a response has been written: the request is aborted.
@@ -149,20 +155,20 @@ impl DirectClient<'_> {
     /// Answers the request. `false` if Pingora has to serve it.
     async fn answer(&mut self, context: &mut Context) -> Result<bool> {
         if context.admit().is_err() {
-            self.stream.take_request();
+            self.stream.take_head();
             return reject_overloaded(self, context).await;
         }
         if let Err(rejection) = routing::check_head(&mut self.request, context) {
-            self.stream.take_request();
+            self.stream.take_head();
             return reject_head(self, context, &rejection).await;
         }
         match routing::route(&mut self.request, context)? {
             Ok(Routed::Governed(governed)) => {
-                self.stream.take_request();
+                self.stream.take_head();
                 governed::respond(self, context, governed).await.map(|()| true)
             }
             Err(rejected) => {
-                self.stream.take_request();
+                self.stream.take_head();
                 reject_request(self, context, rejected).await
             }
             Ok(Routed::PassThrough(..) | Routed::Invalidating(_) | Routed::InvalidatingIfAccepted(_)) => Ok(false),
@@ -176,11 +182,20 @@ impl Downstream for DirectClient<'_> {
     }
 
     fn has_body(&mut self) -> bool {
-        false
+        self.stream.body_left() > 0
     }
 
     async fn read_body(&mut self) -> Result<Option<Bytes>> {
-        Ok(None)
+        let left = usize::try_from(self.stream.body_left()).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut part = BytesMut::with_capacity(left.min(BODY_PART));
+        match self.stream.read_buf(&mut part).await {
+            Ok(0) => Error::e_explain(ErrorType::ConnectionClosed, "the body is incomplete"),
+            Ok(_) => Ok(Some(part.freeze())),
+            Err(error) => Error::e_because(ErrorType::ReadError, "reading the body of a request", error),
+        }
     }
 
     fn http2_body_read(&self) -> Option<u64> {
@@ -192,7 +207,7 @@ impl Downstream for DirectClient<'_> {
     }
 
     async fn until_client_leaves(&mut self, _: &Context) {
-        // The stream gives no byte of a further request.
+        // The body has been read, and the stream gives no byte of a further request.
         let _ = self.stream.read_u8().await;
     }
 
@@ -207,6 +222,10 @@ impl Downstream for DirectClient<'_> {
         body: Bytes,
         _: Option<HeaderMap>,
     ) -> Result<()> {
+        if self.stream.body_left() > 0 {
+            // As Pingora does: what the client still sends is not read as a request.
+            self.close();
+        }
         let mut parts = http::response::Parts::from(header);
         parts.headers.insert(DATE, date::get_cached_date());
         let connection = HeaderValue::from_static(if self.is_kept { "keep-alive" } else { "close" });

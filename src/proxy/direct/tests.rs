@@ -159,6 +159,16 @@ impl Random {
     }
 }
 
+/// Bodies that the policy of the sandbox rejects, or that are no JSON.
+const REJECTED: [&str; 6] = [
+    "{\"session_metadata\":{\"tier\":\"gold\"}}",
+    "{\"session_metadata\":{\"unknown\":\"x\",\"tier\":\"\"}}",
+    "{\"session_metadata\":{\"tier\":1}}",
+    "{\"session_metadata\":",
+    "[]",
+    "{\"a\":1,\"a\":2}",
+];
+
 /// What requests are made of.
 struct Words {
     host: String,
@@ -262,7 +272,13 @@ impl Words {
         let is_override = |line: &(&str, String)| line.0 == "X-HTTP-Method-Override";
         if !["GET", "HEAD", "OPTIONS", "TRACE"].contains(&method) || others.iter().any(is_override) {
             // What changes something marks sessions for a time, which is not the same for both gateways.
-            if target.starts_with("/api") {
+            if method == "PATCH" && target == self.targets[0] {
+                // The policy rejects it.
+                body = random.pick(&REJECTED).to_owned();
+                others.retain(|line| !line.0.contains("-Encoding") && !line.0.starts_with("Content-"));
+                others.push(("Content-Length", body.len().to_string()));
+                others.push(("Content-Type", "application/json".to_owned()));
+            } else if target.starts_with("/api") {
                 credentials.truncate(1);
                 credentials.iter_mut().for_each(|one| *one = format!("Bearer {}", self.tokens[1 + random.below(2)]));
             } else {
@@ -418,7 +434,11 @@ impl Client {
             let length = if bodiless { 0 } else { length };
             while self.unread.len() < length && self.more().await {}
             let length = length.min(self.unread.len());
-            whole += &String::from_utf8_lossy(&self.unread[..length]);
+            let text = String::from_utf8_lossy(&self.unread[..length]).into_owned();
+            // The time of a change.
+            let mut parts = text.split("\"updated_at\":\"");
+            whole += parts.next().unwrap_or_default();
+            parts.for_each(|part| whole += part.split_once('"').unwrap_or_default().1);
             self.unread.drain(..length);
             if value("connection").is_some_and(|value| value == "close") {
                 while self.more().await {}
@@ -493,9 +513,17 @@ impl Pair {
     }
 }
 
-/// A deletion of a session that does not exist.
-fn deletion(words: &Words, _: &mut Random) -> (Vec<u8>, bool) {
+/// A deletion of a session that does not exist, or a write that changes nothing after the first.
+fn change(words: &Words, random: &mut Random) -> (Vec<u8>, bool) {
     let (host, token) = (&words.host, &words.tokens[0]);
+    if random.one_in(2) {
+        let body = "{\"session_metadata\":{\"tier\":\"pro\"}}";
+        let lines = format!(
+            "Host: {host}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        return (format!("PATCH {} HTTP/1.1\r\n{lines}\r\n{body}", words.targets[0]).into_bytes(), false);
+    }
     let head =
         format!("DELETE /api/v2/sessions/missing HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n");
     (head.into_bytes(), false)
@@ -516,7 +544,7 @@ async fn compare(seed: u64, requests: u64) -> u64 {
                 done += BATCH;
             }
         }
-        pair.compare(&mut random, 1, deletion).await;
+        pair.compare(&mut random, 1, change).await;
         pair.compare_accounts();
         served += pair.direct.direct.load(Ordering::Relaxed);
         assert_eq!(pair.other.direct.load(Ordering::Relaxed), 0);

@@ -27,6 +27,14 @@ impl BodyFraming {
         }
     }
 
+    /// How many bytes are missing; `None` if a body has no declared length.
+    pub fn left(&self) -> Option<u64> {
+        match &self.0 {
+            Framing::Length(left) => Some(*left),
+            Framing::Chunked(_) => None,
+        }
+    }
+
     /// Whether the body is complete.
     pub fn is_over(&self) -> bool {
         match &self.0 {

@@ -4,6 +4,7 @@
 
 mod callers;
 mod certificate_patterns;
+mod client_index;
 mod grants;
 mod hidden_fields;
 mod keys;

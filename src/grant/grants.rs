@@ -1,6 +1,7 @@
 //! Grants, and which of them is a caller's.
 
 use super::callers::CallerMatcher;
+use super::client_index::ClientIndex;
 use super::keys::KeyGrant;
 use super::masks::Masks;
 use super::operations::OperationSet;
@@ -13,7 +14,10 @@ use std::sync::Arc;
 /// The grants of an upstream, in the order of the configuration. Without any, every authorized caller may do
 /// everything.
 #[derive(Debug, Clone, Default)]
-pub struct Grants(Vec<Arc<Grant>>);
+pub struct Grants {
+    list: Vec<Arc<Grant>>,
+    clients: ClientIndex,
+}
 
 /// What some callers may do.
 #[derive(Debug, Clone)]
@@ -89,7 +93,7 @@ impl Grant {
 impl Grants {
     /// Grants in this order. The callers of each may change keys that another grant owns only if it names them.
     pub fn new(grants: impl IntoIterator<Item = Grant>) -> Grants {
-        let grants = Grants(grants.into_iter().map(Arc::new).collect());
+        let grants = Grants::of_list(grants.into_iter().map(Arc::new).collect());
         grants.beside(grants.owned_keys().cloned())
     }
 
@@ -100,17 +104,22 @@ impl Grants {
             return self.clone();
         }
         let keys = |grant: &Grant| KeyGrant { others: Some(owned.clone()), ..grant.keys.clone() };
-        Grants(self.0.iter().map(|grant| Arc::new(Grant { keys: keys(grant), ..Grant::clone(grant) })).collect())
+        Grants::of_list(self.iter().map(|grant| Arc::new(Grant { keys: keys(grant), ..Grant::clone(grant) })).collect())
+    }
+
+    fn of_list(list: Vec<Arc<Grant>>) -> Grants {
+        let clients = ClientIndex::new(list.iter().map(|grant| &grant.callers));
+        Grants { list, clients }
     }
 
     /// The keys that grants own.
     pub fn owned_keys(&self) -> impl Iterator<Item = &KeyPattern> {
-        self.0.iter().flat_map(|grant| grant.owned_keys())
+        self.list.iter().flat_map(|grant| grant.owned_keys())
     }
 
     /// Whether some callers own metadata keys.
     pub fn own_keys(&self) -> bool {
-        self.0.iter().any(|grant| grant.keys.own.is_some())
+        self.list.iter().any(|grant| grant.keys.own.is_some())
     }
 
     /// Grants of these and of another provider's upstream that may own the same key, and are not the same owner.
@@ -125,20 +134,23 @@ impl Grants {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// The grants, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Grant>> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// The grant of a caller: the first that matches. `None` is a caller whose token the gateway has not verified.
     pub fn of(&self, caller: Option<&Caller>, peer: &PeerIdentity) -> GrantMatch {
-        if self.0.is_empty() {
+        if self.list.is_empty() {
             return GrantMatch::Unrestricted;
         }
-        let found = caller.and_then(|caller| self.0.iter().find(|grant| grant.callers.matches(caller, peer)));
+        let found = caller.and_then(|caller| {
+            let mut grants = self.clients.places(caller.client_id.as_deref()).filter_map(|at| self.list.get(at));
+            grants.find(|grant| grant.callers.matches(caller, peer))
+        });
         found.map_or(GrantMatch::None, |grant| GrantMatch::Granted(grant.clone()))
     }
 }

@@ -95,7 +95,7 @@ pub(super) struct Context {
     body_bytes: usize,
     response: Option<UnreadBytes>,
     response_bytes: usize,
-    _in_flight: Counted,
+    in_flight: Option<Counted>,
 }
 
 impl Context {
@@ -143,7 +143,7 @@ impl Context {
             body_bytes: 0,
             response: None,
             response_bytes: 0,
-            _in_flight: runtime.metrics.begin_request(),
+            in_flight: Some(runtime.metrics.begin_request()),
             runtime,
         }
     }
@@ -283,6 +283,11 @@ impl Context {
     /// The request lost something because the memory budget was used up.
     pub fn shed(&self, what: Shed) {
         self.share().into_iter().for_each(|share| share.count_shed(what));
+    }
+
+    /// The request has ended. Its connection may stay for a while, so that the client can read the response.
+    pub fn end(&mut self) {
+        (self.permit, self.body, self.response, self.in_flight) = (None, None, None, None);
     }
 
     /// Takes a permit for an HTTP/1 request, unless the memory budget is used up.

@@ -142,6 +142,7 @@ impl DirectClient<'_> {
         if self.is_kept {
             return DirectEnd::Kept;
         }
+        context.end();
         self.shutdown().await;
         DirectEnd::Closed
     }
@@ -242,13 +243,15 @@ impl Downstream for DirectClient<'_> {
         header.header_to_h1_wire(&mut head);
         head.put_slice(b"\r\n");
         self.stream.write_all(&head).await.or_err(ErrorType::WriteError, "writing the head of a response")?;
-        self.status = Some(status);
-        if has_body {
-            self.stream.write_all(&body).await.or_err(ErrorType::WriteError, "writing the body of a response")?;
-            context.written = body.len();
-        }
-        self.is_whole = length == Some(context.written);
-        self.stream.flush().await.or_err(ErrorType::WriteError, "writing a response")
+        let body = if has_body { body } else { Bytes::new() };
+        // A head that has a body counts as written once it is in the buffer, and everything else once it was sent: so
+        // counts Pingora.
+        self.status = Some(status).filter(|_| !body.is_empty());
+        self.stream.write_all(&body).await.or_err(ErrorType::WriteError, "writing the body of a response")?;
+        self.stream.flush().await.or_err(ErrorType::WriteError, "writing a response")?;
+        (self.status, context.written) = (Some(status), body.len());
+        self.is_whole = length == Some(body.len());
+        Ok(())
     }
 
     fn written_status(&self) -> Option<StatusCode> {

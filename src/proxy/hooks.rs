@@ -360,6 +360,7 @@ impl ProxyHttp for Hooks {
         if let Some(timing) = context.timing.as_ref().filter(|_| !is_http2(session)) {
             timing.request_complete();
         }
+        context.end();
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Box<Context>, _: &Error) -> bool {

@@ -4,8 +4,8 @@
 use crate::harness::recorder::{Recorder, SESSION};
 use crate::harness::{Gateway, Request, TIMEOUT, wait_for};
 use bytes::Bytes;
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -198,6 +198,62 @@ fn disconnect_while_waiting_for_the_provider_is_client_gone() {
             place.check(&format!("{name}, {how:?}"), 1);
             place.open_door();
         }
+    }
+}
+
+/// A byte of a further request hides from the gateway that its client has left, so it writes a response.
+#[test]
+fn response_that_does_not_reach_its_client_is_client_gone() {
+    for more in ["", "HTTP2-Settings: AA\r\n"] {
+        let place = Place::start("cache: {}");
+        let mut stream = TcpStream::connect(place.address()).unwrap();
+        let (path, token) = (session(), place.recorder.token());
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{more}\r\n").unwrap();
+        place.recorder.wait(1);
+        place.wait_in_flight(1);
+        stream.write_all(b"G").unwrap();
+        // A reset instead of an end.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        place.open_door_for_those_who_stay();
+        place.check(more, 1);
+        let line = place.gateway.wait_for_log(|line| line.contains("client_gone"));
+        assert!(line.contains("\"bytes\":0"), "{line}");
+    }
+}
+
+/// What the client still has to send is read for a while, so that the client can read the response.
+#[test]
+fn request_is_over_while_its_connection_lingers() {
+    for more in ["", "HTTP2-Settings: AA\r\n"] {
+        let place = Place::start("");
+        let mut stream = TcpStream::connect(place.address()).unwrap();
+        let head = format!("PATCH {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n{more}\r\n{{", session());
+        stream.write_all(head.as_bytes()).unwrap();
+        wait_for("the end of a request before that of its connection", || {
+            let metrics = place.gateway.metrics();
+            let value =
+                |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+            let (requests, connections) =
+                (value("sessiongate_requests_in_flight "), value("sessiongate_open_connections "));
+            (place.count("rejected") == 1 && requests == "0" && connections == "1").then_some(())
+        });
+    }
+}
+
+#[test]
+fn response_before_the_end_of_an_upload_can_be_read() {
+    for (path, more) in [(session(), ""), (session(), "HTTP2-Settings: AA\r\n"), ("/api/v2/sessions".into(), "")] {
+        let place = Place::start("");
+        let mut stream = TcpStream::connect(place.address()).unwrap();
+        let head = format!("PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n{more}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        // More than the gateway reads at once, and less than it discards.
+        stream.write_all(&[b'x'; 500_000]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 4"), "{path} {more}: {response}");
     }
 }
 

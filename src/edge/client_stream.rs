@@ -1,6 +1,5 @@
 //! A client's connection, as Pingora reads and writes it. It enforces the client timeouts where it reads and writes, so
 //! that requests need no timers of their own. Between requests a connection holds no buffers.
-//!
 
 mod read;
 mod stream;
@@ -231,6 +230,13 @@ impl ClientStream {
         }
         let _ = self.poll_buffered(cx);
         let _ = self.transport.poll_flush(cx);
+    }
+
+    /// Ends the connection: sends what is buffered, and reads and discards what the client still sends, within bounds, so
+    /// that the client can read the response.
+    pub fn poll_end(&mut self, cx: &mut Context) -> Poll<()> {
+        self.linger_until.get_or_insert_with(|| Instant::now() + LINGER);
+        self.poll_linger(cx).map(drop)
     }
 
     /// Reads and discards what a disconnected client sends, so that the network does not drop the reason sent to it;

@@ -272,11 +272,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         let (mut stage, mut is_kept) = (self.server.stage.clone(), false);
         let mut next: Option<(StrictHttp1Stream, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
-            if !reader.has_more() && !has_more(stream.inner(), is_kept, &mut stage).await {
-                return;
+            match reader.has_more() {
+                // Its first bytes came with the request before.
+                true => timing.received(0),
+                false if has_more(stream.inner(), is_kept, &mut stage).await => {}
+                false => return,
             }
             is_kept = true;
             reader.start_request();
+            if !read_head(&mut stream, &mut stage).await {
+                return;
+            }
             match self.answer(&mut stream, &timing.connection).await {
                 DirectEnd::Kept => {
                     next = Some((stream, settings));
@@ -315,6 +321,22 @@ async fn has_more(stream: &mut ClientStream, kept: bool, stage: &mut watch::Rece
         more = stream.read_ahead() => matches!(more, Ok(true)),
         () = wait_for_stage(stage, ShutdownStage::Closing), if kept => false,
     }
+}
+
+/// Reads until the head of a request is complete, or is a fault. Returns `false` if the connection ends before that. So
+/// a client that is slow to send a head holds nothing of Pingora's either.
+async fn read_head(stream: &mut StrictHttp1Stream, stage: &mut watch::Receiver<ShutdownStage>) -> bool {
+    while !stream.has_head() {
+        let more = tokio::select! {
+            biased;
+            more = stream.inner().read_ahead() => matches!(more, Ok(true)),
+            () = wait_for_stage(stage, ShutdownStage::Closing) => false,
+        };
+        if !more {
+            return false;
+        }
+    }
+    true
 }
 
 /// The socket's digest for Pingora, with the client's address in place of the peer's.

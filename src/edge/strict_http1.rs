@@ -21,13 +21,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-
-/// How long to go on reading from a client whose request was not read to its end, so that it can read the response.
-const LINGER: Duration = Duration::from_secs(1);
-/// The most bytes that it may send meanwhile.
-const LINGER_BYTES: usize = 1 << 20;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// The reading state of one connection, shared by its stream and the gateway.
 #[derive(Debug)]
@@ -235,15 +229,21 @@ impl StrictHttp1Stream {
         wrap.is_some_and(|wrap| wrap.stream.is_disconnected())
     }
 
+    /// Takes what was read ahead. Returns `true` if nothing more has to be read before the next request is served: its
+    /// head is complete, or rejected.
+    pub(super) fn has_head(&mut self) -> bool {
+        let mut state = self.reader.state.lock();
+        if matches!(state.position, Position::Head) {
+            state.pending.extend_from_slice(&self.stream.take_ahead());
+            state.check_pending();
+        }
+        !matches!(state.position, Position::Head)
+    }
+
     /// The head of the next request, if all of it has arrived, it is valid, the length of its body is known, and its host
     /// and target are `wanted`. It stays in the stream.
     pub(super) fn whole_head(&mut self, wanted: impl FnOnce(&str, &str) -> bool) -> Option<Bytes> {
-        let mut state = self.reader.state.lock();
-        if matches!(state.position, Position::Head) {
-            let ahead = self.stream.take_ahead();
-            state.pending.extend_from_slice(&ahead);
-            state.check_pending();
-        }
+        let state = self.reader.state.lock();
         if state.head_length == 0 || state.fault.is_some() || state.body_length.is_none() {
             return None;
         }
@@ -323,32 +323,20 @@ impl AsyncWrite for StrictHttp1Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let StrictHttp1Stream { stream, reader } = self.get_mut();
+        if reader.state.lock().is_cut() {
+            // Closing with unread bytes would reset the connection and lose the response.
+            return stream.poll_end(cx).map(Ok);
+        }
+        Pin::new(stream).poll_shutdown(cx)
     }
 }
 
 #[async_trait]
 impl Shutdown for StrictHttp1Stream {
     async fn shutdown(&mut self) {
-        Shutdown::shutdown(&mut self.stream).await;
-        let cut = self.reader.state.lock().is_cut();
-        if cut {
-            // Closing with unread bytes would reset the connection and lose the response.
-            let _ = tokio::time::timeout(LINGER, drain(&mut self.stream)).await;
-        }
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
-}
-
-async fn drain(stream: &mut ClientStream) -> io::Result<()> {
-    let mut part = [0; 4096];
-    let mut left = LINGER_BYTES;
-    while left > 0 {
-        match stream.read(&mut part).await? {
-            0 => return Ok(()),
-            length => left = left.saturating_sub(length),
-        }
-    }
-    Ok(())
 }
 
 impl Peek for StrictHttp1Stream {}

@@ -124,6 +124,21 @@ fn head_timeout_restarts_for_each_request() {
 }
 
 #[test]
+fn head_timeout_counts_from_the_first_byte_that_came_with_the_request_before() {
+    let place = place("{ head_timeout: 300ms, idle_timeout: 1h }");
+    for (path, served) in [("/x", "here"), ("/api/v2/sessions/", "}")] {
+        // The first head has to be in time too.
+        let rest = wait_for("a first request", || {
+            let mut stream = place.open();
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\nGET /x").as_bytes()).unwrap();
+            Some(String::from_utf8_lossy(&rest(&mut stream)).into_owned())
+                .filter(|rest| rest.matches("HTTP/1.1").count() > 1)
+        });
+        assert!(rest.contains(&format!("{served}HTTP/1.1 408 ")), "{path}: {rest}");
+    }
+}
+
+#[test]
 fn idle_timeout_ends_a_missing_body_on_every_path() {
     let place = place("{ idle_timeout: 300ms }");
     let session = format!("/api/v2/sessions/{}", crate::harness::recorder::SESSION);

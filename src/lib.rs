@@ -50,7 +50,7 @@
 //!    HTTP/1 request by request, and only if each is framed strictly.
 //! 5. **Requests.** Pingora parses each and calls the hooks in `proxy::hooks`. `edge::downstream` tells them which
 //!    client it is. A plain governed request of HTTP/1 needs no session of Pingora's: `proxy::direct` parses it, and
-//!    answers it by the same functions, which know its client as a `proxy::downstream`.
+//!    serves it by the same functions, which know its client as a `proxy::downstream`.
 //! 6. **End**: the client's own, a timeout, a limit, or the end of the process. The reason is a
 //!    [`telemetry::DisconnectReason`].
 //!

@@ -83,7 +83,7 @@ impl Serving {
         Serving::start_with(running, listeners, clients, Some(direct))
     }
 
-    /// Serves on bound listeners; what `direct` does not answer, Pingora does.
+    /// Serves on bound listeners; what `direct` does not serve, Pingora does.
     fn start_with(
         running: Arc<CurrentRuntime>,
         listeners: Vec<(Listener, BoundListener)>,

@@ -255,8 +255,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         Some((ClientStream::encrypted(stream, digest, timing.clone()), http2))
     }
 
-    /// Answers a request that does not need Pingora.
-    async fn answer(&self, stream: &mut StrictHttp1Stream, connection: &ConnectionContext) -> DirectEnd {
+    /// Serves a request that does not need Pingora.
+    async fn serve_directly(&self, stream: &mut StrictHttp1Stream, connection: &ConnectionContext) -> DirectEnd {
         let Some(direct) = &self.server.direct else {
             return DirectEnd::Unserved;
         };
@@ -283,7 +283,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             if !read_head(&mut stream, &mut stage).await {
                 return;
             }
-            match self.answer(&mut stream, &timing.connection).await {
+            match self.serve_directly(&mut stream, &timing.connection).await {
                 DirectEnd::Kept => {
                     next = Some((stream, settings));
                     continue;

@@ -1,4 +1,4 @@
-//! Requests of HTTP/1 that are answered without a session of Pingora's.
+//! Requests of HTTP/1 that are served without a session of Pingora's.
 
 use super::connection_context::ConnectionContext;
 use super::strict_http1::StrictHttp1Stream;
@@ -12,7 +12,7 @@ pub(crate) struct DirectRequest<'a> {
     pub stream: &'a mut StrictHttp1Stream,
 }
 
-/// How a request was answered.
+/// How a request was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DirectEnd {
     /// Not at all: Pingora serves it. Nothing was read or written.
@@ -26,11 +26,11 @@ pub(crate) enum DirectEnd {
 /// The future of a response.
 pub(crate) type DirectServing<'a> = Pin<Box<dyn Future<Output = DirectEnd> + Send + 'a>>;
 
-/// Answers requests without Pingora.
+/// Serves requests without Pingora.
 pub(crate) trait DirectApp: Send + Sync {
-    /// Whether a request with this host and target may be answered here. It only decides whether it is worth a try.
+    /// Whether a request with this host and target may be served here. It only decides whether it is worth a try.
     fn may_serve(&self, connection: &ConnectionContext, host: &str, target: &str) -> bool;
 
-    /// Answers a request; `None` leaves it to Pingora.
+    /// Serves a request; `None` leaves it to Pingora.
     fn serve<'a>(&'a self, request: DirectRequest<'a>) -> Option<DirectServing<'a>>;
 }

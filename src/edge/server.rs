@@ -46,7 +46,7 @@ impl ServerOptions {
 /// Serves the requests of all connections.
 pub(crate) struct Server<A> {
     pub app: Arc<A>,
-    /// Answers some requests of HTTP/1 without Pingora.
+    /// Serves some requests of HTTP/1 without Pingora.
     pub direct: Option<Arc<dyn DirectApp>>,
     pub metrics: Arc<Metrics>,
     /// The stage of the shutdown.

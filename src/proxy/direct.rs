@@ -1,5 +1,4 @@
-//! Governed requests of HTTP/1 that are answered without a session of Pingora's, which costs as much as the rest of a
-//! cache hit.
+//! Governed requests of HTTP/1 that are served without a session of Pingora's, which costs a third of a cache hit.
 //!
 //! Only plain requests: the whole head is here, the length of the body is known, and nothing in the head is about the
 //! connection. What is decided, and the response, are those of [`super::hooks`], by the same functions; a test compares
@@ -35,7 +34,7 @@ const BODY_PART: usize = 16 << 10;
 /// The capacity of a buffer for the head of a response, in bytes.
 const RESPONSE_HEAD: usize = 1024;
 
-/// Answers governed requests without Pingora.
+/// Serves governed requests without Pingora.
 pub(super) struct Direct {
     running: Arc<CurrentRuntime>,
 }
@@ -116,8 +115,8 @@ impl DirectClient<'_> {
         if let Some(timing) = context.timing.as_ref().filter(|_| self.stream.body_left() > 0) {
             timing.expect_body();
         }
-        let answered = match AssertUnwindSafe(self.answer(&mut context)).catch_unwind().await {
-            Ok(answered) => answered,
+        let served = match AssertUnwindSafe(self.respond(&mut context)).catch_unwind().await {
+            Ok(served) => served,
             // Part of a response has been written: the request is aborted.
             Err(panic) if self.status.is_some() => resume_unwind(panic),
             Err(_) => {
@@ -125,7 +124,7 @@ impl DirectClient<'_> {
                 reject(&mut self, &mut context, &Rejection::InternalError).await.map(|_| true)
             }
         };
-        match answered {
+        match served {
             Ok(true) => {}
             Ok(false) => {
                 // Pingora's request is another one.
@@ -153,8 +152,8 @@ impl DirectClient<'_> {
         context.timing.iter().for_each(|timing| timing.request_complete());
     }
 
-    /// Answers the request. `false` if Pingora has to serve it.
-    async fn answer(&mut self, context: &mut Context) -> Result<bool> {
+    /// Responds to the request. `false` if Pingora has to serve it.
+    async fn respond(&mut self, context: &mut Context) -> Result<bool> {
         if context.admit().is_err() {
             self.stream.take_head();
             return reject_overloaded(self, context).await;

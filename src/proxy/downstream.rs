@@ -1,4 +1,4 @@
-//! The client's side of a request that the gateway answers itself: a session of Pingora's, or a connection without one
+//! The client's side of a request that the gateway responds to itself: a session of Pingora's, or a connection without one
 //! ([`super::direct`]). What is decided for a request does not depend on which.
 
 use super::context::Context;

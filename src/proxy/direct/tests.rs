@@ -1,4 +1,4 @@
-//! Generated requests get the same responses, log lines and metrics whether they are answered without Pingora or with it.
+//! Generated requests get the same responses, log lines and metrics whether Pingora serves them or not.
 
 use super::Direct;
 use crate::config::{Environment, compile};
@@ -63,7 +63,7 @@ impl Write for Lines {
     }
 }
 
-/// Counts the requests that are answered directly.
+/// Counts the requests that Pingora does not see.
 struct Counting(Direct, Arc<AtomicU64>);
 
 impl DirectApp for Counting {
@@ -88,7 +88,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it; it answers requests without Pingora if it is `direct`.
+    /// Starts it; it responds without Pingora if it is `direct`.
     fn start(providers: &Providers, direct: bool) -> Gateway {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let text = providers.configuration(Listeners { gateway: any, admin: any, control: any }, None);
@@ -461,7 +461,7 @@ fn same(line: &str) -> String {
     line.split("ttl=").next().unwrap_or_default().to_owned()
 }
 
-/// Two gateways in front of the same providers: one answers without Pingora what it can.
+/// Two gateways in front of the same providers: one responds without Pingora where it can.
 struct Pair {
     words: Words,
     direct: Gateway,
@@ -553,7 +553,7 @@ async fn compare(seed: u64, requests: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_those_of_pingora() {
+async fn responses_are_those_of_pingora() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     crate::token::install_crypto_provider();
     let requests = if std::env::var_os("SESSIONGATE_LONG").is_some() { LONG } else { REQUESTS };
@@ -562,5 +562,5 @@ async fn answers_are_those_of_pingora() {
     for task in tasks {
         served += task.await.unwrap();
     }
-    assert!(served > requests / 4, "only {served} of {requests} requests were answered directly");
+    assert!(served > requests / 4, "only {served} of {requests} requests were not left to Pingora");
 }

@@ -98,9 +98,6 @@ impl StrictHttp1Reader {
             // Pingora ended the request at another byte than this reader: nothing that follows can be trusted.
             Position::Head | Position::Body(_) | Position::Tunnel | Position::Over => Position::Over,
         };
-        if matches!(state.position, Position::Head) && !state.pending.is_empty() {
-            state.check_pending();
-        }
     }
 
     /// The framing fault of the last request, if any.
@@ -168,43 +165,35 @@ impl ReaderState {
     fn hand_out(&mut self, buffer: &mut ReadBuf) {
         let part = self.ready.min(buffer.remaining());
         buffer.put_slice(self.pending.get(..part).unwrap_or_default());
-        self.pending.advance(part);
-        self.ready -= part;
+        self.advance(part);
+    }
+
+    /// Takes bytes that are ready.
+    fn advance(&mut self, length: usize) {
+        self.pending.advance(length);
+        self.ready -= length;
         if self.pending.is_empty() {
             // An idle connection holds no buffer.
             self.pending = BytesMut::new();
         }
     }
 
-    /// Checks the bytes that were read into `buffer` after `before`, and leaves in it what may be released.
+    /// Checks the bytes that were read into `buffer` after `before`, behind a head, and leaves in it what may be released.
     fn receive(&mut self, buffer: &mut ReadBuf, before: usize) -> io::Result<()> {
         let bytes = buffer.filled().get(before..).unwrap_or_default();
-        if !self.pending.is_empty() || matches!(self.position, Position::Between) {
-            self.pending.extend_from_slice(bytes);
-            buffer.set_filled(before);
-            if matches!(self.position, Position::Head) {
-                self.check_pending();
-            }
-            return Ok(());
-        }
-        let begun = !matches!(self.position, Position::Head);
         match self.check(bytes) {
             Ok(taken) => {
                 self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
                 buffer.set_filled(before + taken);
+                Ok(())
             }
-            Err(fault) if begun => {
+            Err(fault) => {
                 self.fault = Some(fault);
                 self.position = Position::Over;
                 buffer.set_filled(before);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
-            }
-            Err(fault) => {
-                self.placeholder(fault, bytes);
-                buffer.set_filled(before);
+                Err(io::Error::new(io::ErrorKind::InvalidData, fault))
             }
         }
-        Ok(())
     }
 
     /// Whether the request has more bytes than were released.
@@ -256,12 +245,7 @@ impl StrictHttp1Stream {
     pub fn take_head(&mut self) {
         let mut state = self.reader.state.lock();
         let length = std::mem::take(&mut state.head_length);
-        state.ready -= length;
-        state.pending.advance(length);
-        if state.pending.is_empty() {
-            // An idle connection holds no buffer.
-            state.pending = BytesMut::new();
-        }
+        state.advance(length);
     }
 
     /// How many bytes of the body have not been read.
@@ -294,12 +278,13 @@ impl AsyncRead for StrictHttp1Stream {
                 return Poll::Ready(Ok(()));
             }
             match state.position {
-                Position::Over => return Poll::Ready(Ok(())),
+                // A head is read before the request is served.
+                Position::Head | Position::Over => return Poll::Ready(Ok(())),
                 Position::Between if !state.pending.is_empty() => {
                     state.waiting = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
-                Position::Between | Position::Head | Position::Body(_) | Position::Tunnel => {}
+                Position::Between | Position::Body(_) | Position::Tunnel => {}
             }
             ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
             if buffer.filled().len() == before {

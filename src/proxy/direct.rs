@@ -1,4 +1,4 @@
-//! Governed requests of HTTP/1 that are served without a session of Pingora's, which costs a third of a cache hit.
+//! Governed requests of HTTP/1 that are served without a session of Pingora's, which costs a quarter of a cache hit.
 //!
 //! Only plain requests: the whole head is here, the length of the body is known, and nothing in the head is about the
 //! connection. What is decided, and the response, are those of [`super::hooks`], by the same functions; a test compares

@@ -165,7 +165,7 @@ impl DirectClient<'_> {
         match routing::route(&mut self.request, context)? {
             Ok(Routed::Governed(governed)) => {
                 self.stream.take_head();
-                governed::respond(self, context, governed).await.map(|()| true)
+                governed::respond(self, context, governed).await
             }
             Err(rejected) => {
                 self.stream.take_head();

@@ -6,7 +6,7 @@ use super::client_presence::attended;
 use super::context::Context;
 use super::downstream::Downstream;
 use super::not_served::NotServed;
-use super::reject::reject;
+use super::reject::finish;
 use super::response::{response_head, write};
 use crate::gateway::{Governed, Outcome};
 use crate::provider::{ExchangeRecord, Origin};
@@ -21,15 +21,12 @@ pub(super) async fn respond<D: Downstream>(
     downstream: &mut D,
     context: &mut Context,
     governed: Governed,
-) -> Result<()> {
+) -> Result<bool> {
     context.matches(Some(governed.route()));
     context.outcome.upstream = Some(governed.upstream().index);
     context.upstream = Some(governed.upstream().clone());
-    match serve(downstream, context, governed).await {
-        Ok(()) => Ok(()),
-        Err(NotServed::Rejected(rejection)) => reject(downstream, context, &rejection).await.map(drop),
-        Err(NotServed::Gone(error)) => Err(error),
-    }
+    let served = serve(downstream, context, governed).await;
+    finish(downstream, context, served.map(|()| true)).await
 }
 
 async fn serve<D: Downstream>(downstream: &mut D, context: &mut Context, governed: Governed) -> Result<(), NotServed> {

@@ -9,7 +9,7 @@ use super::head::{self, REQUEST_ID, is_http2};
 use super::not_served::NotServed;
 use super::pass_through::pass;
 use super::peer::ProviderCertificates;
-use super::reject::{reject, reject_head, reject_overloaded, reject_request};
+use super::reject::{finish, reject, reject_head, reject_overloaded, reject_request};
 use super::{
     chunks, first_byte, governed, invalidating, logout, peer, reject, routing, upstream_error, upstream_request,
     upstream_response,
@@ -70,7 +70,7 @@ impl Hooks {
                     Some(logout) => logout::forward(session, context, upstream, logout).await,
                     None => pass(session, context, upstream, operation).await,
                 };
-                Self::finish(session, context, passed).await
+                finish(session, context, passed).await
             }
             Ok(Routed::InvalidatingIfAccepted(upstream)) => {
                 context.upstream = Some(upstream.clone());
@@ -79,13 +79,13 @@ impl Hooks {
                     return reject(session, context, &rejection).await;
                 }
                 let passed = invalidating::forward_if_accepted(session, context, upstream).await;
-                Self::finish(session, context, passed).await
+                finish(session, context, passed).await
             }
             Ok(Routed::Invalidating(related)) => {
                 let passed = Self::invalidating(session, context, related).await;
-                Self::finish(session, context, passed).await
+                finish(session, context, passed).await
             }
-            Ok(Routed::Governed(governed)) => governed::respond(session, context, governed).await.map(|()| true),
+            Ok(Routed::Governed(governed)) => governed::respond(session, context, governed).await,
         }
     }
 
@@ -94,15 +94,6 @@ impl Hooks {
         routing::check_head(session.req_header_mut(), context)?;
         let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
         declared_length::check_empty(session, timeout).await
-    }
-
-    /// Responds with a rejection, if the request was not served because of one.
-    async fn finish(session: &mut Session, context: &mut Context, result: Result<bool, NotServed>) -> Result<bool> {
-        match result {
-            Ok(sent) => Ok(sent),
-            Err(NotServed::Rejected(rejection)) => reject(session, context, &rejection).await,
-            Err(NotServed::Gone(error)) => Err(error),
-        }
     }
 
     /// Authorizes and forwards a call that lists sessions, or a request that may change any session. The latter sets a

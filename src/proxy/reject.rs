@@ -4,6 +4,7 @@ use super::body;
 use super::context::Context;
 use super::downstream::Downstream;
 use super::head::head;
+use super::not_served::NotServed;
 use super::response::{rejection_response, write};
 use crate::gateway::{RejectedRequest, RequestHead};
 use crate::model::Rejection;
@@ -40,6 +41,19 @@ pub(super) async fn reject<D: Downstream>(
     let (header, body) = rejection_response(context.upstream.as_deref(), downstream.request(), rejection, &context.id)?;
     write(downstream, context, header, body, None).await?;
     Ok(true)
+}
+
+/// Responds with a rejection, if the request was not served because of one.
+pub(super) async fn finish<D: Downstream>(
+    downstream: &mut D,
+    context: &mut Context,
+    result: Result<bool, NotServed>,
+) -> Result<bool> {
+    match result {
+        Ok(sent) => Ok(sent),
+        Err(NotServed::Rejected(rejection)) => reject(downstream, context, &rejection).await,
+        Err(NotServed::Gone(error)) => Err(error),
+    }
 }
 
 /// Rejects a request because the memory budget is used up.

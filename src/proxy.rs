@@ -47,7 +47,7 @@ use crate::edge::{
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
 use direct::Direct;
-use hooks::{Hooks, MAX_TRIES};
+use hooks::Hooks;
 use parking_lot::Mutex;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -56,6 +56,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use upstream_error::MAX_TRIES;
 
 /// How often a stopping gateway checks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(10);

@@ -35,7 +35,7 @@ pub(super) async fn forward(
     context: &mut Context,
     upstream: &Upstream,
 ) -> Result<bool, NotServed> {
-    match versions(context, session) {
+    match versions(context, session.req_header(), session.is_upgrade_req()) {
         Versions::Http1 => Ok(false),
         // Boxed, so that the future of all other requests stays small.
         versions => Box::pin(over_http2(session, context, upstream, versions)).await,

@@ -11,7 +11,7 @@ use crate::serve::clock;
 use crate::token::{Verified, is_jwt};
 use bytes::Bytes;
 use http::HeaderMap;
-use pingora::prelude::Session;
+use pingora::http::RequestHeader;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,13 +48,13 @@ pub(super) async fn credential(
 /// Authorizes a request that the gateway only forwards. Without grants, and for requests that carry no credential by
 /// design, it only recognizes the caller.
 pub(super) async fn authorize_passed(
-    session: &Session,
+    request: &RequestHeader,
     context: &mut Context,
     upstream: &Upstream,
     operation: Operation,
 ) -> Result<(), Rejection> {
-    let needs_grant = || !upstream.is_public(&head(session.req_header(), "", false));
-    let headers = &session.req_header().headers;
+    let needs_grant = || !upstream.is_public(&head(request, "", false));
+    let headers = &request.headers;
     if upstream.grants.is_empty() || !needs_grant() {
         context.outcome.caller = recognized(&context.runtime, upstream, headers);
         return Ok(());

@@ -6,7 +6,6 @@ use super::downstream::Downstream;
 use super::not_served::NotServed;
 use crate::gateway::Upstream;
 use crate::provider::Slot;
-use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 
 /// Waits for `work`, but no longer than the client is there. Nothing begins for a client that has left.
@@ -23,12 +22,12 @@ pub(super) async fn attended<D: Downstream, T>(
 }
 
 /// Takes a slot for a request whose body has been read, or has begun to arrive.
-pub(super) async fn take_slot(
-    session: &mut Session,
+pub(super) async fn take_slot<D: Downstream>(
+    downstream: &mut D,
     context: &Context,
     upstream: &Upstream,
 ) -> Result<Slot, NotServed> {
-    let source = source(context, &session.req_header().headers);
+    let source = source(context, &downstream.request().headers);
     let slots = &context.runtime.service.backend(upstream)?.slots;
-    Ok(attended(session, context, slots.take(source)).await??)
+    Ok(attended(downstream, context, slots.take(source)).await??)
 }

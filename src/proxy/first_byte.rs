@@ -51,11 +51,16 @@ pub(super) fn watch(session: &mut Session, context: &Context) {
 
 /// The whole request is here and goes to the provider: the timeout for its response starts.
 pub(super) fn expect(session: &mut Session, context: &mut Context) {
+    if let Some(timing) = start(context) {
+        watch_client(session, timing);
+    }
+}
+
+/// Starts the timeout for the response to a request that is here completely. `None` if it needs none.
+pub(super) fn start(context: &mut Context) -> Option<&Arc<ClientTiming>> {
     context.is_whole = true;
-    let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
-    let (Some(timeouts), Some(timing)) = (timeouts, &context.timing) else {
-        return;
-    };
+    let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts)?;
+    let timing = context.timing.as_ref()?;
     // A timeout that is no shorter than the one of every read needs no other.
     let within = match context.begun {
         true => own_idle(context),
@@ -64,10 +69,8 @@ pub(super) fn expect(session: &mut Session, context: &mut Context) {
         }
         false => None,
     };
-    if let Some(within) = within {
-        timing.expect_response(within);
-        watch_client(session, timing);
-    }
+    timing.expect_response(within?);
+    Some(timing)
 }
 
 /// The response begins.

@@ -5,17 +5,17 @@ use super::caller::{authorize_passed, credential};
 use super::context::Context;
 use super::declared_length::{self, Declared};
 use super::downstream::Downstream;
-use super::head::{self, REQUEST_ID, is_http2};
+use super::head::{self, is_http2};
 use super::not_served::NotServed;
 use super::pass_through::pass;
-use super::peer::ProviderCertificates;
+use super::peer::{Needs, ProviderCertificates};
 use super::reject::{finish, reject, reject_head, reject_overloaded, reject_request};
+use super::upstream_error::Retry;
 use super::{
     chunks, first_byte, governed, invalidating, logout, peer, reject, routing, upstream_error, upstream_request,
     upstream_response,
 };
 use crate::cache::MarkFailurePolicy;
-use crate::client;
 use crate::edge::{self, NO_KEEPALIVE_TIMEOUT, OutOfMemory};
 use crate::gateway::{Credential, InvalidatingRequest, Routed, Upstream};
 use crate::model::{Operation, Rejection};
@@ -24,7 +24,7 @@ use crate::telemetry::Shed;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
@@ -33,10 +33,7 @@ use pingora::proxy::FailToProxy;
 use pingora::{Error, Result};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How often a request may be sent to a provider, including the first try.
-pub(super) const MAX_TRIES: usize = 2;
+use std::time::Duration;
 
 /// The gateway as a Pingora application.
 pub(super) struct Hooks {
@@ -62,11 +59,11 @@ impl Hooks {
             Err(rejected) => reject_request(session, context, rejected).await,
             Ok(Routed::PassThrough(upstream, operation)) => {
                 context.upstream = Some(upstream.clone());
-                if let Err(rejection) = authorize_passed(session, context, &upstream, operation).await {
+                if let Err(rejection) = authorize_passed(session.req_header(), context, &upstream, operation).await {
                     return reject(session, context, &rejection).await;
                 }
-                context.is_plain_read = context.samples() && logout::is_plain_read(session, &upstream);
-                let passed = match logout::logout(session, context, &upstream) {
+                context.is_plain_read = context.samples() && logout::is_plain_read(session.req_header(), &upstream);
+                let passed = match logout::logout(session.req_header(), context, &upstream) {
                     Some(logout) => logout::forward(session, context, upstream, logout).await,
                     None => pass(session, context, upstream, operation).await,
                 };
@@ -75,7 +72,7 @@ impl Hooks {
             Ok(Routed::InvalidatingIfAccepted(upstream)) => {
                 context.upstream = Some(upstream.clone());
                 let operation = Operation::ChangeRelated;
-                if let Err(rejection) = authorize_passed(session, context, &upstream, operation).await {
+                if let Err(rejection) = authorize_passed(session.req_header(), context, &upstream, operation).await {
                     return reject(session, context, &rejection).await;
                 }
                 let passed = invalidating::forward_if_accepted(session, context, upstream).await;
@@ -178,7 +175,8 @@ impl ProxyHttp for Hooks {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
-        peer::peer(context, &self.certificates, session)
+        let needs = Needs::of(session, context);
+        peer::peer(context, &self.certificates, &needs)
     }
 
     fn fail_to_connect(
@@ -199,17 +197,12 @@ impl ProxyHttp for Hooks {
         context: &mut Box<Context>,
         client_reused: bool,
     ) -> Box<Error> {
-        // Retry only before any byte of a response. Over HTTP/2 Pingora does not show whether one came, so never there.
-        let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
-        let whole = again && !session.as_ref().retry_buffer_truncated();
-        if context.late().is_some() {
-            error.set_retry(false);
-        } else if whole && upstream_error::was_refused(&error) {
-            error.set_retry(true);
-        } else if whole && session.req_header().method.is_safe() {
-            error.retry.decide_reuse(client_reused);
-        } else {
-            error.set_retry(false);
+        let is_kept = !session.as_ref().retry_buffer_truncated();
+        let retry = upstream_error::retry(&error, context, &session.req_header().method, is_kept);
+        match retry {
+            Retry::Yes => error.set_retry(true),
+            Retry::IfReused => error.retry.decide_reuse(client_reused),
+            Retry::No => error.set_retry(false),
         }
         error
     }
@@ -276,22 +269,7 @@ impl ProxyHttp for Hooks {
         response: &mut ResponseHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        context.begun = true;
-        context.ahead = if response.version == Version::HTTP_2 { client::STREAMING_WINDOW as usize } else { 0 };
-        first_byte::begins(context);
-        upstream_response::check(response, session.is_upgrade_req())?;
-        // An informational response precedes the final one, unless it switches protocols.
-        let is_final = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if let Some(provider) = context.provider() {
-            provider.note(None);
-            if let Some(record) = context.record.as_ref().filter(|_| is_final) {
-                provider.responded(record, response.status, &response.headers, Instant::now());
-            }
-        }
-        if is_final {
-            context.observed = None;
-        }
-        Ok(())
+        upstream_response::begins(context, response, session.is_upgrade_req())
     }
 
     fn upstream_response_trailer_filter(
@@ -317,11 +295,7 @@ impl ProxyHttp for Hooks {
             *response = upstream_response::released(response)?;
         }
         if !response.status.is_informational() {
-            context.status = response.status.as_u16();
-            response.insert_header(REQUEST_ID, context.id.clone())?;
-            if context.runtime.is_stopping() {
-                session.set_keepalive(None);
-            }
+            upstream_response::finish(session, context, response)?;
         }
         Ok(())
     }

@@ -14,29 +14,28 @@ use crate::model::Operation;
 use bytes::Bytes;
 use http::Method;
 use http::header::CONTENT_TYPE;
+use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 use std::sync::Arc;
 
 /// Whether a pass-through request only reads: no logout, and no method that a server may override.
-pub(super) fn is_plain_read(session: &Session, upstream: &Upstream) -> bool {
-    let header = session.req_header();
-    let overrides = head(header, "", false).method_override().is_some();
-    header.method.is_safe() && !overrides && named(session, upstream).is_none()
+pub(super) fn is_plain_read(request: &RequestHeader, upstream: &Upstream) -> bool {
+    let overrides = head(request, "", false).method_override().is_some();
+    request.method.is_safe() && !overrides && named(request, upstream).is_none()
 }
 
 /// The logout that the path of a request names. It is forwarded unchanged, so every spelling counts that a server may
 /// read as a logout.
-fn named(session: &Session, upstream: &Upstream) -> Option<&'static Logout> {
-    let path = upstream.matcher.upstream_path(session.req_header().uri.path());
+fn named(request: &RequestHeader, upstream: &Upstream) -> Option<&'static Logout> {
+    let path = upstream.matcher.upstream_path(request.uri.path());
     let path = canonical(path).unwrap_or(path.into());
     upstream.dialect.logouts.iter().find(|logout| logout.path == path)
 }
 
 /// The logout that a request is, if it could make a cached session stale.
-pub(super) fn logout(session: &Session, context: &Context, upstream: &Upstream) -> Option<&'static Logout> {
-    let header = session.req_header();
-    let logout = named(session, upstream)?;
-    let logs_out = [Method::GET, Method::POST].contains(&header.method);
+pub(super) fn logout(request: &RequestHeader, context: &Context, upstream: &Upstream) -> Option<&'static Logout> {
+    let logout = named(request, upstream)?;
+    let logs_out = [Method::GET, Method::POST].contains(&request.method);
     let counts = logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.verifiers(upstream).is_some();
     counts.then_some(logout)
 }

@@ -8,6 +8,7 @@ use crate::provider::Provider;
 use crate::wire::carrier::Carrier;
 use http::HeaderMap;
 use parking_lot::RwLock;
+use pingora::http::RequestHeader;
 use pingora::prelude::{HttpPeer, Session};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
@@ -66,12 +67,28 @@ impl ProviderCertificates {
     }
 }
 
+/// What of a request decides which connection carries it.
+pub(super) struct Needs {
+    pub versions: Versions,
+    /// Whether it offers to switch protocols.
+    pub is_upgrade: bool,
+    /// Whether its body is here completely.
+    pub is_whole: bool,
+}
+
+impl Needs {
+    /// What the request of a session needs.
+    pub fn of(session: &mut Session, context: &Context) -> Needs {
+        Needs {
+            versions: versions(context, session.req_header(), session.is_upgrade_req()),
+            is_upgrade: session.is_upgrade_req(),
+            is_whole: session.as_mut().is_body_done(),
+        }
+    }
+}
+
 /// The provider as a Pingora peer, with its timeouts.
-pub(super) fn peer(
-    context: &mut Context,
-    known: &ProviderCertificates,
-    session: &mut Session,
-) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(context: &mut Context, known: &ProviderCertificates, needs: &Needs) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not available");
     // A retry has its own timeout, or none.
     context.is_whole = false;
@@ -80,13 +97,12 @@ pub(super) fn peer(
     let address = context.next_address().ok_or_else(unknown)?;
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
-    let whole = session.as_mut().is_body_done();
     let target = &upstream.target;
     // Without a name, Pingora would not verify the certificate.
     let mut peer =
         HttpPeer::new(address, target.tls, if target.tls { target.server_name().to_owned() } else { String::new() });
-    let (alpn, kind) = match versions(context, session) {
-        Versions::Http1 if session.is_upgrade_req() => (ALPN::H1, 3),
+    let (alpn, kind) = match needs.versions {
+        Versions::Http1 if needs.is_upgrade => (ALPN::H1, 3),
         Versions::Http1 => (ALPN::H1, 0),
         Versions::Http2 => (ALPN::H2, 1),
         Versions::Both => (ALPN::H2H1, 2),
@@ -108,7 +124,7 @@ pub(super) fn peer(
         options.custom_l4 = Some(Arc::new(Connector { tunnel, is_lone }));
     }
     // Over HTTP/2, Pingora does not restart its read timeout while a request body is sent: see `first_byte`.
-    let is_timed = [1, 2].contains(&kind) && !whole;
+    let is_timed = [1, 2].contains(&kind) && !needs.is_whole;
     set_limits(options, target.timeouts, is_timed);
     if is_lone {
         options.idle_timeout = Some(Duration::ZERO);
@@ -147,16 +163,16 @@ pub(super) enum Versions {
 }
 
 /// The HTTP versions that may carry this request.
-pub(super) fn versions(context: &Context, session: &Session) -> Versions {
+pub(super) fn versions(context: &Context, request: &RequestHeader, is_upgrade: bool) -> Versions {
     let target = context.upstream.as_ref().map(|upstream| &upstream.target);
     let (protocol, tls) = target.map_or((Protocol::Http1, false), |target| (target.protocol, target.tls));
     match protocol {
         // gRPC needs HTTP/2.
-        _ if is_grpc(context, &session.req_header().headers) => Versions::Http2,
+        _ if is_grpc(context, &request.headers) => Versions::Http2,
         Protocol::Http1 => Versions::Http1,
         Protocol::Http2 => Versions::Http2,
         // A WebSocket needs HTTP/1.1, and without TLS there is no ALPN to choose by.
-        Protocol::Auto if !tls || session.is_upgrade_req() => Versions::Http1,
+        Protocol::Auto if !tls || is_upgrade => Versions::Http1,
         // Pingora remembers for ever what each pool has negotiated, and these have a pool for each request.
         Protocol::Auto if context.provider().is_some_and(|provider| has_tls_proxy(provider)) => Versions::Http1,
         Protocol::Auto => Versions::Both,

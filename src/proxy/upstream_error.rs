@@ -9,9 +9,13 @@ use crate::edge;
 use crate::gateway::Timeouts;
 use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
+use http::Method;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, ErrorSource, ErrorType};
 use std::time::Duration;
+
+/// How often a request may be sent to a provider, including the first try.
+pub(super) const MAX_TRIES: usize = 2;
 
 /// Nothing more is written, and the connection or stream ends.
 const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -89,8 +93,32 @@ fn is_disconnected(error: &Error) -> bool {
         }
 }
 
+/// Whether a failed request is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    Yes,
+    /// If Pingora's error says so of a kept connection.
+    IfReused,
+    No,
+}
+
+/// Whether to send a request again whose body, if any, was kept completely (`is_kept`).
+pub(super) fn retry(error: &Error, context: &Context, method: &Method, is_kept: bool) -> Retry {
+    // Only before any byte of a response. Over HTTP/2 Pingora does not show whether one came, so never there.
+    let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
+    if !again || !is_kept || context.late().is_some() {
+        Retry::No
+    } else if was_refused(error) {
+        Retry::Yes
+    } else if method.is_safe() {
+        Retry::IfReused
+    } else {
+        Retry::No
+    }
+}
+
 /// Whether the provider reports that it has not processed the request: then any request may be retried.
-pub(super) fn was_refused(error: &Error) -> bool {
+fn was_refused(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream && client::was_refused(error.root_cause())
 }
 

@@ -13,21 +13,32 @@ use pingora::{Error, ErrorType, Result};
 /// Turns the client's request into the provider's: with the provider's host and path, and without headers that only
 /// proxies may set.
 pub(super) async fn request(context: &mut Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
-    context.tries += 1;
     // Pingora may have connected to another address than the gateway would, which may speak another version.
     context.over_http2 |= request.version == Version::HTTP_2;
+    if request.version == Version::HTTP_2 && request.remove_header(&EXPECT).is_some() && context.tries == 0 {
+        // Pingora ignores the provider's 100 over HTTP/2, and some clients wait for it without a timeout.
+        session.write_continue_response().await.map_err(|error| error.into_down())?;
+    }
+    check_version(request, versions(context, session.req_header(), session.is_upgrade_req()))?;
+    rewrite(context, session.req_header(), request)?;
+    // Pingora removes it when it retries a request.
+    let te = session.req_header().headers.get(TE).filter(|_| request.version == Version::HTTP_2 && is_http2(session));
+    if let Some(te) = te.cloned() {
+        request.insert_header(TE, te)?;
+    }
+    Ok(())
+}
+
+/// Gives a copy of the client's request the provider's host and path, and the headers that the gateway sets.
+pub(super) fn rewrite(context: &mut Context, client: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
+    context.tries += 1;
     let Some(upstream) = &context.upstream else {
         return Ok(());
     };
     let Some(headers) = context.provider().map(|provider| provider.headers().clone()) else {
         return Ok(());
     };
-    if request.version == Version::HTTP_2 && request.remove_header(&EXPECT).is_some() && context.tries <= 1 {
-        // Pingora ignores the provider's 100 over HTTP/2, and some clients wait for it without a timeout.
-        session.write_continue_response().await.map_err(|error| error.into_down())?;
-    }
-    check_version(request, versions(context, session))?;
-    let origin = context.origin(session.req_header());
+    let origin = context.origin(client);
     let set = headers.set(&request.headers, &origin, RequestKind::Streamed);
     for name in headers.removed(&request.headers, &origin, RequestKind::Streamed) {
         request.remove_header(&name);
@@ -37,11 +48,6 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
             Some(value) => request.insert_header(name, value)?,
             None => drop(request.remove_header(&name)),
         }
-    }
-    // Pingora removes it when it retries a request.
-    let te = session.req_header().headers.get(TE).filter(|_| request.version == Version::HTTP_2 && is_http2(session));
-    if let Some(te) = te.cloned() {
-        request.insert_header(TE, te)?;
     }
     let path = upstream.matcher.upstream_path(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();

@@ -13,6 +13,7 @@ mod context;
 mod custom_connection;
 mod declared_length;
 mod direct;
+mod direct_client;
 mod downstream;
 mod first_byte;
 mod governed;

@@ -14,6 +14,7 @@ mod custom_connection;
 mod declared_length;
 mod direct;
 mod direct_client;
+mod direct_forward;
 mod downstream;
 mod first_byte;
 mod governed;
@@ -81,7 +82,7 @@ impl Serving {
         listeners: Vec<(Listener, BoundListener)>,
         clients: &Clients,
     ) -> Result<Serving, TlsError> {
-        let direct = Arc::new(Direct::new(running.clone()));
+        let direct = Arc::new(Direct::new(running.clone(), &server_conf()));
         Serving::start_with(running, listeners, clients, Some(direct))
     }
 
@@ -94,14 +95,7 @@ impl Serving {
     ) -> Result<Serving, TlsError> {
         let (stage, receiver) = watch::channel(ShutdownStage::Serving);
         let (shutdown, at_end) = watch::channel(false);
-        let conf = Arc::new(ServerConf {
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            upstream_keepalive_pool_size: descriptors::max_idle_per_pool(),
-            // Each try may go through all addresses.
-            max_retries: MAX_TRIES * Attempts::MAX,
-            ..ServerConf::default()
-        });
-        let proxy = http_proxy(&conf, Hooks::new(running.clone()));
+        let proxy = http_proxy(&Arc::new(server_conf()), Hooks::new(running.clone()));
         let metrics = running.metrics.clone();
         let server = Server { app: Arc::new(proxy), direct, metrics, stage: receiver, shutdown: at_end };
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
@@ -168,6 +162,17 @@ impl Serving {
                 return u64::try_from(left).unwrap_or(0);
             }
         }
+    }
+}
+
+/// What Pingora has to know.
+fn server_conf() -> ServerConf {
+    ServerConf {
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        upstream_keepalive_pool_size: descriptors::max_idle_per_pool(),
+        // Each try may go through all addresses.
+        max_retries: MAX_TRIES * Attempts::MAX,
+        ..ServerConf::default()
     }
 }
 

@@ -248,6 +248,11 @@ impl StrictHttp1Stream {
         state.advance(length);
     }
 
+    /// Whether all of the body has arrived, too.
+    pub fn has_whole_request(&self) -> bool {
+        !matches!(self.reader.state.lock().position, Position::Body(_))
+    }
+
     /// How many bytes of the body have not been read.
     pub fn body_left(&self) -> u64 {
         let state = self.reader.state.lock();

@@ -4,14 +4,14 @@ use super::context::Context;
 use super::downstream::Downstream;
 use crate::edge::StrictHttp1Stream;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use httparse::Header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Shutdown;
 use pingora::protocols::http::date;
-use pingora::{Error, ErrorType, OrErr, Result};
+use pingora::{Error, ErrorType, Result};
 use std::mem::MaybeUninit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -23,7 +23,7 @@ const BODY_PART: usize = 16 << 10;
 const RESPONSE_HEAD: usize = 1024;
 
 /// The head of a plain request. `None` for any other, which Pingora parses.
-pub(super) fn plain_request(head: &Bytes) -> Option<RequestHeader> {
+fn plain_request(head: &Bytes) -> Option<RequestHeader> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     parsed.parse_with_uninit_headers(head, &mut headers).ok().filter(httparse::Status::is_complete)?;
@@ -57,16 +57,153 @@ fn is_about_connection(header: &Header) -> bool {
     }
 }
 
+/// How the client finds the end of a response's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// There is no body.
+    Empty,
+    /// This many bytes are missing.
+    Length(usize),
+    Chunked,
+}
+
 /// The client of a request.
 pub(super) struct DirectClient<'a> {
     pub request: RequestHeader,
+    /// The bytes of the head.
+    pub head: Bytes,
     pub stream: &'a mut StrictHttp1Stream,
     /// Whether the connection stays open.
     pub is_kept: bool,
-    /// The status of the response, once its head has been written.
+    /// The status of the final response, once its head has been written.
     pub status: Option<StatusCode>,
-    /// Whether all of the response has been written.
-    pub is_whole: bool,
+    /// How many bytes of the body have been written.
+    pub sent: usize,
+    /// The declared length of the response.
+    length: Option<usize>,
+    framing: Framing,
+}
+
+impl<'a> DirectClient<'a> {
+    /// The client of a plain request. `None` for any other request, which Pingora parses.
+    pub fn new(head: Bytes, stream: &'a mut StrictHttp1Stream) -> Option<DirectClient<'a>> {
+        let request = plain_request(&head)?;
+        let (status, sent, length, framing) = (None, 0, None, Framing::Empty);
+        Some(DirectClient { request, head, stream, is_kept: true, status, sent, length, framing })
+    }
+
+    /// The whole body of the request.
+    pub async fn whole_body(&mut self) -> Result<Bytes> {
+        let mut whole = self.read_body().await?.unwrap_or_default();
+        while let Some(part) = self.read_body().await? {
+            whole = [whole, part].concat().into();
+        }
+        Ok(whole)
+    }
+
+    /// Writes a response that precedes the final one.
+    pub async fn write_informational(&mut self, header: &ResponseHeader) -> Result<()> {
+        let head = [&head_bytes(header)[..], b"\r\n"].concat();
+        self.stream.write_all(&head).await.map_err(|error| gone("writing a head", error))?;
+        self.flush().await
+    }
+
+    /// Writes the head of the final response, which declares the length of its body, or that it comes in chunks.
+    pub async fn begin_response(&mut self, mut header: ResponseHeader) -> Result<()> {
+        if self.stream.body_left() > 0 {
+            // As Pingora does: what the client still sends is not read as a request.
+            self.close();
+        }
+        // Written below; an insertion takes longer.
+        for own in [DATE, CONNECTION] {
+            if header.headers.contains_key(&own) {
+                header.remove_header(&own);
+            }
+        }
+        let status = header.status;
+        let length = header.headers.get(CONTENT_LENGTH);
+        self.length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_bodiless =
+            self.request.method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+        self.framing = match self.length {
+            _ if is_bodiless => Framing::Empty,
+            _ if header.headers.contains_key(TRANSFER_ENCODING) => Framing::Chunked,
+            None | Some(0) => Framing::Empty,
+            Some(length) => Framing::Length(length),
+        };
+        let mut head = head_bytes(&header);
+        let connection: &[u8] = if self.is_kept { b"keep-alive" } else { b"close" };
+        for part in [b"Date: ", date::get_cached_date().as_bytes(), b"\r\nConnection: ", connection, b"\r\n\r\n"] {
+            head.put_slice(part);
+        }
+        self.stream.write_all(&head).await.map_err(|error| gone("writing a head", error))?;
+        // A head that has a body counts as written once it is in the buffer, and everything else once it was sent: so
+        // counts Pingora.
+        if self.framing == Framing::Empty {
+            self.flush().await?;
+        }
+        self.status = Some(status);
+        Ok(())
+    }
+
+    /// Writes a part of the body.
+    pub async fn write_part(&mut self, part: &[u8]) -> Result<()> {
+        let failed = |error| gone("writing a body", error);
+        let mut sent = part.len();
+        match &mut self.framing {
+            _ if part.is_empty() => {}
+            Framing::Empty => sent = 0,
+            Framing::Length(left) => {
+                sent = sent.min(*left);
+                *left -= sent;
+                self.stream.write_all(part.get(..sent).unwrap_or_default()).await.map_err(failed)?;
+                if self.framing == Framing::Length(0) {
+                    self.flush().await?;
+                }
+            }
+            Framing::Chunked => {
+                let size = format!("{:X}\r\n", part.len());
+                for bytes in [size.as_bytes(), part, b"\r\n"] {
+                    self.stream.write_all(bytes).await.map_err(failed)?;
+                }
+            }
+        }
+        self.sent += sent;
+        Ok(())
+    }
+
+    /// Sends what was written.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.stream.flush().await.map_err(|error| gone("sending a response", error))
+    }
+
+    /// Ends the body.
+    pub async fn end_response(&mut self) -> Result<()> {
+        match self.framing {
+            Framing::Empty | Framing::Length(0) => return Ok(()),
+            Framing::Length(_) => return Error::e_explain(ErrorType::InternalError, "the body is incomplete"),
+            Framing::Chunked => {}
+        }
+        self.stream.write_all(b"0\r\n\r\n").await.map_err(|error| gone("writing a body", error))?;
+        self.flush().await
+    }
+}
+
+/// The error of a client that cannot be written to.
+fn gone(doing: &'static str, error: std::io::Error) -> Box<Error> {
+    Error::because(ErrorType::WriteError, doing, error).into_down()
+}
+
+/// The bytes of a head without its last line, as Pingora writes them.
+fn head_bytes(header: &ResponseHeader) -> Vec<u8> {
+    let version: &[u8] = if header.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
+    let reason = header.get_reason_phrase().unwrap_or_default();
+    let mut head = Vec::with_capacity(RESPONSE_HEAD);
+    for part in [version, header.status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"] {
+        head.put_slice(part);
+    }
+    header.header_to_h1_wire(&mut head);
+    head
 }
 
 impl Downstream for DirectClient<'_> {
@@ -110,40 +247,13 @@ impl Downstream for DirectClient<'_> {
 
     async fn write(
         &mut self,
-        context: &mut Context,
+        _: &mut Context,
         header: ResponseHeader,
         body: Bytes,
         _: Option<HeaderMap>,
     ) -> Result<()> {
-        if self.stream.body_left() > 0 {
-            // As Pingora does: what the client still sends is not read as a request.
-            self.close();
-        }
-        let mut parts = http::response::Parts::from(header);
-        parts.headers.insert(DATE, date::get_cached_date());
-        let connection = HeaderValue::from_static(if self.is_kept { "keep-alive" } else { "close" });
-        parts.headers.insert(CONNECTION, connection);
-        let status = parts.status;
-        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let has_body = self.request.method != Method::HEAD
-            && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-        let header = ResponseHeader::from(parts);
-        let mut head = Vec::with_capacity(RESPONSE_HEAD);
-        for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or_default(), "\r\n"] {
-            head.put_slice(part.as_bytes());
-        }
-        header.header_to_h1_wire(&mut head);
-        head.put_slice(b"\r\n");
-        self.stream.write_all(&head).await.or_err(ErrorType::WriteError, "writing the head of a response")?;
-        let body = if has_body { body } else { Bytes::new() };
-        // A head that has a body counts as written once it is in the buffer, and everything else once it was sent: so
-        // counts Pingora.
-        self.status = Some(status).filter(|_| !body.is_empty());
-        self.stream.write_all(&body).await.or_err(ErrorType::WriteError, "writing the body of a response")?;
-        self.stream.flush().await.or_err(ErrorType::WriteError, "writing a response")?;
-        (self.status, context.written) = (Some(status), body.len());
-        self.is_whole = length == Some(body.len());
-        Ok(())
+        self.begin_response(header).await?;
+        self.write_part(&body).await
     }
 
     fn written_status(&self) -> Option<StatusCode> {
@@ -151,7 +261,7 @@ impl Downstream for DirectClient<'_> {
     }
 
     fn is_response_whole(&self) -> bool {
-        self.is_whole
+        self.length == Some(self.sent)
     }
 
     fn was_upgraded(&self) -> bool {

@@ -24,13 +24,24 @@ pub(super) async fn pass(
 ) -> Result<bool, NotServed> {
     upgrade_offers::ignore_empty(session.req_header_mut());
     await_body(session, context).await?;
-    context.slot = Some(take_slot(session, context, &upstream).await?);
+    begin(session, context, &upstream, operation).await?;
+    buffered_http2::forward(session, context, &upstream).await
+}
+
+/// Waits for a slot. Then the request may go to the provider.
+pub(super) async fn begin<D: Downstream>(
+    downstream: &mut D,
+    context: &mut Context,
+    upstream: &Upstream,
+    operation: Operation,
+) -> Result<(), NotServed> {
+    context.slot = Some(take_slot(downstream, context, upstream).await?);
     // A governed request that needs a new connection checks this itself.
     if descriptors::are_exhausted() {
         return Err(Rejection::UpstreamBusy.into());
     }
-    context.passes(&upstream, operation);
-    buffered_http2::forward(session, context, &upstream).await
+    context.passes(upstream, operation);
+    Ok(())
 }
 
 /// Waits until a declared body begins to arrive: a client that sends none of it costs no connection to the provider.

@@ -162,20 +162,27 @@ pub(super) enum Versions {
     Both,
 }
 
+/// Whether requests to a provider use HTTP/1, except calls, which need HTTP/2.
+pub(super) fn is_http1(target: &Target) -> bool {
+    // Without TLS there is no ALPN to choose by.
+    target.protocol == Protocol::Http1 || target.protocol == Protocol::Auto && !target.tls
+}
+
 /// The HTTP versions that may carry this request.
 pub(super) fn versions(context: &Context, request: &RequestHeader, is_upgrade: bool) -> Versions {
     let target = context.upstream.as_ref().map(|upstream| &upstream.target);
-    let (protocol, tls) = target.map_or((Protocol::Http1, false), |target| (target.protocol, target.tls));
-    match protocol {
+    match target.map_or(Protocol::Http1, |target| target.protocol) {
         // gRPC needs HTTP/2.
         _ if is_grpc(context, &request.headers) => Versions::Http2,
-        Protocol::Http1 => Versions::Http1,
+        _ if target.is_none_or(is_http1) => Versions::Http1,
         Protocol::Http2 => Versions::Http2,
-        // A WebSocket needs HTTP/1.1, and without TLS there is no ALPN to choose by.
-        Protocol::Auto if !tls || is_upgrade => Versions::Http1,
+        // A WebSocket needs HTTP/1.1.
+        Protocol::Auto | Protocol::Http1 if is_upgrade => Versions::Http1,
         // Pingora remembers for ever what each pool has negotiated, and these have a pool for each request.
-        Protocol::Auto if context.provider().is_some_and(|provider| has_tls_proxy(provider)) => Versions::Http1,
-        Protocol::Auto => Versions::Both,
+        Protocol::Auto | Protocol::Http1 if context.provider().is_some_and(|provider| has_tls_proxy(provider)) => {
+            Versions::Http1
+        }
+        Protocol::Auto | Protocol::Http1 => Versions::Both,
     }
 }
 

@@ -25,7 +25,7 @@ pub use fields::{
     Http2Head, check, connection_options, is_authority, uri_without_root_dot, without_invalid_authority,
     without_root_dot,
 };
-pub use head::{HeadParser, ParsedHead};
+pub use head::{HeadParser, ParsedHead, fields};
 
 #[cfg(test)]
 mod tests;

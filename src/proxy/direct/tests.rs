@@ -1,10 +1,12 @@
 //! Generated requests get the same responses, log lines and metrics whether Pingora serves them or not.
 
+mod forwarding;
+
 use super::Direct;
 use crate::config::{Environment, compile};
 use crate::edge::{BoundListener, ConnectionContext, DirectApp, DirectRequest, DirectServing};
 use crate::log_writer::LogWriter;
-use crate::proxy::Serving;
+use crate::proxy::{Serving, server_conf};
 use crate::runtime::CurrentRuntime;
 use crate::sandbox::{Addresses, HASH_KEY, INTROSPECTION_SECRET, Listeners, Providers};
 use parking_lot::Mutex;
@@ -88,34 +90,39 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it; it responds without Pingora if it is `direct`.
+    /// Starts it in front of simulated providers; it responds without Pingora if it is `direct`.
     fn start(providers: &Providers, direct: bool) -> Gateway {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let text = providers.configuration(Listeners { gateway: any, admin: any, control: any }, None);
         let text = text.replace("ttl: 30s", "ttl: 5m").replace("format: text", "format: json");
-        let text = format!("{text}clients: {{ trusted_peers: [127.0.0.2] }}\n");
-        let secrets = Secrets(providers.verified.instance().api_application().secret.clone());
-        let config = compile("c", &text, &secrets, [7; 32]).unwrap().config;
+        let secret = providers.verified.instance().api_application().secret.clone();
+        Gateway::configured(&format!("{text}clients: {{ trusted_peers: [127.0.0.2] }}\n"), secret, direct)
+    }
+
+    /// Starts one with this configuration.
+    fn configured(text: &str, secret: String, direct: bool) -> Gateway {
+        let config = compile("c", text, &Secrets(secret), [7; 32]).unwrap().config;
         let log = Lines::default();
         let running = Arc::new(CurrentRuntime::new(&config, "hash", LogWriter::new(log.clone()).unwrap()).unwrap());
         let listener = config.listeners.first().unwrap();
         let bound = BoundListener::new(&listener.address).unwrap();
         let (address, served) = (bound.local_address().parse().unwrap(), Arc::<AtomicU64>::default());
-        let app: Arc<dyn DirectApp> = Arc::new(Counting(Direct::new(running.clone()), served.clone()));
+        let app: Arc<dyn DirectApp> = Arc::new(Counting(Direct::new(running.clone(), &server_conf()), served.clone()));
         let listeners = vec![(listener.clone(), bound)];
         let serving = Serving::start_with(running.clone(), listeners, &config.clients, direct.then_some(app)).unwrap();
         Gateway { address, running, log, direct: served, _serving: serving }
     }
 
     /// The log lines without what differs from run to run, and how often each occurs.
-    fn lines(&self) -> BTreeMap<String, usize> {
+    fn lines(&self, differing: &[&str]) -> BTreeMap<String, usize> {
         self.running.now().log_writer.flush();
         let text = String::from_utf8(self.log.0.lock().clone()).unwrap();
         let mut counts = BTreeMap::new();
         for line in text.lines() {
             let line: Map<String, Value> = serde_json::from_str(line).unwrap();
-            let same = |name: &str| !["timestamp", "request_id", "trace_id"].contains(&name) && !name.ends_with("_us");
-            let kept: Map<String, Value> = line.into_iter().filter(|(name, _)| same(name)).collect();
+            let is_own = |name: &str| ["timestamp", "request_id", "trace_id"].contains(&name) || name.ends_with("_us");
+            let is_same = |name: &str| !is_own(name) && !differing.contains(&name);
+            let kept: Map<String, Value> = line.into_iter().filter(|(name, _)| is_same(name)).collect();
             *counts.entry(Value::Object(kept).to_string()).or_default() += 1;
         }
         counts
@@ -415,7 +422,7 @@ impl Client {
                 lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
             };
             let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            whole += &head.lines().map(|line| same(line) + "\r\n").collect::<String>();
+            whole += &forwarding::sorted(head.lines().map(same));
             if status.starts_with('1') {
                 continue;
             }
@@ -503,14 +510,14 @@ impl Pair {
 
     /// Compares the logs and the metrics.
     fn compare_accounts(&self) {
-        let differing = |direct: BTreeMap<String, usize>, mut other: BTreeMap<String, usize>| {
-            let missing = direct.into_iter().filter(|(line, count)| other.remove(line) != Some(*count));
-            let missing: Vec<_> = missing.collect();
-            assert!(missing.is_empty() && other.is_empty(), "only direct: {missing:#?}\nonly with Pingora: {other:#?}");
-        };
-        differing(self.direct.lines(), self.other.lines());
-        differing(self.direct.metrics(), self.other.metrics());
+        assert_same(self.direct.lines(&[]), self.other.lines(&[]));
+        assert_same(self.direct.metrics(), self.other.metrics());
     }
+}
+
+fn assert_same(direct: BTreeMap<String, usize>, mut other: BTreeMap<String, usize>) {
+    let missing: Vec<_> = direct.into_iter().filter(|(line, count)| other.remove(line) != Some(*count)).collect();
+    assert!(missing.is_empty() && other.is_empty(), "only direct: {missing:#?}\nonly with Pingora: {other:#?}");
 }
 
 /// A deletion of a session that does not exist, or a write that changes nothing after the first.

@@ -222,6 +222,15 @@ impl HeadParser {
     }
 }
 
+/// The headers of a complete and valid head, as they are spelled: names and values.
+pub fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = head.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
+    lines.skip_while(|line| line.is_empty()).skip(1).filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((line.get(..colon)?, trimmed(line.get(colon + 1..)?)))
+    })
+}
+
 /// The first control character. It scans in blocks that the compiler can vectorize.
 fn first_control(bytes: &[u8]) -> Option<(usize, u8)> {
     let is_control = |byte: &u8| *byte < b' ' || *byte == 0x7f;

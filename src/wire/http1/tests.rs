@@ -45,6 +45,14 @@ fn a_valid_head_parses_in_any_parts() {
 }
 
 #[test]
+fn headers_are_as_they_are_spelled() {
+    let text = "\r\nGET /x: HTTP/1.1\r\nHOST:a\r\nX-a: \t\u{e9}: b \r\nx-A:\r\n\r\n";
+    assert!(read(text).unwrap().is_some());
+    let all: Vec<_> = fields(text.as_bytes()).map(|(name, value)| (str::from_utf8(name).unwrap(), value)).collect();
+    assert_eq!(all, [("HOST", &b"a"[..]), ("X-a", "\u{e9}: b".as_bytes()), ("x-A", b"")]);
+}
+
+#[test]
 fn an_error_is_found_at_its_byte() {
     for (text, expected) in [
         ("\x16\x03\x01", RequestError::Control),

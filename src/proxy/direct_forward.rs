@@ -1,0 +1,227 @@
+//! Plain pass-through requests that are forwarded without a session of Pingora's, to providers that speak HTTP/1.
+//!
+//! The connection to the provider, its pool and the parser of its responses are Pingora's. What Pingora's own forwarding
+//! does beyond that is for streams in both directions: tasks and channels between them, which cost as much as all the
+//! rest. Here the whole request is sent, and then the response is read.
+
+use super::client_presence::attended;
+use super::context::Context;
+use super::direct_client::DirectClient;
+use super::not_served::NotServed;
+use super::peer::{self, Needs, ProviderCertificates, Versions, versions};
+use super::upstream_error::{MAX_TRIES, Retry, retry};
+use super::{first_byte, logout, pass_through, reject, upstream_request, upstream_response};
+use crate::client::Attempts;
+use crate::edge::OutOfMemory;
+use crate::gateway::Upstream;
+use crate::model::Operation;
+use crate::telemetry::Shed;
+use crate::wire::http1::fields;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderName, HeaderValue, Version};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::v1::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::Peer;
+use pingora::{ErrorType, OrErr, Result};
+use std::sync::Arc;
+
+/// Headers of a request that are for its connection (RFC 9110, section 7.6.1). A plain request names no others.
+const OF_CONNECTION: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// How many headers of the gateway's own a request may get.
+const OWN_HEADERS: usize = 8;
+
+/// Forwards requests.
+pub(super) struct Forwarder {
+    connector: Connector,
+    certificates: ProviderCertificates,
+}
+
+impl Forwarder {
+    pub fn new(conf: &ServerConf) -> Forwarder {
+        let options = ConnectorOptions::from_server_conf(conf);
+        Forwarder { connector: Connector::new(Some(options)), certificates: ProviderCertificates::default() }
+    }
+
+    /// Whether a pass-through request is forwarded here: its body is here completely, its provider gets it over HTTP/1,
+    /// and it is no logout that has to be read first.
+    pub fn takes(&self, client: &DirectClient<'_>, context: &Context, upstream: &Upstream) -> bool {
+        client.stream.has_whole_request()
+            && versions(context, &client.request, false) == Versions::Http1
+            && logout::logout(&client.request, context, upstream).is_none()
+    }
+
+    /// Forwards a request as soon as a slot is free.
+    pub async fn forward(
+        &self,
+        client: &mut DirectClient<'_>,
+        context: &mut Context,
+        upstream: Arc<Upstream>,
+        operation: Operation,
+    ) -> Result<(), NotServed> {
+        let body = client.whole_body().await?;
+        context.body_came(None, true);
+        pass_through::begin(client, context, &upstream, operation).await?;
+        // Each try may go through all addresses.
+        let mut left = MAX_TRIES * Attempts::MAX;
+        loop {
+            left -= 1;
+            match self.send(client, context, &body).await {
+                Err(error) if error.retry() && left > 0 => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Sends a request once, and its response to the client.
+    async fn send(&self, client: &mut DirectClient<'_>, context: &mut Context, body: &Bytes) -> Result<()> {
+        let needs = Needs { versions: Versions::Http1, is_upgrade: false, is_whole: true };
+        let peer = peer::peer(context, &self.certificates, &needs)?;
+        let (mut connection, is_reused) = match self.connector.reused_http_session(&*peer).await {
+            Some(connection) => (connection, true),
+            // Boxed, so that the future of a request on a kept connection stays small.
+            None => match Box::pin(self.connector.get_http_session(&*peer)).await {
+                Ok(connected) => connected,
+                Err(error) => return Err(peer::go_on(context, &peer, error.into_up()).into_up()),
+            },
+        };
+        peer::connected(context, &peer, is_reused);
+        (connection.read_timeout, connection.write_timeout) = (peer.options.read_timeout, peer.options.write_timeout);
+        match exchange(client, context, &mut connection, body).await {
+            Ok(true) => {
+                self.connector.release_http_session(connection, &*peer, peer.idle_timeout()).await;
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(mut error) => {
+                match retry(&error, context, &client.request.method, true) {
+                    Retry::Yes => error.set_retry(true),
+                    Retry::IfReused => error.retry.decide_reuse(is_reused),
+                    Retry::No => error.set_retry(false),
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Sends a request on a connection, and its response to the client. Whether the connection may be used again.
+async fn exchange(
+    client: &mut DirectClient<'_>,
+    context: &mut Context,
+    connection: &mut HttpSession,
+    body: &Bytes,
+) -> Result<bool> {
+    let mut request = copy(client)?;
+    upstream_request::rewrite(context, &client.request, &mut request)?;
+    context.body_passes(body.len()).map_err(|OutOfMemory| reject::end(context, Shed::Request))?;
+    connection.write_request_header(Box::new(request)).await.map_err(|error| error.into_up())?;
+    let sent = match body.is_empty() {
+        true => Ok(()),
+        false => write_body(connection, body).await,
+    };
+    context.body_sent();
+    first_byte::start(context);
+    let response = match head(client, context, connection).await {
+        Ok(response) => response,
+        // The provider may respond before it has read all of a request, and close its connection.
+        Err(error) => return Err(sent.err().unwrap_or(error)),
+    };
+    relay(client, context, connection, response).await?;
+    Ok(sent.is_ok())
+}
+
+async fn write_body(connection: &mut HttpSession, body: &Bytes) -> Result<()> {
+    connection.write_body(body).await.map_err(|error| error.into_up())?;
+    connection.finish_body().await.map_err(|error| error.into_up())?;
+    Ok(())
+}
+
+/// A copy of a request, as Pingora would send it: with its headers as they were spelled, without those for the
+/// connection. `Host`, whose value may have been normalized since, is set later.
+fn copy(client: &DirectClient<'_>) -> Result<RequestHeader> {
+    let DirectClient { request, head, .. } = client;
+    let headers = Some(request.headers.len() + OWN_HEADERS);
+    let mut copy = RequestHeader::build(request.method.clone(), request.raw_path(), headers)?;
+    for (name, value) in fields(head) {
+        let is_dropped = |own: &HeaderName| name.eq_ignore_ascii_case(own.as_str().as_bytes());
+        // Some were removed because their sender must not set them.
+        let is_left = str::from_utf8(name).is_ok_and(|name| request.headers.contains_key(name));
+        if is_left && !OF_CONNECTION.iter().any(is_dropped) {
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(value));
+            let value = value.or_err(ErrorType::InvalidHTTPHeader, "a header of the request")?;
+            copy.append_header(head.slice_ref(name), value)?;
+        }
+    }
+    Ok(copy)
+}
+
+/// The head of the final response. Informational ones go to the client.
+async fn head(
+    client: &mut DirectClient<'_>,
+    context: &mut Context,
+    connection: &mut HttpSession,
+) -> Result<Box<ResponseHeader>> {
+    loop {
+        let head = attended(client, context, connection.read_resp_header_parts()).await?;
+        let mut head = head.map_err(|error| error.into_up())?;
+        upstream_response::begins(context, &head, false)?;
+        if !head.status.is_informational() {
+            return Ok(head);
+        }
+        upstream_response::frame(client, &mut head);
+        client.write_informational(&head).await?;
+    }
+}
+
+/// Sends a response to the client, at the client's pace.
+async fn relay(
+    client: &mut DirectClient<'_>,
+    context: &mut Context,
+    connection: &mut HttpSession,
+    mut response: Box<ResponseHeader>,
+) -> Result<()> {
+    let mut is_over = connection.is_body_done();
+    let is_framed = response.headers.contains_key(TRANSFER_ENCODING) || response.headers.contains_key(CONTENT_LENGTH);
+    if !is_over && !is_framed {
+        // It ends with the provider's connection, which the client does not see.
+        response.set_version(Version::HTTP_11);
+        response.insert_header(TRANSFER_ENCODING, "chunked")?;
+    }
+    upstream_response::frame(client, &mut response);
+    upstream_response::finish(client, context, &mut response)?;
+    client.begin_response(*response).await?;
+    while !is_over {
+        let part = match connection.read_body_bytes().now_or_never() {
+            Some(part) => part,
+            None => {
+                // What has come is not kept back.
+                client.flush().await?;
+                attended(client, context, connection.read_body_bytes()).await?
+            }
+        };
+        let part = part.map_err(|error| error.into_up())?.unwrap_or_default();
+        is_over = connection.is_body_done();
+        let held = context.response_passes(part.len(), client.sent, false);
+        held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
+        client.write_part(&part).await?;
+    }
+    client.end_response().await
+}

@@ -1,6 +1,7 @@
 //! The scanner that parses bytes into nodes.
 
 use super::node::{JsonError, Kind, MAX_DEPTH, Member, Node};
+use memchr::memchr2;
 use std::collections::HashSet;
 
 /// Parses one document from front to back.
@@ -11,6 +12,8 @@ pub(super) struct Scanner<'a> {
     depth: usize,
     tokens: usize,
     most: usize,
+    /// Whether there are control characters, which may be white space between values.
+    has_controls: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -21,7 +24,8 @@ impl<'a> Scanner<'a> {
         if text.starts_with('\u{feff}') {
             return Err(JsonError { what: "found a byte order mark".into(), offset: 0 });
         }
-        Ok(Scanner { text, bytes: source, at: 0, depth: 0, tokens: 0, most })
+        let has_controls = source.iter().fold(false, |found, byte| found | (*byte < b' '));
+        Ok(Scanner { text, bytes: source, at: 0, depth: 0, tokens: 0, most, has_controls })
     }
 
     /// Parses the whole document: one value and nothing after it.
@@ -157,15 +161,21 @@ impl<'a> Scanner<'a> {
         let mut plain = true;
         loop {
             let rest = self.bytes.get(end..).unwrap_or_default();
-            end += rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+            let length = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let part = rest.get(..length).unwrap_or_default();
+            if self.has_controls
+                && let Some(at) = part.iter().position(|byte| *byte < b' ')
+            {
+                return Err(fault("found a control character in a string", end + at));
+            }
+            end += length;
             match self.bytes.get(end) {
                 None => return Err(fault("found an unterminated string", start)),
                 Some(b'"') => break,
-                Some(b'\\') => {
+                Some(_) => {
                     plain = false;
                     end += 2;
                 }
-                Some(_) => return Err(fault("found a control character in a string", end)),
             }
         }
         self.at = end + 1;
@@ -223,6 +233,7 @@ impl<'a> Scanner<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
+    #[inline]
     fn count(&mut self) -> Result<(), JsonError> {
         self.tokens += 1;
         if self.tokens > self.most {

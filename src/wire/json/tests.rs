@@ -32,6 +32,10 @@ fn ambiguous_json_is_rejected() {
     assert_eq!(rejection("9007199254740992"), "found a number that parsers read differently at byte 0");
     assert_eq!(rejection("1e400"), "found a number that parsers read differently at byte 0");
     assert_eq!(rejection("{\"a\":1}\0"), "expected the end of the document, found `\\u{0}` at byte 7");
+    for (text, at) in [("[\n\"a\nb\"]", 4), ("[\"\\\"\u{1f}\"]", 4), ("[\"\t", 2), ("[\"a\\\\\0", 5)] {
+        assert_eq!(rejection(text), format!("found a control character in a string at byte {at}"), "{text:?}");
+    }
+    assert_eq!(rejection("[\n\"a"), "found an unterminated string at byte 2");
     assert_eq!(rejection(""), "expected a value, found the end at byte 0");
     assert_eq!(rejection(&"[".repeat(33)), "found more than 32 levels of nesting at byte 32");
     assert_eq!(rejection(r#"{"a":01}"#), "found an invalid number at byte 5");

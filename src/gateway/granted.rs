@@ -37,6 +37,13 @@ impl Granted {
         let Some(grant) = &request.grant else {
             return Ok(Some(Granted::unchanged(body)));
         };
+        let protects = policy.mode == Mode::Enforce && !policy.protected.is_empty();
+        let reads = request.may_read();
+        let is_unrestricted = grant.keys.is_unrestricted() && (reads || !protects);
+        if is_unrestricted && grant.masks.is_none() {
+            // Whatever keys it has.
+            return Ok(Some(Granted::unchanged(body)));
+        }
         let Governed { upstream, route, carrier, .. } = &request.governed;
         let message = carrier.request_message(&body).map_err(|error| Rejection::Malformed(error.to_string()))?;
         let decoded = upstream.dialect.read_body(route, *carrier, message)?;
@@ -44,9 +51,7 @@ impl Granted {
             return Ok(Some(Granted::unchanged(body)));
         };
         let inserted = |key: &str| edits.iter().any(|edit| matches!(edit, Edit::Insert { key: own, .. } if own == key));
-        let protects = policy.mode == Mode::Enforce && !policy.protected.is_empty();
-        let reads = request.may_read();
-        if grant.keys.is_unrestricted() && grant.shows_all(patch.name) && (reads || !protects) {
+        if is_unrestricted && grant.shows_all(patch.name) {
             return Ok(Some(Granted::unchanged(body)));
         }
         let shows = |key: &str| grant.shows_value(patch.name, key);

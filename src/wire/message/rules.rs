@@ -17,23 +17,24 @@ pub(super) fn constraint_violations(object: &Object, codec: Codec) -> Vec<Constr
     let mut all = Vec::new();
     for field in object.schema.fields {
         let item = object.item(field.name);
-        let spelling = item.map_or_else(
-            || match codec {
-                Codec::Proto => field.name.to_owned(),
-                Codec::Json => field.json.to_owned(),
+        let spelling = item.map_or(
+            match codec {
+                Codec::Proto => field.name,
+                Codec::Json => field.json,
             },
-            |item| item.spelling.clone(),
+            |item| &item.spelling,
         );
-        let begins = format!("invalid {}.{}: ", object.schema.name, go_name(field.name));
+        // Made for violations only: most requests have none.
+        let begins = || format!("invalid {}.{}: ", object.schema.name, go_name(field.name));
         let chosen = object.schema.oneofs.iter().any(|oneof| oneof.members.contains(&field.number));
         let value = item.map(|item| &item.value);
         if let Some(reason) = checked(field, value).filter(|_| item.is_some() || !chosen) {
-            all.push(ConstraintViolation { path: spelling.clone(), text: begins.clone() + &reason });
+            all.push(ConstraintViolation { path: spelling.to_owned(), text: begins() + &reason });
         }
         if let Some(Value::Message(inner)) = value {
             all.extend(constraint_violations(inner, codec).into_iter().map(|inner| ConstraintViolation {
                 path: format!("{spelling}.{}", inner.path),
-                text: format!("{begins}embedded message failed validation | caused by: {}", inner.text),
+                text: format!("{}embedded message failed validation | caused by: {}", begins(), inner.text),
             }));
         }
     }

@@ -17,7 +17,7 @@ mod violations;
 
 pub use caller::Caller;
 pub use edit::{Edit, EditKind, EditRecord, EditRecords};
-pub use field_path::field_path;
+pub use field_path::{EntryPath, field_path};
 pub use operation::Operation;
 pub use patch::{
     Challenge, ChallengeKind, Check, CheckKind, Field, Lifetime, MetadataChange, SessionPatch, SessionTokenPresence,

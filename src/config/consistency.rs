@@ -6,7 +6,7 @@ use super::FindingId;
 use super::declared::DeclaredPolicy;
 use super::error::Problem;
 use super::section::{Context, Spanned};
-use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value, Violations};
+use crate::model::{EntryPath, Field, MetadataChange, Rule, SessionPatch, Value, Violations};
 use crate::policy::{Evaluation, KeyCase, Limits, Normalize, Policy};
 
 /// Rejects keys that normalization would change, and rules for keys that are not allowed.
@@ -32,7 +32,7 @@ pub(super) fn check_values(declared: &DeclaredPolicy, context: &mut Context) {
     let normalize = Normalize { key_case: KeyCase::Keep, ..declared.policy.normalize };
     for Spanned { location, value: (pattern, rule, value) } in &declared.values {
         let mut violations = Violations::new();
-        rule.check("", value, &mut violations);
+        rule.check(EntryPath { name: "", key: "" }, value, &mut violations);
         for violation in violations {
             let found = match violation.rule {
                 Rule::Pattern => "does not match `regex`".to_owned(),

@@ -37,7 +37,7 @@ impl Dialect {
                 Some(term) => self.check_term(term, &member.value, members, &mut violations),
                 None => {
                     let what = "is not a property of this request";
-                    violations.report(&shown(&member.key), Rule::Provider, what, || allowed(expected), what);
+                    violations.report(shown(&member.key), Rule::Provider, what, || allowed(expected), what);
                 }
             }
         }

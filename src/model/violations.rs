@@ -1,6 +1,7 @@
 //! All violations of a write, bounded in size: many violations cannot make the response or the memory use grow.
 
 use super::{Rule, Violation};
+use std::fmt;
 use std::ops::Deref;
 
 /// How many violations are listed; the rest is counted.
@@ -40,14 +41,21 @@ impl Violations {
 
     /// Adds a violation whose message ends with a list of what is allowed. The list is built only if the violation is
     /// listed, and shown only the first time; later messages are `short` alone.
-    pub fn report(&mut self, path: &str, rule: Rule, what: &str, list: impl FnOnce() -> String, short: &str) {
+    pub fn report(
+        &mut self,
+        path: impl fmt::Display,
+        rule: Rule,
+        what: &str,
+        list: impl FnOnce() -> String,
+        short: &str,
+    ) {
         if !self.count_one(rule) {
             return;
         }
         let list = truncated(list(), MAX_MESSAGE);
         let message = if self.shown_lists.contains(&list) { short.to_owned() } else { format!("{what}{list}") };
         self.shown_lists.push(list);
-        let (path, message) = (truncated(path.to_owned(), MAX_PATH), truncated(message, MAX_MESSAGE));
+        let (path, message) = (truncated(path.to_string(), MAX_PATH), truncated(message, MAX_MESSAGE));
         self.listed.push(Violation { path, rule, message });
     }
 
@@ -170,7 +178,7 @@ mod tests {
         let mut violations = Violations::new();
         for at in 0..count {
             let (what, list) = ("is not an allowed key", || format!("; allowed: {}", "`a`, ".repeat(300)));
-            violations.report(&format!("metadata.{at}"), Rule::Allowed, what, list, what);
+            violations.report(format!("metadata.{at}"), Rule::Allowed, what, list, what);
         }
         violations
     }

@@ -3,7 +3,7 @@
 use super::keys::{KeyPattern, KeyPatterns};
 use super::normalize::{self, NormalizedEntry};
 use super::{Policy, Wipe};
-use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation, Violations, field_path};
+use crate::model::{Edit, EntryPath, Field, MetadataChange, Rule, SessionPatch, Value, Violation, Violations};
 use std::collections::HashMap;
 
 /// The metadata that a write would leave.
@@ -23,7 +23,7 @@ impl ResultingMetadata<'_> {
         normalize::edits(self.fields, &self.entries)
     }
 
-    fn path(&self, entry: &NormalizedEntry) -> String {
+    fn path<'a>(&'a self, entry: &'a NormalizedEntry) -> EntryPath<'a> {
         entry.path(self.patch.name, self.fields)
     }
 
@@ -131,25 +131,25 @@ impl Policy {
             return;
         }
         let path = written.path(entry);
-        self.limits.check_key(&path, &entry.key, violations);
+        self.limits.check_key(path, &entry.key, violations);
         if let Some(allowed) = &self.allowed
             && !allowed.matches(&entry.key)
         {
             let what = "is not an allowed key";
-            violations.report(&path, Rule::Allowed, what, || format!("; allowed: {allowed}"), what);
+            violations.report(path, Rule::Allowed, what, || format!("; allowed: {allowed}"), what);
         }
         let rule = self.fields.iter().find(|(pattern, _)| pattern.matches(&entry.key)).map(|(_, rule)| rule);
         match &entry.value {
             Value::Text(text) => {
-                self.limits.check_value(&path, text, violations);
-                rule.inspect(|rule| rule.check(&path, text, violations));
+                self.limits.check_value(path, text, violations);
+                rule.inspect(|rule| rule.check(path, text, violations));
             }
             Value::Bytes(bytes) => {
-                self.limits.check_bytes(&path, bytes.len(), violations);
-                rule.inspect(|rule| rule.check_bytes(&path, bytes.len(), violations));
+                self.limits.check_bytes(path, bytes.len(), violations);
+                rule.inspect(|rule| rule.check_bytes(path, bytes.len(), violations));
             }
             Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) => violations.push(Violation {
-                path,
+                path: path.to_string(),
                 rule: Rule::Type,
                 message: format!("expected a string, found {}", entry.value.kind()),
             }),
@@ -168,9 +168,9 @@ impl Policy {
             }
             let (path, message) = match emptied {
                 Some(path) => (path, "is required and must not be empty: the provider drops empty values"),
-                None => (field_path(written.patch.name, pattern.source()), "is required but missing"),
+                None => (EntryPath { name: written.patch.name, key: pattern.source() }, "is required but missing"),
             };
-            violations.push(Violation { path, rule: Rule::Required, message: message.into() });
+            violations.push(Violation { path: path.to_string(), rule: Rule::Required, message: message.into() });
         }
     }
 
@@ -182,8 +182,8 @@ impl Policy {
 
     /// A write replaces all metadata, so it must contain every protected key with its current value.
     pub(super) fn check_protected(&self, written: &ResultingMetadata, current: &[Field], violations: &mut Violations) {
-        let mut report = |path: String, message: &str| {
-            violations.push(Violation { path, rule: Rule::Protected, message: message.into() });
+        let mut report = |path: EntryPath, message: &str| {
+            violations.push(Violation { path: path.to_string(), rule: Rule::Protected, message: message.into() });
         };
         for entry in written.entries.iter().filter(|entry| self.protected.matches(&entry.key)) {
             let held = current.iter().find(|field| field.key == entry.key);
@@ -202,7 +202,7 @@ impl Policy {
         for field in current.iter().filter(|field| self.protected.matches(&field.key)).filter(lost) {
             if written.replaces {
                 report(
-                    field_path(written.patch.name, &field.key),
+                    EntryPath { name: written.patch.name, key: &field.key },
                     "is protected and would be removed: a write replaces all metadata, so send it with its current value",
                 );
             }
@@ -210,17 +210,25 @@ impl Policy {
     }
 }
 
+/// Up to so many keys are compared with each other: that costs less than hashing them.
+const FEW_KEYS: usize = 16;
+
 /// Keys that become the same are a violation each; none overwrites the other.
 fn collisions(written: &ResultingMetadata, violations: &mut Violations) {
+    let is_few = written.entries.len() <= FEW_KEYS;
     let mut places: HashMap<&str, Vec<&NormalizedEntry>> = HashMap::new();
-    for entry in &written.entries {
+    for entry in written.entries.iter().filter(|_| !is_few) {
         places.entry(&entry.key).or_default().push(entry);
     }
     for entry in &written.entries {
-        let same = places.get(entry.key.as_str()).map_or(&[][..], Vec::as_slice);
-        if let Some(other) = same.iter().find(|other| other.field != entry.field) {
+        let is_other = |other: &&NormalizedEntry| other.field != entry.field;
+        let other = match is_few {
+            true => written.entries.iter().filter(|other| other.key == entry.key).find(is_other),
+            false => places.get(entry.key.as_str()).into_iter().flatten().copied().find(is_other),
+        };
+        if let Some(other) = other {
             violations.push(Violation {
-                path: written.path(entry),
+                path: written.path(entry).to_string(),
                 rule: Rule::Collision,
                 message: format!("duplicates {} after normalization", written.path(other)),
             });

@@ -1,6 +1,6 @@
 //! Normalization before the evaluation, and the edits that apply it to the document.
 
-use crate::model::{Edit, Field, Value, field_path};
+use crate::model::{Edit, EntryPath, Field, Value};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// How to change the case of keys.
@@ -41,9 +41,9 @@ pub(super) struct NormalizedEntry {
 
 impl NormalizedEntry {
     /// The entry's path in the caller's own spelling.
-    pub fn path(&self, name: &str, fields: &[Field]) -> String {
+    pub fn path<'a>(&'a self, name: &'a str, fields: &'a [Field]) -> EntryPath<'a> {
         let own = self.field.and_then(|index| fields.get(index)).map(|field| field.key.as_str());
-        field_path(name, own.unwrap_or(&self.key))
+        EntryPath { name, key: own.unwrap_or(&self.key) }
     }
 
     /// Whether the value is an empty string, or no bytes.

@@ -1,7 +1,7 @@
 //! Limits of the metadata as a whole, and rules for single keys.
 
 use super::keys::compile_anchored;
-use crate::model::{Rule, Violation, Violations};
+use crate::model::{EntryPath, Rule, Violation, Violations};
 use regex::Regex;
 
 /// Limits of metadata. Lengths count UTF-16 code units, the strictest reading of "characters" among the providers.
@@ -28,11 +28,11 @@ impl Limits {
         }
     }
 
-    pub(super) fn check_key(&self, path: &str, key: &str, violations: &mut Violations) {
+    pub(super) fn check_key(&self, path: EntryPath, key: &str, violations: &mut Violations) {
         let found = utf16_length(key);
         if let Some(most) = self.key_length.filter(|most| found > *most) {
             violations.push(Violation {
-                path: path.into(),
+                path: path.to_string(),
                 rule: Rule::KeyLength,
                 message: format!("has a key of {found} characters, at most {most} are allowed"),
             });
@@ -40,19 +40,19 @@ impl Limits {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         if self.plain_keys && (key.is_empty() || !key.bytes().all(plain)) {
             violations.push(Violation {
-                path: path.into(),
+                path: path.to_string(),
                 rule: Rule::KeyCharacters,
                 message: "has an invalid key; expected letters, numbers, underscores and hyphens".into(),
             });
         }
     }
 
-    pub(super) fn check_value(&self, path: &str, value: &str, violations: &mut Violations) {
+    pub(super) fn check_value(&self, path: EntryPath, value: &str, violations: &mut Violations) {
         check_length(path, (utf16_length(value), "characters"), (None, self.value_length), violations);
     }
 
     /// Checks a value that is not text. Its length counts bytes.
-    pub(super) fn check_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
+    pub(super) fn check_bytes(&self, path: EntryPath, length: usize, violations: &mut Violations) {
         check_length(path, (length, "bytes"), (None, self.value_length), violations);
     }
 }
@@ -79,7 +79,7 @@ impl FieldRule {
     }
 
     /// Checks a value.
-    pub fn check(&self, path: &str, value: &str, violations: &mut Violations) {
+    pub fn check(&self, path: EntryPath, value: &str, violations: &mut Violations) {
         check_length(path, (utf16_length(value), "characters"), (self.min_length, self.max_length), violations);
         if let Some(regex) = self.regex.as_ref().filter(|regex| !regex.is_match(value)) {
             let source = regex.as_str();
@@ -94,22 +94,22 @@ impl FieldRule {
     }
 
     /// Checks a value that is not text. `length` is in bytes.
-    pub fn check_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
+    pub fn check_bytes(&self, path: EntryPath, length: usize, violations: &mut Violations) {
         check_length(path, (length, "bytes"), (self.min_length, self.max_length), violations);
         let textual = [(self.regex.is_some(), Rule::Pattern), (self.one_of.is_some(), Rule::OneOf)];
         for (_, rule) in textual.into_iter().filter(|(declared, _)| *declared) {
-            violations.push(Violation { path: path.into(), rule, message: "is not UTF-8 text".into() });
+            violations.push(Violation { path: path.to_string(), rule, message: "is not UTF-8 text".into() });
         }
     }
 }
 
 fn check_length(
-    path: &str,
+    path: EntryPath,
     (found, unit): (usize, &str),
     (least, most): (Option<usize>, Option<usize>),
     violations: &mut Violations,
 ) {
-    let mut report = |message| violations.push(Violation { path: path.into(), rule: Rule::ValueLength, message });
+    let mut report = |message| violations.push(Violation { path: path.to_string(), rule: Rule::ValueLength, message });
     if let Some(least) = least.filter(|least| found < *least) {
         report(format!("has {found} {unit}, at least {least} are required"));
     }

@@ -39,7 +39,10 @@ impl RedisStore {
         for _ in 0..MAX_TRIES {
             let assumed = match self.last_epoch(&known_epoch, &token, deadline).await? {
                 Ok(seen) => seen,
-                Err(purged) => return self.acquire_marked(&keys, &token, &tenant, purged, deadline).await,
+                // Boxed, as what else is rare, so that the future of a hit stays small.
+                Err(purged) => {
+                    return Box::pin(self.acquire_marked(&keys, &token, &tenant, purged, deadline)).await;
+                }
             };
             let (generation, purged) = (entry::generation(assumed.generation), entry::purged(assumed.purged));
             let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &caller, &tenant, &purged];
@@ -100,7 +103,7 @@ impl RedisStore {
         if let Some(seen) = last {
             return Ok(Ok(seen));
         }
-        let (epoch, _) = self.read_epoch(&known.key, token, deadline).await?;
+        let (epoch, _) = Box::pin(self.read_epoch(&known.key, token, deadline)).await?;
         let Some(generation) = epoch.generation else { return Ok(Err(epoch.purged)) };
         let seen = OpenEpoch { generation, purged: epoch.purged };
         *known.last.lock() = Some(seen);

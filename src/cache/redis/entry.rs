@@ -4,6 +4,7 @@ use crate::coherence::{
     ALL_CALLERS, Acquired, CallerDigest, Entry, Generation, Micros, Millis, Observed, Stamp, Token,
 };
 use crate::gateway::{CacheKey, ProviderResponse};
+use crate::wire::hex;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
@@ -73,11 +74,12 @@ pub(super) fn epoch(namespace: &str, scope: u64) -> String {
 
 /// A token as text. Tokens are random; 64 bits are enough to tell apart those in flight.
 pub(super) fn token(token: Token) -> String {
-    format!("{:016x}", token.0)
+    let bytes = token.0.to_be_bytes();
+    hex::text(bytes.split_at(bytes.len() / 2).1)
 }
 
 pub(super) fn generation(generation: Generation) -> String {
-    format!("{:032x}", generation.0)
+    hex::text(&generation.0.to_be_bytes())
 }
 
 fn read_generation(text: &[u8]) -> Option<Generation> {
@@ -121,7 +123,7 @@ pub(super) fn purged(purged: Millis) -> String {
 
 /// A credential's or a tenant's digest as text.
 pub(super) fn caller(caller: &CallerDigest) -> String {
-    format!("{:032x}", u128::from_be_bytes(*caller))
+    hex::text(caller)
 }
 
 /// A response that was shown, in the format of entries: start of its fetch, version, stored digest.

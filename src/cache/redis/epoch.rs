@@ -33,9 +33,9 @@ impl RedisStore {
     ) -> Result<(Epoch, ConnectionId), StoreFailure> {
         let (epoch, connection_id) = self.get_epoch(key, deadline).await?;
         match epoch {
-            None => self.open_epoch(key, 0, token, deadline).await,
+            None => Box::pin(self.open_epoch(key, 0, token, deadline)).await,
             // Only the server knows whether its marks have expired.
-            Some(Epoch { generation: None, purged }) => self.open_epoch(key, purged, token, deadline).await,
+            Some(Epoch { generation: None, purged }) => Box::pin(self.open_epoch(key, purged, token, deadline)).await,
             Some(epoch) => Ok((epoch, connection_id)),
         }
     }

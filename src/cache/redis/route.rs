@@ -101,25 +101,21 @@ impl Route {
         command: &Cmd,
         limit: Duration,
     ) -> Result<(Value, ConnectionId), StoreFailure> {
-        let request = &Request::One(command);
-        let deadline = Instant::now() + limit;
-        let remaining = || deadline.saturating_duration_since(Instant::now());
-        let carried_out = async {
-            match self {
-                Route::One(server) => match server.execute(request, remaining()).await {
-                    Ok((value, live)) => Ok((value, connection_id(&live, 0, 0))),
-                    Err(ServerError::NoScript) => {
-                        server.load_scripts(remaining()).await.map_err(failure)?;
-                        let (value, live) = server.execute(request, remaining()).await.map_err(failure)?;
-                        Ok((value, connection_id(&live, 0, 0)))
-                    }
-                    Err(error) => Err(failure(error)),
-                },
-                Route::Cluster(cluster) => cluster.execute(slot(key), command, &remaining).await,
-            }
-        };
         // The attempts of a command share one deadline.
-        tokio::time::timeout(limit, carried_out).await.unwrap_or(Err(StoreFailure::Timeout))
+        let deadline = Instant::now() + limit;
+        match self {
+            Route::One(server) => match server.execute(&Request::One(command), limit).await {
+                Ok((value, live)) => Ok((value, connection_id(&live, 0, 0))),
+                Err(ServerError::NoScript) => Box::pin(execute_new(server, command, deadline)).await,
+                Err(error) => Err(failure(error)),
+            },
+            // Boxed, so that the future of a command to a single server stays small.
+            Route::Cluster(cluster) => {
+                let remaining = || deadline.saturating_duration_since(Instant::now());
+                let carried_out = Box::pin(cluster.execute(slot(key), command, &remaining));
+                tokio::time::timeout(limit, carried_out).await.unwrap_or(Err(StoreFailure::Timeout))
+            }
+        }
     }
 
     /// Starts the tasks that keep the connections up.
@@ -129,6 +125,14 @@ impl Route {
             Route::Cluster(cluster) => drop(tokio::spawn(cluster.clone().keep_current())),
         }
     }
+}
+
+/// Executes a command with a script that the server does not know yet.
+async fn execute_new(server: &Server, command: &Cmd, deadline: Instant) -> Result<(Value, ConnectionId), StoreFailure> {
+    let remaining = || deadline.saturating_duration_since(Instant::now());
+    server.load_scripts(remaining()).await.map_err(failure)?;
+    let (value, live) = server.execute(&Request::One(command), remaining()).await.map_err(failure)?;
+    Ok((value, connection_id(&live, 0, 0)))
 }
 
 fn failure(error: ServerError) -> StoreFailure {

@@ -47,8 +47,10 @@ impl RedisStore {
             let (generation, purged) = (entry::generation(assumed.generation), entry::purged(assumed.purged));
             let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &caller, &tenant, &purged];
             let names = keys.names(with_tenants);
-            let session = self.run(&ACQUIRE, &names, &arguments, deadline);
-            let (session, epoch) = tokio::join!(session, self.read_epoch(&known_epoch.key, &token, deadline));
+            let (session, epoch) = tokio::join!(
+                self.run(&ACQUIRE, &names, &arguments, deadline),
+                self.read_epoch(&known_epoch.key, &token, deadline)
+            );
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
             let connection_id = combined(session_link, epoch_link);
             let AcquireReply { now, acquired, unreadable } = self.reply(value, assumed.generation, &keys)?;

@@ -16,6 +16,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -160,18 +161,21 @@ impl Server {
     ) -> Result<(Value, Arc<LiveConnection>), ServerError> {
         let live = self.live().ok_or(StoreFailure::Disconnected)?;
         let mut connection = live.connection.clone();
-        let response = tokio::time::timeout(limit, async {
+        // Pinned in place: a future that is moved into another is stored twice.
+        let response = pin!(async {
             match request {
                 Request::One(command) => connection.send_packed_command(command).await,
+                // Boxed, so that the future of a single command stays small.
                 Request::Asking(command) => {
                     let mut announced = redis::pipe();
                     announced.cmd("ASKING").add_command(Cmd::clone(command));
-                    first(connection.send_packed_commands(&announced, 1, 1).await)
+                    first(Box::pin(connection.send_packed_commands(&announced, 1, 1)).await)
                 }
-                Request::Pipeline(all) => first(connection.send_packed_commands(all, 0, all.len()).await),
+                Request::Pipeline(all) => first(Box::pin(connection.send_packed_commands(all, 0, all.len())).await),
             }
         });
-        let response = response.await.map_err(|_| self.failed(&live, StoreFailure::Timeout))?;
+        let response = tokio::time::timeout(limit, response).await;
+        let response = response.map_err(|_| self.failed(&live, StoreFailure::Timeout))?;
         match response.and_then(Value::extract_error) {
             Ok(value) => {
                 self.failures.store(0, Ordering::Relaxed);

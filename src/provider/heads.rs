@@ -3,7 +3,7 @@
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// Hop-by-hop headers (RFC 9110, section 7.6.1).
 pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
@@ -44,6 +44,19 @@ pub fn has_no_length(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT
 }
 
+/// The length of a response that declares it more than once, in several headers or in a list. Pingora accepts that if
+/// all are the same, and a client may not, so it gets one (RFC 9110, section 8.6). `None` if there is nothing to do.
+pub fn repeated_length(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let first = lengths.next()?;
+    let is_plain = first.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_plain && lengths.next().is_none() {
+        return None;
+    }
+    let first = first.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).find(|one| !one.is_empty())?;
+    HeaderValue::from_bytes(first).ok().filter(|_| first.iter().all(u8::is_ascii_digit))
+}
+
 /// Whether headers or trailers are within the limits that clients can be expected to read.
 pub fn are_bounded(headers: &HeaderMap) -> bool {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -55,4 +68,32 @@ fn has_plain_coding(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let plain = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
     plain && codings.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_lengths_become_one() {
+        for (lengths, one) in [
+            (&["5"][..], None),
+            (&[], None),
+            (&["5, 5"], Some("5")),
+            (&["5,\t5 ,5"], Some("5")),
+            (&["5,"], Some("5")),
+            (&["5", "5"], Some("5")),
+            (&["5, 5", "5"], Some("5")),
+            // Such responses are rejected before.
+            (&["+5, 5"], None),
+            (&[""], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for length in lengths {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(length));
+            }
+            let found = repeated_length(&headers);
+            assert_eq!(found.as_ref().map(|length| length.to_str().unwrap()), one, "{lengths:?}");
+        }
+    }
 }

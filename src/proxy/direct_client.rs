@@ -60,8 +60,8 @@ fn is_about_connection(header: &Header) -> bool {
 /// How the client finds the end of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// There is no body.
-    Empty,
+    /// There is no body, whatever the head declares.
+    Bodiless,
     /// This many bytes are missing.
     Length(usize),
     Chunked,
@@ -75,7 +75,7 @@ pub(super) struct DirectClient<'a> {
     pub stream: &'a mut StrictHttp1Stream,
     /// Whether the connection stays open.
     pub is_kept: bool,
-    /// The status of the final response, once its head has been written.
+    /// The status of the last head that has been written, also of an informational response.
     pub status: Option<StatusCode>,
     /// How many bytes of the body have been written.
     pub sent: usize,
@@ -88,7 +88,7 @@ impl<'a> DirectClient<'a> {
     /// The client of a plain request. `None` for any other request, which Pingora parses.
     pub fn new(head: Bytes, stream: &'a mut StrictHttp1Stream) -> Option<DirectClient<'a>> {
         let request = plain_request(&head)?;
-        let (status, sent, length, framing) = (None, 0, None, Framing::Empty);
+        let (status, sent, length, framing) = (None, 0, None, Framing::Bodiless);
         Some(DirectClient { request, head, stream, is_kept: true, status, sent, length, framing })
     }
 
@@ -105,7 +105,9 @@ impl<'a> DirectClient<'a> {
     pub async fn write_informational(&mut self, header: &ResponseHeader) -> Result<()> {
         let head = [&head_bytes(header)[..], b"\r\n"].concat();
         self.stream.write_all(&head).await.map_err(|error| gone("writing a head", error))?;
-        self.flush().await
+        self.flush().await?;
+        self.status = Some(header.status);
+        Ok(())
     }
 
     /// Writes the head of the final response, which declares the length of its body, or that it comes in chunks.
@@ -126,10 +128,11 @@ impl<'a> DirectClient<'a> {
         let is_bodiless =
             self.request.method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
         self.framing = match self.length {
-            _ if is_bodiless => Framing::Empty,
+            _ if is_bodiless => Framing::Bodiless,
             _ if header.headers.contains_key(TRANSFER_ENCODING) => Framing::Chunked,
-            None | Some(0) => Framing::Empty,
             Some(length) => Framing::Length(length),
+            // The client would look for the end of the body in another place than the gateway.
+            None => return Error::e_explain(ErrorType::InternalError, "a response without a length"),
         };
         let mut head = head_bytes(&header);
         let connection: &[u8] = if self.is_kept { b"keep-alive" } else { b"close" };
@@ -139,24 +142,24 @@ impl<'a> DirectClient<'a> {
         self.stream.write_all(&head).await.map_err(|error| gone("writing a head", error))?;
         // A head that has a body counts as written once it is in the buffer, and everything else once it was sent: so
         // counts Pingora.
-        if self.framing == Framing::Empty {
+        if [Framing::Bodiless, Framing::Length(0)].contains(&self.framing) {
             self.flush().await?;
         }
         self.status = Some(status);
         Ok(())
     }
 
-    /// Writes a part of the body.
+    /// Writes a part of the body. Fails if the body is longer than the head declares.
     pub async fn write_part(&mut self, part: &[u8]) -> Result<()> {
         let failed = |error| gone("writing a body", error);
         let mut sent = part.len();
         match &mut self.framing {
             _ if part.is_empty() => {}
-            Framing::Empty => sent = 0,
+            Framing::Bodiless => sent = 0,
             Framing::Length(left) => {
-                sent = sent.min(*left);
-                *left -= sent;
-                self.stream.write_all(part.get(..sent).unwrap_or_default()).await.map_err(failed)?;
+                let too_long = || Error::explain(ErrorType::InternalError, "the body is longer than declared");
+                *left = left.checked_sub(sent).ok_or_else(too_long)?;
+                self.stream.write_all(part).await.map_err(failed)?;
                 if self.framing == Framing::Length(0) {
                     self.flush().await?;
                 }
@@ -180,7 +183,7 @@ impl<'a> DirectClient<'a> {
     /// Ends the body.
     pub async fn end_response(&mut self) -> Result<()> {
         match self.framing {
-            Framing::Empty | Framing::Length(0) => return Ok(()),
+            Framing::Bodiless | Framing::Length(0) => return Ok(()),
             Framing::Length(_) => return Error::e_explain(ErrorType::InternalError, "the body is incomplete"),
             Framing::Chunked => {}
         }

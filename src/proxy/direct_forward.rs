@@ -186,7 +186,7 @@ async fn head(
         if !head.status.is_informational() {
             return Ok(head);
         }
-        upstream_response::frame(client, &mut head);
+        upstream_response::frame(client, &mut head)?;
         client.write_informational(&head).await?;
     }
 }
@@ -205,7 +205,7 @@ async fn relay(
         response.set_version(Version::HTTP_11);
         response.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
-    upstream_response::frame(client, &mut response);
+    upstream_response::frame(client, &mut response)?;
     upstream_response::finish(client, context, &mut response)?;
     client.begin_response(*response).await?;
     while !is_over {

@@ -290,7 +290,7 @@ impl ProxyHttp for Hooks {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
             edge::open_tunnel();
         }
-        upstream_response::frame(session, response);
+        upstream_response::frame(session, response)?;
         if is_http2(session) {
             *response = upstream_response::released(response)?;
         }

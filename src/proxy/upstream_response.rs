@@ -59,7 +59,7 @@ pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
 
 /// Frames a response for its client, and removes the headers of the provider's connection. An HTTP/1.0 client cannot
 /// read chunks: for it the response ends with the connection (RFC 9112, section 6.1).
-pub(super) fn frame<D: Downstream>(downstream: &mut D, response: &mut ResponseHeader) {
+pub(super) fn frame<D: Downstream>(downstream: &mut D, response: &mut ResponseHeader) -> Result<()> {
     let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
     for name in heads::of_connection(&response.headers) {
         // `Trailer` is for the reader of the body.
@@ -77,6 +77,10 @@ pub(super) fn frame<D: Downstream>(downstream: &mut D, response: &mut ResponseHe
     if heads::has_no_length(response.status) {
         response.remove_header(&CONTENT_LENGTH);
     }
+    if let Some(length) = heads::repeated_length(&response.headers) {
+        response.insert_header(CONTENT_LENGTH, length)?;
+    }
+    Ok(())
 }
 
 /// Fails on a response that the client could read with another end than the gateway: Pingora forwards unknown transfer

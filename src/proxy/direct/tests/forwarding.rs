@@ -71,6 +71,17 @@ impl Script {
                 lines.push(format!("Content-Length: {}", body.len() - 1));
                 closes = true;
             }
+            20 if random.one_in(2) => {
+                let length = body.len();
+                let same = [
+                    format!("{length}, {length}"),
+                    format!("{length},{length}"),
+                    format!("{length} , {length},{length}"),
+                    format!("{length},\r\n {length}"),
+                    format!("{length}, {length}\r\nContent-Length: {length}"),
+                ];
+                lines.push(format!("Content-Length: {}", same[random.below(same.len())]));
+            }
             20 => lines.extend([format!("Content-Length: {}", body.len()), format!("Content-Length: {}", body.len())]),
             21 => {
                 lines.push(format!(

@@ -45,7 +45,10 @@ pub(super) async fn response<D: Downstream>(downstream: &mut D, error: &Error, c
         None => failure(error, context),
     };
     if let Some(provider) = context.provider().filter(|_| rejection.is_provider_failure()) {
-        let text = error_text(error);
+        let text = match late {
+            Some(within) => format!("no response within {} ms", within.as_millis()),
+            None => error_text(error),
+        };
         // What fails behind a forward proxy names the proxy's address as that of the server.
         let tunnel = provider.tunnel().filter(|_| !is_local(error) && !text.contains("egress proxy"));
         let text = match tunnel {

@@ -20,6 +20,7 @@ mod first_byte;
 mod governed;
 mod head;
 mod hooks;
+mod idle_connections;
 mod invalidating;
 mod log_line;
 mod logout;
@@ -82,7 +83,7 @@ impl Serving {
         listeners: Vec<(Listener, BoundListener)>,
         clients: &Clients,
     ) -> Result<Serving, TlsError> {
-        let direct = Arc::new(Direct::new(running.clone(), &server_conf()));
+        let direct = Arc::new(Direct::new(running.clone()));
         Serving::start_with(running, listeners, clients, Some(direct))
     }
 

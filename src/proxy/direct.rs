@@ -18,7 +18,6 @@ use crate::model::{Operation, Rejection};
 use crate::runtime::{CurrentRuntime, Runtime};
 use futures_util::FutureExt;
 use pingora::Result;
-use pingora::server::configuration::ServerConf;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
@@ -29,8 +28,9 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    pub fn new(running: Arc<CurrentRuntime>, conf: &ServerConf) -> Direct {
-        Direct { running, forwarder: Forwarder::new(conf) }
+    /// Call inside a tokio runtime.
+    pub fn new(running: Arc<CurrentRuntime>) -> Direct {
+        Direct { running, forwarder: Forwarder::new() }
     }
 }
 

@@ -1,17 +1,19 @@
 //! Plain pass-through requests that are forwarded without a session of Pingora's, to providers that speak HTTP/1.
 //!
-//! The connection to the provider, its pool and the parser of its responses are Pingora's. What Pingora's own forwarding
+//! The connection to the provider and the parser of its responses are Pingora's. What Pingora's own forwarding
 //! does beyond that is for streams in both directions: tasks and channels between them, which cost as much as all the
 //! rest. Here the whole request is sent, and then the response is read.
 
 use super::client_presence::attended;
 use super::context::Context;
 use super::direct_client::DirectClient;
+use super::idle_connections::IdleConnections;
 use super::not_served::NotServed;
 use super::peer::{self, Needs, ProviderCertificates, Versions, versions};
 use super::upstream_error::{MAX_TRIES, Retry, retry};
 use super::{first_byte, logout, pass_through, reject, upstream_request, upstream_response};
 use crate::client::Attempts;
+use crate::descriptors;
 use crate::edge::OutOfMemory;
 use crate::gateway::Upstream;
 use crate::model::Operation;
@@ -23,11 +25,9 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, HeaderValue, Version};
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::v1::Connector;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::client::HttpSession;
-use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::Peer;
 use pingora::{ErrorType, OrErr, Result};
 use std::sync::Arc;
@@ -50,14 +50,18 @@ const OWN_HEADERS: usize = 8;
 
 /// Forwards requests.
 pub(super) struct Forwarder {
-    connector: Connector,
+    connector: TransportConnector,
+    idle: Arc<IdleConnections>,
     certificates: ProviderCertificates,
 }
 
 impl Forwarder {
-    pub fn new(conf: &ServerConf) -> Forwarder {
-        let options = ConnectorOptions::from_server_conf(conf);
-        Forwarder { connector: Connector::new(Some(options)), certificates: ProviderCertificates::default() }
+    /// Call inside a tokio runtime.
+    pub fn new() -> Forwarder {
+        let idle = IdleConnections::new(descriptors::max_idle_per_pool());
+        // Its own pool is not used.
+        let connector = TransportConnector::new(Some(ConnectorOptions::new(0)));
+        Forwarder { connector, idle, certificates: ProviderCertificates::default() }
     }
 
     /// Whether a pass-through request is forwarded here: its body is here completely, its provider gets it over HTTP/1,
@@ -94,19 +98,24 @@ impl Forwarder {
     async fn send(&self, client: &mut DirectClient<'_>, context: &mut Context, body: &Bytes) -> Result<()> {
         let needs = Needs { versions: Versions::Http1, is_upgrade: false, is_whole: true };
         let peer = peer::peer(context, &self.certificates, &needs)?;
-        let (mut connection, is_reused) = match self.connector.reused_http_session(&*peer).await {
-            Some(connection) => (connection, true),
+        let key = peer.reuse_hash();
+        let (stream, is_reused) = match self.idle.take(key) {
+            Some(stream) => (stream, true),
             // Boxed, so that the future of a request on a kept connection stays small.
-            None => match Box::pin(self.connector.get_http_session(&*peer)).await {
-                Ok(connected) => connected,
+            None => match Box::pin(self.connector.new_stream(&*peer)).await {
+                Ok(stream) => (stream, false),
                 Err(error) => return Err(peer::go_on(context, &peer, error.into_up()).into_up()),
             },
         };
+        let mut connection = HttpSession::new(stream);
         peer::connected(context, &peer, is_reused);
         (connection.read_timeout, connection.write_timeout) = (peer.options.read_timeout, peer.options.write_timeout);
         match exchange(client, context, &mut connection, body).await {
             Ok(true) => {
-                self.connector.release_http_session(connection, &*peer, peer.idle_timeout()).await;
+                connection.respect_keepalive();
+                if let (Some(stream), Some(keepalive)) = (connection.reuse().await, peer.idle_timeout()) {
+                    self.idle.put(key, stream, keepalive);
+                }
                 Ok(())
             }
             Ok(false) => Ok(()),

@@ -6,7 +6,7 @@ use super::Direct;
 use crate::config::{Environment, compile};
 use crate::edge::{BoundListener, ConnectionContext, DirectApp, DirectRequest, DirectServing};
 use crate::log_writer::LogWriter;
-use crate::proxy::{Serving, server_conf};
+use crate::proxy::Serving;
 use crate::runtime::CurrentRuntime;
 use crate::sandbox::{Addresses, HASH_KEY, INTROSPECTION_SECRET, Listeners, Providers};
 use parking_lot::Mutex;
@@ -107,7 +107,7 @@ impl Gateway {
         let listener = config.listeners.first().unwrap();
         let bound = BoundListener::new(&listener.address).unwrap();
         let (address, served) = (bound.local_address().parse().unwrap(), Arc::<AtomicU64>::default());
-        let app: Arc<dyn DirectApp> = Arc::new(Counting(Direct::new(running.clone(), &server_conf()), served.clone()));
+        let app: Arc<dyn DirectApp> = Arc::new(Counting(Direct::new(running.clone()), served.clone()));
         let listeners = vec![(listener.clone(), bound)];
         let serving = Serving::start_with(running.clone(), listeners, &config.clients, direct.then_some(app)).unwrap();
         Gateway { address, running, log, direct: served, _serving: serving }

@@ -3,6 +3,7 @@
 use super::{Request, TIMEOUT, wait_for};
 use regex::Regex;
 use serde_json::Value;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -152,13 +153,28 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Sends it a signal, such as `TERM`.
+    /// Sends it a signal, such as `TERM`. After `STOP` it does nothing any more.
     pub fn signal(&self, name: &str) {
         let id = self.child.id();
         // The shell's own `kill`: the program of that name is not everywhere.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status();
         assert!(sent.unwrap().success(), "kill -{name} {id}");
+        if name == "STOP" {
+            // Its threads go on until the first of them has run, and seen the signal.
+            wait_for("a process to stop", || threads_are_stopped(id).then_some(()));
+        }
     }
+}
+
+/// Whether all threads of a process are stopped.
+fn threads_are_stopped(id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    threads.into_iter().all(|thread| {
+        // A thread may have ended meanwhile.
+        let state = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        // The name before it is in parentheses, and may have others in it.
+        state.rsplit_once(')').is_none_or(|(_, state)| state.trim_start().starts_with('T'))
+    })
 }
 
 impl Drop for Process {

@@ -17,13 +17,12 @@ use crate::descriptors;
 use crate::edge::OutOfMemory;
 use crate::gateway::Upstream;
 use crate::model::Operation;
+use crate::provider::heads;
 use crate::telemetry::Shed;
 use crate::wire::http1::fields;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Version};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -31,19 +30,6 @@ use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::Peer;
 use pingora::{ErrorType, OrErr, Result};
 use std::sync::Arc;
-
-/// Headers of a request that are for its connection (RFC 9110, section 7.6.1). A plain request names no others.
-const OF_CONNECTION: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// How many headers of the gateway's own a request may get.
 const OWN_HEADERS: usize = 8;
@@ -80,7 +66,7 @@ impl Forwarder {
         upstream: Arc<Upstream>,
         operation: Operation,
     ) -> Result<(), NotServed> {
-        let body = client.whole_body().await?;
+        let body = client.whole_body().await.map_err(|error| error.into_down())?;
         context.body_came(None, true);
         pass_through::begin(client, context, &upstream, operation).await?;
         // Each try may go through all addresses.
@@ -170,10 +156,10 @@ fn copy(client: &DirectClient<'_>) -> Result<RequestHeader> {
     let headers = Some(request.headers.len() + OWN_HEADERS);
     let mut copy = RequestHeader::build(request.method.clone(), request.raw_path(), headers)?;
     for (name, value) in fields(head) {
-        let is_dropped = |own: &HeaderName| name.eq_ignore_ascii_case(own.as_str().as_bytes());
-        // Some were removed because their sender must not set them.
+        let is = |own: &HeaderName| name.eq_ignore_ascii_case(own.as_str().as_bytes());
+        // Some were removed because their sender must not set them. A plain request names none in `Connection`.
         let is_left = str::from_utf8(name).is_ok_and(|name| request.headers.contains_key(name));
-        if is_left && !OF_CONNECTION.iter().any(is_dropped) {
+        if is_left && !heads::HOP_BY_HOP.iter().any(is) && !is(&PROXY_AUTHORIZATION) {
             let value = HeaderValue::from_maybe_shared(head.slice_ref(value));
             let value = value.or_err(ErrorType::InvalidHTTPHeader, "a header of the request")?;
             copy.append_header(head.slice_ref(name), value)?;

@@ -4,7 +4,6 @@ use super::keys::{KeyPattern, KeyPatterns};
 use super::normalize::{self, NormalizedEntry};
 use super::{Policy, Wipe};
 use crate::model::{Edit, EntryPath, Field, MetadataChange, Rule, SessionPatch, Value, Violation, Violations};
-use std::collections::HashMap;
 
 /// The metadata that a write would leave.
 pub(super) struct ResultingMetadata<'p> {
@@ -210,23 +209,18 @@ impl Policy {
     }
 }
 
-/// Up to so many keys are compared with each other: that costs less than hashing them.
-const FEW_KEYS: usize = 16;
-
 /// Keys that become the same are a violation each; none overwrites the other.
 fn collisions(written: &ResultingMetadata, violations: &mut Violations) {
-    let is_few = written.entries.len() <= FEW_KEYS;
-    let mut places: HashMap<&str, Vec<&NormalizedEntry>> = HashMap::new();
-    for entry in written.entries.iter().filter(|_| !is_few) {
-        places.entry(&entry.key).or_default().push(entry);
+    // Entries with the same key stay in their order.
+    let mut sorted: Vec<&NormalizedEntry> = written.entries.iter().collect();
+    sorted.sort_by(|one, other| one.key.cmp(&other.key));
+    if sorted.is_sorted_by(|one, other| one.key < other.key) {
+        return;
     }
     for entry in &written.entries {
-        let is_other = |other: &&NormalizedEntry| other.field != entry.field;
-        let other = match is_few {
-            true => written.entries.iter().filter(|other| other.key == entry.key).find(is_other),
-            false => places.get(entry.key.as_str()).into_iter().flatten().copied().find(is_other),
-        };
-        if let Some(other) = other {
+        let same = sorted.get(sorted.partition_point(|other| other.key < entry.key)..).unwrap_or_default();
+        let mut same = same.iter().take_while(|other| other.key == entry.key);
+        if let Some(other) = same.find(|other| other.field != entry.field) {
             violations.push(Violation {
                 path: written.path(entry).to_string(),
                 rule: Rule::Collision,

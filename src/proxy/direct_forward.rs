@@ -1,8 +1,8 @@
 //! Plain pass-through requests that are forwarded without a session of Pingora's, to providers that speak HTTP/1.
 //!
 //! The connection to the provider and the parser of its responses are Pingora's. What Pingora's own forwarding
-//! does beyond that is for streams in both directions: tasks and channels between them, which cost as much as all the
-//! rest. Here the whole request is sent, and then the response is read.
+//! does beyond that is for streams in both directions: two futures and channels between them. With its session, that was
+//! a third of a request. Here the whole request is sent, and then the response is read.
 
 use super::client_presence::attended;
 use super::context::Context;
@@ -10,7 +10,7 @@ use super::direct_client::DirectClient;
 use super::idle_connections::IdleConnections;
 use super::not_served::NotServed;
 use super::peer::{self, Needs, ProviderCertificates, Versions, versions};
-use super::upstream_error::{MAX_TRIES, Retry, retry};
+use super::upstream_error::{self, MAX_TRIES};
 use super::{first_byte, logout, pass_through, reject, upstream_request, upstream_response};
 use crate::client::Attempts;
 use crate::descriptors;
@@ -106,11 +106,7 @@ impl Forwarder {
             }
             Ok(false) => Ok(()),
             Err(mut error) => {
-                match retry(&error, context, &client.request.method, true) {
-                    Retry::Yes => error.set_retry(true),
-                    Retry::IfReused => error.retry.decide_reuse(is_reused),
-                    Retry::No => error.set_retry(false),
-                }
+                upstream_error::set_retry(&mut error, context, &client.request.method, true, is_reused);
                 Err(error)
             }
         }

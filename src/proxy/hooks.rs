@@ -10,7 +10,6 @@ use super::not_served::NotServed;
 use super::pass_through::pass;
 use super::peer::{Needs, ProviderCertificates};
 use super::reject::{finish, reject, reject_head, reject_overloaded, reject_request};
-use super::upstream_error::Retry;
 use super::{
     chunks, first_byte, governed, invalidating, logout, peer, reject, routing, upstream_error, upstream_request,
     upstream_response,
@@ -198,12 +197,7 @@ impl ProxyHttp for Hooks {
         client_reused: bool,
     ) -> Box<Error> {
         let is_kept = !session.as_ref().retry_buffer_truncated();
-        let retry = upstream_error::retry(&error, context, &session.req_header().method, is_kept);
-        match retry {
-            Retry::Yes => error.set_retry(true),
-            Retry::IfReused => error.retry.decide_reuse(client_reused),
-            Retry::No => error.set_retry(false),
-        }
+        upstream_error::set_retry(&mut error, context, &session.req_header().method, is_kept, client_reused);
         error
     }
 

@@ -96,27 +96,19 @@ fn is_disconnected(error: &Error) -> bool {
         }
 }
 
-/// Whether a failed request is sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retry {
-    Yes,
-    /// If Pingora's error says so of a kept connection.
-    IfReused,
-    No,
-}
-
-/// Whether to send a request again whose body, if any, was kept completely (`is_kept`).
-pub(super) fn retry(error: &Error, context: &Context, method: &Method, is_kept: bool) -> Retry {
+/// Sets whether a failed request is sent again: only if its body, if any, `is_kept` completely. `is_reused` says whether
+/// its connection was.
+pub(super) fn set_retry(error: &mut Error, context: &Context, method: &Method, is_kept: bool, is_reused: bool) {
     // Only before any byte of a response. Over HTTP/2 Pingora does not show whether one came, so never there.
     let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
     if !again || !is_kept || context.late().is_some() {
-        Retry::No
+        error.set_retry(false);
     } else if was_refused(error) {
-        Retry::Yes
+        error.set_retry(true);
     } else if method.is_safe() {
-        Retry::IfReused
+        error.retry.decide_reuse(is_reused);
     } else {
-        Retry::No
+        error.set_retry(false);
     }
 }
 

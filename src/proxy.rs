@@ -96,7 +96,14 @@ impl Serving {
     ) -> Result<Serving, TlsError> {
         let (stage, receiver) = watch::channel(ShutdownStage::Serving);
         let (shutdown, at_end) = watch::channel(false);
-        let proxy = http_proxy(&Arc::new(server_conf()), Hooks::new(running.clone()));
+        let conf = Arc::new(ServerConf {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            upstream_keepalive_pool_size: descriptors::max_idle_per_pool(),
+            // Each try may go through all addresses.
+            max_retries: MAX_TRIES * Attempts::MAX,
+            ..ServerConf::default()
+        });
+        let proxy = http_proxy(&conf, Hooks::new(running.clone()));
         let metrics = running.metrics.clone();
         let server = Server { app: Arc::new(proxy), direct, metrics, stage: receiver, shutdown: at_end };
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
@@ -163,17 +170,6 @@ impl Serving {
                 return u64::try_from(left).unwrap_or(0);
             }
         }
-    }
-}
-
-/// What Pingora has to know.
-fn server_conf() -> ServerConf {
-    ServerConf {
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        upstream_keepalive_pool_size: descriptors::max_idle_per_pool(),
-        // Each try may go through all addresses.
-        max_retries: MAX_TRIES * Attempts::MAX,
-        ..ServerConf::default()
     }
 }
 

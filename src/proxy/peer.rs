@@ -171,18 +171,19 @@ pub(super) fn is_http1(target: &Target) -> bool {
 /// The HTTP versions that may carry this request.
 pub(super) fn versions(context: &Context, request: &RequestHeader, is_upgrade: bool) -> Versions {
     let target = context.upstream.as_ref().map(|upstream| &upstream.target);
-    match target.map_or(Protocol::Http1, |target| target.protocol) {
+    if is_grpc(context, &request.headers) {
         // gRPC needs HTTP/2.
-        _ if is_grpc(context, &request.headers) => Versions::Http2,
-        _ if target.is_none_or(is_http1) => Versions::Http1,
-        Protocol::Http2 => Versions::Http2,
-        // A WebSocket needs HTTP/1.1.
-        Protocol::Auto | Protocol::Http1 if is_upgrade => Versions::Http1,
-        // Pingora remembers for ever what each pool has negotiated, and these have a pool for each request.
-        Protocol::Auto | Protocol::Http1 if context.provider().is_some_and(|provider| has_tls_proxy(provider)) => {
-            Versions::Http1
-        }
-        Protocol::Auto | Protocol::Http1 => Versions::Both,
+        Versions::Http2
+    } else if target.is_none_or(is_http1) {
+        Versions::Http1
+    } else if target.is_some_and(|target| target.protocol == Protocol::Http2) {
+        Versions::Http2
+    } else if is_upgrade || context.provider().is_some_and(|provider| has_tls_proxy(provider)) {
+        // A WebSocket needs HTTP/1.1. And Pingora remembers for ever what each pool has negotiated, while behind a proxy
+        // with TLS each request has a pool.
+        Versions::Http1
+    } else {
+        Versions::Both
     }
 }
 

@@ -35,6 +35,9 @@ impl Provider {
         if heads::has_no_length(response.status) {
             response.headers.remove(CONTENT_LENGTH);
         }
+        if let Some(length) = heads::repeated_length(&response.headers) {
+            response.headers.insert(CONTENT_LENGTH, length);
+        }
         Ok(response)
     }
 

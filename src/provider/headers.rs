@@ -92,7 +92,7 @@ pub enum RequestKind {
         /// Whether it is a gRPC call.
         grpc: bool,
     },
-    /// A pass-through request that Pingora forwards. Pingora itself takes out what belongs to the connection.
+    /// A pass-through request that is streamed. What belongs to the connection has been taken out.
     Streamed,
 }
 

@@ -44,8 +44,8 @@ pub fn has_no_length(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT
 }
 
-/// The length of a response that declares it more than once, in several headers or in a list. Pingora accepts that if
-/// all are the same, and a client may not, so it gets one (RFC 9110, section 8.6). `None` if there is nothing to do.
+/// The length of a response that declares it more than once, in several headers or in a list. It is accepted if all are
+/// the same, and a client may not accept it, so it gets one (RFC 9110, section 8.6). `None` if there is nothing to do.
 pub fn repeated_length(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let first = lengths.next()?;

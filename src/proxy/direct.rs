@@ -1,5 +1,5 @@
-//! Requests of HTTP/1 that are served without a session of Pingora's, which costs a quarter of a cache hit, and half of
-//! a pass-through.
+//! Requests of HTTP/1 that are served without a session of Pingora's, which costs a quarter of a cache hit, and a third
+//! of a pass-through.
 //!
 //! Only plain requests: the whole head is here, the length of the body is known, and nothing in the head is about the
 //! connection. What is decided, and the response, are those of [`super::hooks`], by the same functions; a test compares

@@ -103,7 +103,8 @@ impl<'a> DirectClient<'a> {
 
     /// Writes a response that precedes the final one.
     pub async fn write_informational(&mut self, header: &ResponseHeader) -> Result<()> {
-        let head = [&head_bytes(header)[..], b"\r\n"].concat();
+        let mut head = head_bytes(header);
+        head.put_slice(b"\r\n");
         self.stream.write_all(&head).await.map_err(|error| gone("writing a head", error))?;
         self.flush().await?;
         self.status = Some(header.status);

@@ -1,4 +1,4 @@
-//! What the provider sees of a pass-through request that Pingora forwards.
+//! What the provider sees of a pass-through request that is streamed to it.
 
 use super::context::Context;
 use super::head::is_http2;

@@ -1,4 +1,4 @@
-//! What the client sees of a pass-through response that Pingora forwards.
+//! What the client sees of a pass-through response that is streamed to it.
 
 use super::context::Context;
 use super::downstream::Downstream;

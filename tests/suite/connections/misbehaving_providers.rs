@@ -253,6 +253,31 @@ fn response_with_a_transfer_encoding_other_than_chunked_fails() {
     }
 }
 
+/// Clients may read a repeated length in another way than the gateway, or not at all.
+#[test]
+fn repeated_length_reaches_clients_once() {
+    for lengths in ["Content-Length: 2, 2", "Content-Length: 2,2", "Content-Length: 2\r\nContent-Length: 2"] {
+        let recorder = Recorder::start(move |call: &mut Call| {
+            call.body()?;
+            call.send(format!("HTTP/1.1 200 OK\r\n{lengths}\r\n\r\n{{}}"))?;
+            Ok(Then::Keep)
+        });
+        let gateway = Gateway::start(&recorder.upstream("cache: { ttl: 5m }"));
+        gateway.ready();
+        // Served without Pingora, by Pingora, and sent by the gateway itself, since it may change sessions.
+        let plain = Request::new("GET", "/x");
+        let by_pingora = Request::new("GET", "/x").header("HTTP2-Settings", "AA");
+        let changing = Request::new("DELETE", "/api/v2/users/auth0%7Ca");
+        for request in [plain, by_pingora, changing] {
+            let response = request.bearer(&recorder.token()).send(&gateway.url());
+            let is_length = |name: &str| name.eq_ignore_ascii_case("content-length");
+            let lines = response.headers.iter().filter(|(name, _)| is_length(name));
+            let found: Vec<&str> = lines.map(|(_, value)| value.as_str()).collect();
+            assert_eq!((response.status, found, &*response.text()), (200, vec!["2"], "{}"), "{lengths:?}");
+        }
+    }
+}
+
 /// On a pooled connection, the next request may be another client's.
 #[test]
 fn surplus_response_is_not_given_to_the_next_request() {

@@ -62,8 +62,8 @@ fn is_about_connection(header: &Header) -> bool {
 enum Framing {
     /// There is no body, whatever the head declares.
     Bodiless,
-    /// This many bytes are missing.
-    Length(usize),
+    /// It has the declared length.
+    Length,
     Chunked,
 }
 
@@ -131,7 +131,7 @@ impl<'a> DirectClient<'a> {
         self.framing = match self.length {
             _ if is_bodiless => Framing::Bodiless,
             _ if header.headers.contains_key(TRANSFER_ENCODING) => Framing::Chunked,
-            Some(length) => Framing::Length(length),
+            Some(_) => Framing::Length,
             // The client would look for the end of the body in another place than the gateway.
             None => return Error::e_explain(ErrorType::InternalError, "a response without a length"),
         };
@@ -143,7 +143,7 @@ impl<'a> DirectClient<'a> {
         self.stream.write_all(&head).await.map_err(|error| gone("writing a head", error))?;
         // A head that has a body counts as written once it is in the buffer, and everything else once it was sent: so
         // counts Pingora.
-        if [Framing::Bodiless, Framing::Length(0)].contains(&self.framing) {
+        if self.framing == Framing::Bodiless || self.is_response_whole() {
             self.flush().await?;
         }
         self.status = Some(status);
@@ -153,15 +153,16 @@ impl<'a> DirectClient<'a> {
     /// Writes a part of the body. Fails if the body is longer than the head declares.
     pub async fn write_part(&mut self, part: &[u8]) -> Result<()> {
         let failed = |error| gone("writing a body", error);
-        let mut sent = part.len();
-        match &mut self.framing {
+        let sent = self.sent + part.len();
+        match self.framing {
             _ if part.is_empty() => {}
-            Framing::Bodiless => sent = 0,
-            Framing::Length(left) => {
-                let too_long = || Error::explain(ErrorType::InternalError, "the body is longer than declared");
-                *left = left.checked_sub(sent).ok_or_else(too_long)?;
+            Framing::Bodiless => return Ok(()),
+            Framing::Length if self.length.is_none_or(|length| length < sent) => {
+                return Error::e_explain(ErrorType::InternalError, "the body is longer than declared");
+            }
+            Framing::Length => {
                 self.stream.write_all(part).await.map_err(failed)?;
-                if self.framing == Framing::Length(0) {
+                if self.length == Some(sent) {
                     self.flush().await?;
                 }
             }
@@ -172,7 +173,7 @@ impl<'a> DirectClient<'a> {
                 }
             }
         }
-        self.sent += sent;
+        self.sent = sent;
         Ok(())
     }
 
@@ -184,8 +185,9 @@ impl<'a> DirectClient<'a> {
     /// Ends the body.
     pub async fn end_response(&mut self) -> Result<()> {
         match self.framing {
-            Framing::Bodiless | Framing::Length(0) => return Ok(()),
-            Framing::Length(_) => return Error::e_explain(ErrorType::InternalError, "the body is incomplete"),
+            Framing::Bodiless => return Ok(()),
+            Framing::Length if self.is_response_whole() => return Ok(()),
+            Framing::Length => return Error::e_explain(ErrorType::InternalError, "the body is incomplete"),
             Framing::Chunked => {}
         }
         self.stream.write_all(b"0\r\n\r\n").await.map_err(|error| gone("writing a body", error))?;

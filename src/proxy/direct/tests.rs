@@ -1,5 +1,6 @@
 //! Generated requests get the same responses, log lines and metrics whether Pingora serves them or not.
 
+mod client;
 mod forwarding;
 
 use super::Direct;
@@ -9,6 +10,7 @@ use crate::log_writer::LogWriter;
 use crate::proxy::Serving;
 use crate::runtime::CurrentRuntime;
 use crate::sandbox::{Addresses, HASH_KEY, INTROSPECTION_SECRET, Listeners, Providers};
+use client::{Client, sorted};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -19,8 +21,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 
 /// How many requests; 10^6 where `SESSIONGATE_LONG` is set.
 const REQUESTS: u64 = 6_000;
@@ -31,7 +31,6 @@ const TASKS: u64 = 2;
 const BATCH: u64 = 100;
 /// For how long one pair of gateways is compared.
 const LIFE: Duration = Duration::from_secs(120);
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The environment of the gateways.
 struct Secrets(String);
@@ -370,88 +369,37 @@ impl Words {
     }
 }
 
-/// A client's connection.
-struct Client {
-    stream: Option<TcpStream>,
-    unread: Vec<u8>,
-    address: SocketAddr,
-    own: Ipv4Addr,
-}
-
 impl Client {
-    async fn send(&mut self, parts: &[&[u8]]) {
-        if self.stream.is_none() {
-            let socket = TcpSocket::new_v4().unwrap();
-            socket.bind((self.own, 0).into()).unwrap();
-            let stream = socket.connect(self.address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            (self.stream, self.unread) = (Some(stream), Vec::new());
-        }
-        for part in parts {
-            // The gateway may have closed the connection after an earlier part.
-            let _ = self.stream.as_mut().unwrap().write_all(part).await;
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn more(&mut self) -> bool {
-        let mut part = [0; 8192];
-        let read = tokio::time::timeout(TIMEOUT, self.stream.as_mut().unwrap().read(&mut part)).await;
-        let read = read.expect("no response").unwrap_or(0);
-        self.unread.extend_from_slice(&part[..read]);
-        read > 0
-    }
-
     /// The next final response, without what differs from run to run. Then the connection may be closed: see `stream`.
     async fn response(&mut self, is_head: bool) -> String {
         let mut whole = String::new();
         loop {
-            let end = loop {
-                if let Some(at) = self.unread.windows(4).position(|end| end == b"\r\n\r\n") {
-                    break at + 4;
-                }
-                if !self.more().await {
-                    self.stream = None;
-                    return whole + "(closed)" + &String::from_utf8_lossy(&self.unread);
-                }
+            let Some(head) = self.until(b"\r\n\r\n").await else {
+                return whole + &self.closed();
             };
-            let head = String::from_utf8_lossy(&self.unread[..end]).into_owned();
-            self.unread.drain(..end);
             let value = |name: &str| {
                 let mut lines = head.lines().filter_map(|line| line.split_once(':'));
                 lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
             };
             let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            whole += &forwarding::sorted(head.lines().map(same));
+            whole += &sorted(head.lines().map(same));
             if status.starts_with('1') {
                 continue;
             }
             let bodiless = is_head || status == "204" || status == "304";
             if value("transfer-encoding").is_some() && !bodiless {
-                let end = loop {
-                    if let Some(at) = self.unread.windows(5).position(|end| end == b"0\r\n\r\n") {
-                        break at + 5;
-                    }
-                    assert!(self.more().await, "the body is incomplete: {whole}");
-                };
-                whole += &String::from_utf8_lossy(&self.unread[..end]);
-                self.unread.drain(..end);
+                let chunks = self.until(b"0\r\n\r\n").await;
+                whole += &chunks.unwrap_or_else(|| panic!("the body is incomplete: {whole}"));
             }
             let length = value("content-length").map_or(0, |length| length.parse().unwrap());
-            let length = if bodiless { 0 } else { length };
-            while self.unread.len() < length && self.more().await {}
-            let length = length.min(self.unread.len());
-            let text = String::from_utf8_lossy(&self.unread[..length]).into_owned();
+            let text = self.take(if bodiless { 0 } else { length }).await;
             // The time of a change.
             let mut parts = text.split("\"updated_at\":\"");
             whole += parts.next().unwrap_or_default();
             parts.for_each(|part| whole += part.split_once('"').unwrap_or_default().1);
-            self.unread.drain(..length);
             if value("connection").is_some_and(|value| value == "close") {
                 while self.more().await {}
-                whole += "(closed)";
-                whole += &String::from_utf8_lossy(&self.unread);
-                self.stream = None;
+                whole += &self.closed();
             }
             return whole;
         }
@@ -488,7 +436,7 @@ impl Pair {
     async fn compare(&self, random: &mut Random, own: u8, requests: impl Fn(&Words, &mut Random) -> (Vec<u8>, bool)) {
         let own = Ipv4Addr::new(127, 0, 0, own);
         let addresses = [self.direct.address, self.other.address];
-        let mut clients = addresses.map(|address| Client { stream: None, unread: Vec::new(), address, own });
+        let mut clients = addresses.map(|address| Client::new(address, own));
         for _ in 0..BATCH {
             let first = requests(&self.words, random);
             let second = random.one_in(10).then(|| requests(&self.words, random));

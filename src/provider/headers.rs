@@ -4,7 +4,7 @@ use super::heads::HOP_BY_HOP;
 use crate::gateway::Upstream;
 use crate::wire::carrier::Carrier;
 use crate::wire::http1::connection_options;
-use crate::wire::trace::Trace;
+use crate::wire::trace::{TRACEPARENT, Trace};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE, TE,
@@ -214,6 +214,10 @@ impl RequestHeaders {
                 Some(value) => drop(headers.insert(name, value)),
                 None => drop(headers.remove(name)),
             }
+        }
+        // HTTP/2 does not index it then, as with a trace that starts here.
+        if let Some(parent) = headers.get_mut(TRACEPARENT) {
+            parent.set_sensitive(true);
         }
         headers
     }

@@ -241,6 +241,8 @@ impl Context {
         let headers = &header.headers;
         let named = if self.is_trusted { requested_id(headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
+        // HTTP/2 does not index it then. No other response has it, and each would be compared with all indexed ones.
+        self.id.set_sensitive(true);
         self.method = header.method.clone();
         self.trace = Trace::from_headers(headers).unwrap_or_else(|| self.runtime.new_trace());
         if self.runtime.access_log.is_some() {

@@ -52,7 +52,9 @@ impl Trace {
         text.push(b'-');
         hex::push(&mut text, &parent.max(1).to_be_bytes());
         text.extend_from_slice(b"-00");
-        let parent = HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""));
+        let mut parent = HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""));
+        // HTTP/2 does not index it then. No other request has it, and each would be compared with all indexed ones.
+        parent.set_sensitive(true);
         Trace { parent, is_unchanged: false, has_state: false }
     }
 
@@ -223,6 +225,7 @@ mod tests {
             let trace = Trace::start(id, parent);
             let headers: HeaderMap = trace.changes().filter_map(|(name, value)| Some((name, value?.clone()))).collect();
             assert_eq!(headers.len(), 1);
+            assert!(headers[TRACEPARENT].is_sensitive(), "HTTP/2 does not index it");
             let read = Trace::from_headers(&headers).unwrap();
             assert_eq!((read.id(), read.id().len()), (trace.id(), 32));
             assert!(

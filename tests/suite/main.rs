@@ -85,6 +85,7 @@ mod connections {
     mod connection_memory;
     mod content_codings;
     mod egress_proxy;
+    mod header_compression;
     mod hop_by_hop_headers;
     mod host_and_address_forms;
     mod listeners;

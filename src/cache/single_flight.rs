@@ -80,11 +80,12 @@ impl SingleFlight {
         let flight = InFlightFetch { reader, began, finished };
         self.in_flight.lock().insert(name, flight.clone());
         let remove = RemoveOnDrop { in_flight: self.in_flight.clone(), name, own: flight.finished.clone() };
-        tokio::spawn(async move {
+        // Boxed, because tokio moves the future of a task several times.
+        tokio::spawn(Box::pin(async move {
             let response = apply(fetch.await).await;
             drop(remove);
             sender.send_replace(Some(response));
-        });
+        }));
         flight
     }
 

@@ -172,7 +172,8 @@ fn serve_stream<A: HttpServerApp + Send + Sync + 'static>(
     let timing = Arc::new(ClientTiming::new(timing.connection.clone(), timing.timeouts));
     let has_body = !session.is_body_empty();
     let downstream = Downstream { timing: timing.clone(), reader: None };
-    tokio::spawn(downstream::serve(downstream, async move {
+    // Boxed, because tokio moves the future of a task several times.
+    tokio::spawn(Box::pin(downstream::serve(downstream, async move {
         let _open = open;
         let served = Box::pin(app.process_new_http(ServerSession::new_http2(session), &shutdown));
         if !has_body {
@@ -185,7 +186,7 @@ fn serve_stream<A: HttpServerApp + Send + Sync + 'static>(
             () = body_too_slow(&timing) => metrics.disconnected(DisconnectReason::MinBodyRate),
             () = timing.stalled() => {}
         }
-    }));
+    })));
 }
 
 /// Completes when the stream's body falls below the minimum rate.

@@ -115,11 +115,12 @@ pub(super) async fn send(
     let idle = upstream.target.timeouts.idle;
     let in_flight = runtime.metrics.begin_request();
     let sending = Sending { runtime, provider, upstream, operation, fetch, invalidation, repeatable, carrier, slot };
-    let task = tokio::spawn(async move {
+    // Boxed, because tokio moves the future of a task several times.
+    let task = tokio::spawn(Box::pin(async move {
         let relayed = sending.carry_out().await;
         drop(in_flight);
         relayed
-    });
+    }));
     // Without a response the task has panicked.
     let relayed = task.await.unwrap_or(Err(Rejection::InternalError))?;
     // The client may have left meanwhile.

@@ -33,7 +33,7 @@ impl<P: ProviderClient> Service<P> {
     pub(super) async fn write<C: ClientRequest>(
         self: &Arc<Self>,
         client: &mut C,
-        request: DecodedRequest,
+        request: Box<DecodedRequest>,
     ) -> Result<Served, NotServed<C::Gone>> {
         let Evaluated { findings, result } = request.decide(None);
         client.outcome().findings = findings;
@@ -67,7 +67,9 @@ impl<P: ProviderClient> Service<P> {
         write: Write,
         right: HeldRight,
     ) -> Result<Sent, NotServed<C::Gone>> {
-        if let Some(name) = condition_in(client.headers()).filter(|_| write.hides_fields()) {
+        if write.hides_fields()
+            && let Some(name) = condition_in(client.headers())
+        {
             return Err(Rejection::Header(name, "is not allowed by a grant that hides fields").into());
         }
         let backend = self.backend(write.upstream())?;
@@ -80,13 +82,14 @@ impl<P: ProviderClient> Service<P> {
         // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
         let client_ip = client.client_ip();
         let slot = client.attend(backend.slots.take(client_ip)).await.map_err(NotServed::Gone)??;
-        // In a task of its own: a write that was sent is settled even if the client leaves.
+        // In a task of its own: a write that was sent is settled even if the client leaves. Boxed, because tokio moves the
+        // future of a task several times, also when it has ended.
         let (service, in_flight, record) = (self.clone(), self.metrics.begin_request(), client.kept_record());
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(Box::pin(async move {
             let response = service.carry_out(write, headers, (slot, right), record).await;
             drop(in_flight);
             response
-        });
+        }));
         // Without a response the task has panicked.
         let response = task.await.unwrap_or(Err(Rejection::InternalError));
         let without = match &response {

@@ -14,7 +14,9 @@ impl AuthorizedRequest {
     ///
     /// Rejects a body that is malformed, unexpected, or contradicts the path, and a request that its caller's grant does
     /// not allow.
-    pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
+    ///
+    /// The request is boxed, because each future that it goes through has a place for it.
+    pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<Box<DecodedRequest>, Rejection> {
         let Governed { upstream, route, carrier, path, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
         if !route.takes_body() && !body.is_empty() {
@@ -48,6 +50,6 @@ impl AuthorizedRequest {
         let ids = read.revocation().map_or(&[][..], |revocation| &revocation.refresh_tokens);
         let paths = ids.iter().filter_map(|id| dialect.refresh_token_path(id));
         let revoked = paths.map(|path| named(&(upstream.target.base_path.clone() + &path))).collect();
-        Ok(DecodedRequest { authorized: self, body, read, session, refresh_token, revoked, token, proof })
+        Ok(Box::new(DecodedRequest { authorized: self, body, read, session, refresh_token, revoked, token, proof }))
     }
 }

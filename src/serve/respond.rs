@@ -12,7 +12,7 @@ impl<P: ProviderClient> Service<P> {
     pub async fn respond<C: ClientRequest>(
         self: &Arc<Self>,
         client: &mut C,
-        request: DecodedRequest,
+        request: Box<DecodedRequest>,
     ) -> Result<Served, NotServed<C::Gone>> {
         let outcome = client.outcome();
         outcome.session = request.session_hash();
@@ -36,7 +36,7 @@ impl<P: ProviderClient> Service<P> {
     async fn serve<C: ClientRequest>(
         self: &Arc<Self>,
         client: &mut C,
-        request: DecodedRequest,
+        request: Box<DecodedRequest>,
     ) -> Result<Served, NotServed<C::Gone>> {
         if request.reads() {
             let Evaluated { findings, result } = request.read(&self.gateway);

@@ -154,7 +154,7 @@ impl World {
         path: &str,
         headers: &HeaderMap,
         body: &'static str,
-    ) -> DecodedRequest {
+    ) -> Box<DecodedRequest> {
         let head = RequestHead {
             listener: "",
             method: &method,

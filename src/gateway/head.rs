@@ -8,7 +8,7 @@ use crate::model::Rejection;
 use crate::wire::carrier::{Carrier, is_json};
 use crate::wire::http1::connection_options;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 /// Headers with which some servers override the method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
@@ -123,12 +123,14 @@ fn carrier(route: &Route, head: &RequestHead, size: BodySize) -> Result<Carrier,
     if carrier.is_grpc() && !head.http2 { Err(Rejection::ContentType) } else { Ok(carrier) }
 }
 
+/// The headers by which carriers name the encoding of a body.
+const CODINGS: [HeaderName; 3] =
+    [CONTENT_ENCODING, HeaderName::from_static("grpc-encoding"), HeaderName::from_static("connect-content-encoding")];
+
 /// Rejects content encodings, in any of the headers that carriers use.
 fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
-    let plain =
-        |name: &str| headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    let all = [CONTENT_ENCODING.as_str(), "grpc-encoding", "connect-content-encoding"];
-    if all.into_iter().all(plain) { Ok(()) } else { Err(Rejection::ContentCoding) }
+    let plain = |name| headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if CODINGS.iter().all(plain) { Ok(()) } else { Err(Rejection::ContentCoding) }
 }
 
 fn check_json(headers: &HeaderMap, needed: bool) -> Result<(), Rejection> {

@@ -24,7 +24,7 @@ use crate::memory::Memory;
 use crate::model::PeerIdentity;
 use crate::telemetry::DisconnectReason;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora::protocols::SocketDigest;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
@@ -195,7 +195,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             return self.count_disconnect(&timing);
         };
         if http2 {
-            http2::serve(&self.server, stream, &timing, options).await;
+            Box::pin(http2::serve(&self.server, stream, &timing, options)).await;
         } else {
             let reader = StrictHttp1Reader::new(timing.connection.head_limits, timing.connection.unix_socket);
             let served = Box::pin(self.http1(reader.wrap(stream), &reader, &timing));
@@ -268,10 +268,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     }
 
     /// Serves the requests of an HTTP/1 connection in turn.
-    async fn http1(&self, stream: StrictHttp1Stream, reader: &StrictHttp1Reader, timing: &ClientTiming) {
-        let (mut stage, mut is_kept) = (self.server.stage.clone(), false);
-        let mut next: Option<(StrictHttp1Stream, Option<HttpPersistentSettings>)> = Some((stream, None));
-        while let Some((mut stream, settings)) = next.take() {
+    async fn http1(&self, mut stream: StrictHttp1Stream, reader: &StrictHttp1Reader, timing: &ClientTiming) {
+        let (mut stage, mut is_kept, mut settings) = (self.server.stage.clone(), false, None);
+        loop {
             match reader.has_more() {
                 // Its first bytes came with the request before.
                 true => timing.received(0),
@@ -284,28 +283,37 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
                 return;
             }
             match self.serve_directly(&mut stream, &timing.connection).await {
-                DirectEnd::Kept => {
-                    next = Some((stream, settings));
-                    continue;
-                }
+                DirectEnd::Kept => {}
                 DirectEnd::Closed => return,
-                DirectEnd::Unserved => {}
+                // Boxed: an idle connection keeps the size of its largest part.
+                DirectEnd::Unserved => match Box::pin(self.serve_with_pingora(stream, settings, timing)).await {
+                    Some(next) => (stream, settings) = next,
+                    None => return,
+                },
             }
-            let mut session = ServerSession::new_http1(Box::new(stream));
-            match settings {
-                Some(settings) => settings.apply_to_session(&mut session),
-                None => session.set_keepalive(Some(NO_KEEPALIVE_TIMEOUT)),
-            }
-            let reused = tokio::select! {
-                biased;
-                reused = self.server.app.process_new_http(session, &self.server.shutdown) => reused,
-                () = timing.stalled() => return,
-            };
-            next = reused.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
-                let stream = stream.into_any().downcast::<StrictHttp1Stream>().ok()?;
-                Some((*stream, settings))
-            });
         }
+    }
+
+    /// Serves a request with a session of Pingora's. `None` if the connection ends with it.
+    async fn serve_with_pingora(
+        &self,
+        stream: StrictHttp1Stream,
+        settings: Option<HttpPersistentSettings>,
+        timing: &ClientTiming,
+    ) -> Option<(StrictHttp1Stream, Option<HttpPersistentSettings>)> {
+        let mut session = ServerSession::new_http1(Box::new(stream));
+        match settings {
+            Some(settings) => settings.apply_to_session(&mut session),
+            None => session.set_keepalive(Some(NO_KEEPALIVE_TIMEOUT)),
+        }
+        let reused = tokio::select! {
+            biased;
+            reused = self.server.app.process_new_http(session, &self.server.shutdown) => reused?,
+            () = timing.stalled() => return None,
+        };
+        let (stream, settings) = reused.consume();
+        let stream = stream.into_any().downcast::<StrictHttp1Stream>().ok()?;
+        Some((*stream, settings))
     }
 }
 

@@ -135,7 +135,8 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Err(error) => return check_reset_flood(timing, &error),
         }
     };
-    close(connection, timing, reason).await;
+    // Boxed: an idle connection keeps the size of its largest part.
+    Box::pin(close(connection, timing, reason)).await;
 }
 
 /// Ends a connection with an error for its client, or, if it is idle, without one.

@@ -56,7 +56,7 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, log: &
     // A client that leaves needs no operator's attention.
     let mut line = LogLine::begin(log.format, *decision == Decision::ClientGone);
     line.word(&fields::REQUEST_ID, context.id.to_str().unwrap_or_default());
-    line.word(&fields::TRACE_ID, context.trace.id());
+    line.word(&fields::TRACE_ID, context.trace().id());
     client(&mut line, context, log, upstream);
     line.word(&fields::METHOD, context.method.as_str());
     if let Some(route) = context.outcome.route {

@@ -23,7 +23,7 @@ use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How much a request may hold before it is counted, in bytes: a part of what every request is counted with.
@@ -37,7 +37,8 @@ pub(super) struct Context {
     pub runtime: Arc<Runtime>,
     pub started: Instant,
     pub id: HeaderValue,
-    pub trace: Trace,
+    /// Unset if the request starts a trace, until the provider or the log needs it: a cache hit needs none.
+    trace: OnceLock<Trace>,
     pub method: Method,
     /// The address of the client, or of the last proxy that has sent a request of its own: as a PROXY header says,
     /// otherwise that of the connection.
@@ -111,7 +112,7 @@ impl Context {
         Context {
             started: Instant::now(),
             id: HeaderValue::from_static("-"),
-            trace: Trace::default(),
+            trace: OnceLock::from(Trace::default()),
             method: Method::default(),
             client,
             is_trusted: !is_unnamed && client.is_some_and(|ip| runtime.trusts(ip)),
@@ -233,7 +234,7 @@ impl Context {
         }
     }
 
-    /// Gives the request its ID and trace: a trusted peer's, or new ones.
+    /// Gives the request its ID, a trusted peer's or a new one, and its trace.
     pub fn assign_ids(&mut self, header: &mut RequestHeader) {
         if self.is_trusted {
             drop_unwritten(header, self.runtime.forwarding_headers());
@@ -244,7 +245,7 @@ impl Context {
         // HTTP/2 does not index it then. No other response has it, and each would be compared with all indexed ones.
         self.id.set_sensitive(true);
         self.method = header.method.clone();
-        self.trace = Trace::from_headers(headers).unwrap_or_else(|| self.runtime.new_trace());
+        self.trace = Trace::from_headers(headers).map_or_else(OnceLock::new, OnceLock::from);
         if self.runtime.access_log.is_some() {
             self.reported = if self.is_trusted { reported(&self.runtime, headers) } else { None };
             self.user_agent = headers.get(USER_AGENT).cloned();
@@ -376,13 +377,18 @@ impl Context {
         self.timing.as_ref().and_then(|timing| timing.connection.addresses.peer).map(|peer| peer.ip())
     }
 
+    /// The request's trace.
+    pub fn trace(&self) -> &Trace {
+        self.trace.get_or_init(|| self.runtime.new_trace())
+    }
+
     /// Where the request comes from, for the headers that the provider gets.
     pub fn origin(&self, header: &RequestHeader) -> Origin {
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         let tls = self.timing.as_ref().is_some_and(|timing| timing.connection.tls);
         let host = header.headers.get(HOST).cloned().or(authority);
         // The client: a proxy that only forwards connections is no hop of a request.
-        Origin { peer: self.client, host, tls, trusted: self.is_trusted, trace: self.trace.clone() }
+        Origin { peer: self.client, host, tls, trusted: self.is_trusted, trace: self.trace().clone() }
     }
 }
 

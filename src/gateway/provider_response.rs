@@ -25,6 +25,8 @@ pub struct ProviderResponse {
     user: OnceLock<Option<Box<str>>>,
     /// What callers see of it who may not see all of it.
     pub(super) masked_forms: MaskedForms<ProviderResponse>,
+    /// How many bytes its headers and body need, if it is stored. Otherwise each cache hit would look at all headers.
+    stored_size: Option<usize>,
 }
 
 /// A response as its caller may see it. Only [`super::Read::released`], writes, and reads before a write make it.
@@ -101,10 +103,11 @@ impl ProviderResponse {
 
     /// How much memory it needs, in bytes, with its masked forms.
     pub fn size(&self) -> usize {
-        /// With the ID of its user.
-        const OVERHEAD: usize = 320;
-        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        self.body.len() + headers + OVERHEAD + self.masked_forms.size(ProviderResponse::size)
+        /// The response itself, the index of its headers, the ID of its user, and the counter of those who share its
+        /// buffer.
+        const OVERHEAD: usize = 400;
+        let own = self.stored_size.unwrap_or_else(|| size(&self.headers, &self.body));
+        own + OVERHEAD + self.masked_forms.size(ProviderResponse::size)
     }
 
     /// A whole response.
@@ -116,6 +119,7 @@ impl ProviderResponse {
             trailers,
             user: OnceLock::new(),
             masked_forms: MaskedForms::default(),
+            stored_size: None,
         }
     }
 
@@ -166,16 +170,41 @@ impl ProviderResponse {
     /// The part of the response that is stored and that other callers may see. It is copied, so that it does not keep
     /// the connection's whole buffers alive.
     pub fn cacheable_copy(&self) -> ProviderResponse {
-        let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
+        let (headers, body) = packed(&self.headers, &self.body);
         ProviderResponse {
             status: self.status,
-            headers: copied(kept),
-            body: Bytes::copy_from_slice(&self.body),
+            stored_size: Some(size(&headers, &body)),
+            headers,
+            body,
             trailers: self.trailers.as_ref().map(|trailers| copied(trailers.iter())),
             user: self.user.clone(),
             masked_forms: MaskedForms::default(),
         }
     }
+}
+
+/// How many bytes these headers and this body need.
+fn size(headers: &HeaderMap, body: &Bytes) -> usize {
+    /// A header without its value. The names of stored headers are static.
+    const HEADER: usize = 104;
+    body.len() + headers.values().map(|value| HEADER + value.len()).sum::<usize>()
+}
+
+/// Copies of the headers that are stored and of the body, with their bytes in one buffer: a hit among many sessions waits
+/// for each place in memory that it needs.
+fn packed(headers: &HeaderMap, body: &Bytes) -> (HeaderMap, Bytes) {
+    let kept = || headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
+    let (number, values) = kept().fold((0, 0), |(number, sum), (_, value)| (number + 1, sum + value.len()));
+    let mut bytes = Vec::with_capacity(values + body.len());
+    kept().for_each(|(_, value)| bytes.extend_from_slice(value.as_bytes()));
+    bytes.extend_from_slice(body);
+    let (mut rest, mut copies) = (Bytes::from(bytes), HeaderMap::with_capacity(number));
+    for (name, value) in kept() {
+        if let Ok(copy) = HeaderValue::from_maybe_shared(rest.split_to(value.len())) {
+            copies.append(name.clone(), copy);
+        }
+    }
+    (copies, rest)
 }
 
 fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {

@@ -37,6 +37,7 @@ mod cache {
     mod fleet;
     mod invalidating_requests;
     mod lost_deletion_steps;
+    mod memory_store;
     mod mixed_versions;
     mod model;
     mod purge;

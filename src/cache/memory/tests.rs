@@ -214,7 +214,7 @@ async fn evicted_slot_still_rejects_older_responses() {
 
 #[tokio::test]
 async fn evicted_entry_still_rejects_older_versions() {
-    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let store = MemoryStore::new(2 << 20, Duration::from_secs(5));
     let owner = variant(0);
     let (_, newer) = slow(&store, &owner, 2).await;
     let older = Entry { version: Some(1), ..newer.clone() };

@@ -292,6 +292,13 @@ impl Gateway {
         Request::new("GET", "/metrics").send(&self.admin_url()).text()
     }
 
+    /// The resident memory of the process, in bytes, where Linux tells it.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Asks it to stop (SIGTERM).
     pub fn terminate(&self) {
         self.signal("TERM");

@@ -49,7 +49,7 @@ pub use error::ConfigError;
 pub use finding::FindingId;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
 pub use locate::Places;
-pub use memory_budget::{BASE_MEMORY, MIN_CLIENT_MEMORY, max_cached_for_limit, memory_for_clients};
+pub use memory_budget::{BASE_MEMORY, MIN_CLIENT_MEMORY, max_cached_for_limit, memory_for_clients, memory_for_tokens};
 pub use operations::OperationsListener;
 pub use ratio::Ratio;
 pub use restart_required::RestartRequired;

@@ -8,6 +8,7 @@ mod fetches;
 mod issuer_mismatch;
 mod state_log;
 mod token_hash;
+mod verified_tokens;
 
 pub use documents::{Discovery, Documents, FetchError};
 pub use issuer_mismatch::IssuerMismatch;
@@ -22,18 +23,16 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, NewerKeys};
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+use verified_tokens::VerifiedTokens;
 
 /// Delay before a failed fetch is retried; doubles each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// The most cached tokens per issuer.
-const CACHED_TOKENS: usize = 10_000;
 
 /// A fetched key set.
 struct FetchedKeys {
@@ -94,6 +93,8 @@ pub struct IssuerContext {
     pub resolver: Arc<Resolver>,
     /// Its counters.
     pub counters: Arc<JwksCounters>,
+    /// How much memory its verified tokens may take, in bytes.
+    pub token_memory: usize,
 }
 
 /// An issuer of one upstream: its keys, and the tokens verified with them.
@@ -105,7 +106,7 @@ pub struct Issuer {
     source: KeySource,
     expected: Expectations,
     keys: ArcSwapOption<FetchedKeys>,
-    tokens: Cache<TokenHash, (u64, Arc<Verified>)>,
+    tokens: VerifiedTokens,
     fetches: Fetches,
     /// The last logged failure of a fetch; `None` if the last fetch succeeded.
     failing: Mutex<Option<LoggedFailure>>,
@@ -132,7 +133,7 @@ impl Issuer {
             source,
             expected,
             keys: ArcSwapOption::new(keys),
-            tokens: Cache::new(CACHED_TOKENS),
+            tokens: VerifiedTokens::new(context.token_memory),
             fetches: Fetches::default(),
             failing: Mutex::default(),
             first: FirstToken::default(),
@@ -165,7 +166,7 @@ impl Issuer {
 
     /// Whether this token has been verified by this issuer. It may have expired since, or its key may be gone.
     pub fn knows(&self, token: &TokenHash) -> bool {
-        self.tokens.peek(token).is_some()
+        self.tokens.has(token)
     }
 
     /// Whether both fetch their keys from the same place.
@@ -260,7 +261,7 @@ impl Issuer {
         let verified = Arc::new(verified);
         self.context.counters.verified.fetch_add(1, Ordering::Relaxed);
         self.first.accepted();
-        self.tokens.insert(hash, (serial, verified.clone()));
+        self.tokens.insert(hash, serial, verified.clone());
         verified
     }
 

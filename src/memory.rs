@@ -315,7 +315,7 @@ mod tests {
         }
         assert_eq!(max_cached_for_limit(40 << 20), 0);
         let budget = budget(256 << 20, 64 << 20);
-        assert!((95 << 20..105 << 20).contains(&budget), "{budget}");
+        assert!((85 << 20..95 << 20).contains(&budget), "{budget}");
         let memory = Memory::new(Some(256 << 20), 64 << 20);
         assert_eq!(memory.read().budget, budget);
         memory.set_limit(Some(1 << 30));

@@ -82,6 +82,13 @@ impl Verified {
         &self.caller
     }
 
+    /// How much memory it needs in a cache, in bytes.
+    pub fn size(&self) -> usize {
+        /// Its entry in a cache, what is computed later, and what the allocator adds to the parts.
+        const OVERHEAD: usize = 320;
+        size_of::<Verified>() + self.caller.text_size() + OVERHEAD
+    }
+
     /// A hash of the token's content that identifies it.
     pub fn fingerprint(&self) -> &[u8] {
         &self.fingerprint

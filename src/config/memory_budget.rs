@@ -5,14 +5,22 @@ pub const BASE_MEMORY: usize = 32 << 20;
 /// The minimum memory budget for clients, in bytes, however small the limit.
 pub const MIN_CLIENT_MEMORY: usize = 8 << 20;
 
+/// The maximum memory for the verified tokens of an issuer, in bytes, however large the limit: some 180,000.
+const MAX_TOKEN_MEMORY: usize = 128 << 20;
+
+/// How much of a memory limit the verified tokens of an issuer may take.
+pub fn memory_for_tokens(limit: usize) -> usize {
+    (limit / 16).min(MAX_TOKEN_MEMORY)
+}
+
 /// The memory budget for clients under a memory limit, if the store holds `cached` bytes: nine tenths of the limit
-/// without the idle process and the store, less a quarter for the allocator's overhead.
+/// without the idle process, the tokens of an issuer and the store, less a quarter for the allocator's overhead.
 pub fn memory_for_clients(limit: usize, cached: usize) -> usize {
-    let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + cached);
+    let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + memory_for_tokens(limit) + cached);
     (left / 4 * 3).max(MIN_CLIENT_MEMORY)
 }
 
 /// The maximum size of a store in memory that leaves enough of the limit for clients.
 pub fn max_cached_for_limit(limit: usize) -> usize {
-    (limit / 10 * 9).saturating_sub(BASE_MEMORY + MIN_CLIENT_MEMORY / 3 * 4)
+    (limit / 10 * 9).saturating_sub(BASE_MEMORY + memory_for_tokens(limit) + MIN_CLIENT_MEMORY / 3 * 4)
 }

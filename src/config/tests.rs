@@ -175,7 +175,7 @@ fn in_memory_store_must_fit_into_process_memory() {
     assert_eq!(
         warned(256 << 20, "store: {memory: {max_bytes: 1GiB}}\n"),
         "c:1:29: store.memory.max_bytes: 1GiB does not fit into the memory limit of the process (256MiB); \
-         at most 187MiB leaves enough memory for clients"
+         at most 171MiB leaves enough memory for clients"
     );
     assert_eq!(warned(2 << 30, "store: {memory: {max_bytes: 1GiB}}\n"), "");
     assert_eq!(warned(256 << 20, "clients: {limits: {memory: 2GiB}}\nstore: {memory: {max_bytes: 1GiB}}\n"), "");

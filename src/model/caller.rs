@@ -26,6 +26,18 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// How much memory its texts need, in bytes.
+    pub fn text_size(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let claims = self.claims.iter().map(|(name, values)| name.len() + texts(values) + 2 * size_of::<String>());
+        let optional = [&self.client_id, &self.organization, &self.session].into_iter().flatten();
+        let lists = [&self.scopes, &self.roles, &self.groups].into_iter().map(|list| texts(list));
+        self.issuer.len()
+            + self.subject.len()
+            + optional.map(String::len).sum::<usize>()
+            + lists.chain(claims).sum::<usize>()
+    }
+
     /// Whether the token has this scope.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| own == scope)

@@ -53,17 +53,19 @@ impl IdleConnections {
         }
     }
 
-    /// Keeps a connection whose last response has been read, for this long at most.
+    /// Keeps a connection whose last response has been read, for this long at most. If there are too many, another one
+    /// is closed: otherwise those of one provider would keep out all others.
     pub fn put(&self, key: u64, mut stream: Stream, keepalive: Duration) {
-        if keepalive.is_zero() || !is_quiet(&mut stream) {
+        if self.most == 0 || keepalive.is_zero() || !is_quiet(&mut stream) {
             return;
         }
         let idle = Idle { stream, until: Instant::now() + keepalive };
         let mut pools = self.pools.lock();
-        if pools.count < self.most {
-            pools.by_key.entry(key).or_default().push_back(idle);
-            pools.count += 1;
+        if pools.count >= self.most {
+            pools.close_one();
         }
+        pools.by_key.entry(key).or_default().push_back(idle);
+        pools.count += 1;
     }
 
     /// Closes the connections whose time is over, or that the provider has closed.
@@ -85,6 +87,15 @@ impl Pools {
         let idle = self.by_key.get_mut(&key)?.pop_back()?;
         self.count -= 1;
         Some(idle)
+    }
+
+    /// Closes the connection whose time is over first, among those of each pool that were not used for the longest time.
+    fn close_one(&mut self) {
+        let oldest = self.by_key.values_mut().filter_map(|pool| Some((pool.front()?.until, pool)));
+        if let Some((_, pool)) = oldest.min_by_key(|(until, _)| *until) {
+            pool.pop_front();
+            self.count -= 1;
+        }
     }
 }
 
@@ -136,18 +147,34 @@ mod tests {
     #[tokio::test]
     async fn newest_connection_of_a_key_is_taken() {
         let idle = IdleConnections::new(2);
-        let [(first, _a), (second, _b), (third, mut dropped)] =
-            [connection().await, connection().await, connection().await];
+        let [(first, _a), (second, _b)] = [connection().await, connection().await];
         let ids = [first.id(), second.id()];
         idle.put(1, first, LONG);
         idle.put(1, second, LONG);
-        idle.put(1, third, LONG);
-        // No more than two are kept.
-        assert_eq!(dropped.read(&mut [0]).await.unwrap(), 0);
         assert!(idle.take(2).is_none());
         assert_eq!(idle.take(1).unwrap().id(), ids[1]);
         assert_eq!(idle.take(1).unwrap().id(), ids[0]);
         assert!(idle.take(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn full_pool_closes_its_oldest_connection() {
+        let idle = IdleConnections::new(2);
+        let [(first, mut closed), (second, _b), (other, _c)] =
+            [connection().await, connection().await, connection().await];
+        let ids = [second.id(), other.id()];
+        idle.put(1, first, LONG);
+        idle.put(1, second, LONG);
+        // Those of one provider keep no other one out.
+        idle.put(2, other, LONG);
+        assert_eq!(closed.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(idle.take(2).unwrap().id(), ids[1]);
+        assert_eq!(idle.take(1).unwrap().id(), ids[0]);
+        assert!(idle.take(1).is_none());
+        assert_eq!(idle.pools.lock().count, 0);
+        let (none, mut closed) = connection().await;
+        IdleConnections::new(0).put(1, none, LONG);
+        assert_eq!(closed.read(&mut [0]).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -25,8 +25,18 @@ pub struct ProviderResponse {
     user: OnceLock<Option<Box<str>>>,
     /// What callers see of it who may not see all of it.
     pub(super) masked_forms: MaskedForms<ProviderResponse>,
-    /// How many bytes its headers and body need, if it is stored. Otherwise each cache hit would look at all headers.
-    stored_size: Option<usize>,
+    /// Set if it is stored: otherwise each cache hit would look at all headers.
+    size: KnownSize,
+}
+
+/// How many bytes the parts of a response need, if that is known. It is not known of a copy, which is made to be changed.
+#[derive(Debug, Default)]
+struct KnownSize(Option<usize>);
+
+impl Clone for KnownSize {
+    fn clone(&self) -> KnownSize {
+        KnownSize::default()
+    }
 }
 
 /// A response as its caller may see it. Only [`super::Read::released`], writes, and reads before a write make it.
@@ -106,8 +116,16 @@ impl ProviderResponse {
         /// The response itself, the index of its headers, the ID of its user, and the counter of those who share its
         /// buffer.
         const OVERHEAD: usize = 400;
-        let own = self.stored_size.unwrap_or_else(|| size(&self.headers, &self.body));
-        own + OVERHEAD + self.masked_forms.size(ProviderResponse::size)
+        let parts = self.size.0.unwrap_or_else(|| self.size_of_parts());
+        parts + OVERHEAD + self.masked_forms.size(ProviderResponse::size)
+    }
+
+    /// How many bytes the headers, the body and the trailers need.
+    fn size_of_parts(&self) -> usize {
+        /// A header without its value. The names of most stored headers are static.
+        const HEADER: usize = 104;
+        let values = self.headers.values().chain(self.trailers.iter().flat_map(HeaderMap::values));
+        self.body.len() + values.map(|value| HEADER + value.len()).sum::<usize>()
     }
 
     /// A whole response.
@@ -119,7 +137,7 @@ impl ProviderResponse {
             trailers,
             user: OnceLock::new(),
             masked_forms: MaskedForms::default(),
-            stored_size: None,
+            size: KnownSize::default(),
         }
     }
 
@@ -171,23 +189,18 @@ impl ProviderResponse {
     /// the connection's whole buffers alive.
     pub fn cacheable_copy(&self) -> ProviderResponse {
         let (headers, body) = packed(&self.headers, &self.body);
-        ProviderResponse {
+        let mut copy = ProviderResponse {
             status: self.status,
-            stored_size: Some(size(&headers, &body)),
             headers,
             body,
             trailers: self.trailers.as_ref().map(|trailers| copied(trailers.iter())),
             user: self.user.clone(),
             masked_forms: MaskedForms::default(),
-        }
+            size: KnownSize::default(),
+        };
+        copy.size = KnownSize(Some(copy.size_of_parts()));
+        copy
     }
-}
-
-/// How many bytes these headers and this body need.
-fn size(headers: &HeaderMap, body: &Bytes) -> usize {
-    /// A header without its value. The names of stored headers are static.
-    const HEADER: usize = 104;
-    body.len() + headers.values().map(|value| HEADER + value.len()).sum::<usize>()
 }
 
 /// Copies of the headers that are stored and of the body, with their bytes in one buffer: a hit among many sessions waits
@@ -198,7 +211,7 @@ fn packed(headers: &HeaderMap, body: &Bytes) -> (HeaderMap, Bytes) {
     let mut bytes = Vec::with_capacity(values + body.len());
     kept().for_each(|(_, value)| bytes.extend_from_slice(value.as_bytes()));
     bytes.extend_from_slice(body);
-    let (mut rest, mut copies) = (Bytes::from(bytes), HeaderMap::with_capacity(number));
+    let (mut rest, mut copies) = (Bytes::from(bytes), HeaderMap::try_with_capacity(number).unwrap_or_default());
     for (name, value) in kept() {
         if let Ok(copy) = HeaderValue::from_maybe_shared(rest.split_to(value.len())) {
             copies.append(name.clone(), copy);
@@ -207,8 +220,16 @@ fn packed(headers: &HeaderMap, body: &Bytes) -> (HeaderMap, Bytes) {
     (copies, rest)
 }
 
+/// Copies of headers, in a map that has no room for others.
 fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
-    all.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
+    let all: Vec<_> = all.collect();
+    let mut copies = HeaderMap::try_with_capacity(all.len()).unwrap_or_default();
+    for (name, value) in all {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            copies.append(name.clone(), copy);
+        }
+    }
+    copies
 }
 
 #[cfg(test)]
@@ -246,5 +267,24 @@ mod tests {
         response.keep_bare_headers(&AUTH0);
         assert_eq!(response.headers, map(&KEPT));
         assert_eq!(response.trailers, Some(map(&KEPT[6..])));
+    }
+
+    #[test]
+    fn size_is_that_of_each_copy() {
+        let map: HeaderMap = [("content-type", "text/plain"), ("vary", "accept")]
+            .into_iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        let response =
+            |trailers| ProviderResponse::new(StatusCode::OK, map.clone(), vec![b'x'; 1_000].into(), trailers);
+        let stored = response(None).cacheable_copy();
+        assert_eq!((stored.size(), &stored.headers, stored.body.len()), (response(None).size(), &map, 1_000));
+        // What a caller may see of it has another body.
+        let mut form = stored.clone();
+        form.body = Bytes::from_static(b"x");
+        assert_eq!(stored.size() - form.size(), 999);
+        let call = response(Some(map.clone())).cacheable_copy();
+        assert_eq!(call.trailers, Some(map.clone()));
+        assert!(call.size() - stored.size() > 200);
     }
 }

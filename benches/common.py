@@ -1,5 +1,5 @@
 """What the programs in this folder share."""
-import glob, os, socket, subprocess, tempfile
+import glob, os, re, socket, subprocess, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GATEWAY = os.environ.get("SESSIONGATE", os.path.join(ROOT, "target/release/sessiongate"))
@@ -14,6 +14,17 @@ def bare_pingora():
     if not built and "BARE" not in os.environ:
         raise SystemExit("bare Pingora is missing: cargo bench --no-run")
     return os.environ.get("BARE") or max(built, key=os.path.getmtime)
+
+
+def cpu(pid):
+    """Seconds of user and system time."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid):
+    """Kilobytes of resident memory."""
+    return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1))
 
 
 def port():

@@ -13,14 +13,19 @@ pub fn memory_for_tokens(limit: usize) -> usize {
     (limit / 16).min(MAX_TOKEN_MEMORY)
 }
 
-/// The memory budget for clients under a memory limit, if the store holds `cached` bytes: nine tenths of the limit
-/// without the idle process, the tokens of an issuer and the store, less a quarter for the allocator's overhead.
+/// What a memory limit leaves for a store and for clients: nine tenths of it, without the idle process and the tokens of
+/// an issuer.
+fn left(limit: usize) -> usize {
+    (limit / 10 * 9).saturating_sub(BASE_MEMORY + memory_for_tokens(limit))
+}
+
+/// The memory budget for clients under a memory limit, if the store holds `cached` bytes: what is left without them, less a
+/// quarter for the allocator's overhead.
 pub fn memory_for_clients(limit: usize, cached: usize) -> usize {
-    let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + memory_for_tokens(limit) + cached);
-    (left / 4 * 3).max(MIN_CLIENT_MEMORY)
+    (left(limit).saturating_sub(cached) / 4 * 3).max(MIN_CLIENT_MEMORY)
 }
 
 /// The maximum size of a store in memory that leaves enough of the limit for clients.
 pub fn max_cached_for_limit(limit: usize) -> usize {
-    (limit / 10 * 9).saturating_sub(BASE_MEMORY + memory_for_tokens(limit) + MIN_CLIENT_MEMORY / 3 * 4)
+    left(limit).saturating_sub(MIN_CLIENT_MEMORY / 3 * 4)
 }

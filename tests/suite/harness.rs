@@ -31,7 +31,7 @@ pub mod replica;
 mod series;
 mod tls_client;
 
-pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};
+pub use self::h2::{Arrived, Frame, FrameProvider, Frames, H2Provider, Part, Reply, frame, read_frame};
 pub use authority::{Authority, server_config};
 pub use dns::{DnsServer, Said, addresses};
 pub use environment::EmptyEnvironment;

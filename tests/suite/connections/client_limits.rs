@@ -2,7 +2,7 @@
 
 use crate::harness::recorder::Recorder;
 use crate::harness::{
-    Connection, Gateway, Process, Request, TIMEOUT, frame, sessiongate, skipped, wait_for, write_config,
+    Connection, Gateway, Process, Request, TIMEOUT, frame, read_frame, sessiongate, skipped, wait_for, write_config,
 };
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{self, Read, Write};
@@ -418,11 +418,8 @@ fn completed_streams_raise_the_reset_limit() {
     stream.write_all(&streams(150, |stream| head(stream, 1, GET, &[]))).unwrap();
     let mut responses = 0;
     while responses < 150 {
-        let mut start = [0; 9];
-        stream.read_exact(&mut start).unwrap();
-        let [a, b, c, kind, flags, ..] = start;
-        stream.read_exact(&mut vec![0; u32::from_be_bytes([0, a, b, c]) as usize]).unwrap();
-        responses += usize::from(kind <= 1 && flags & 1 != 0);
+        let frame = read_frame(&mut stream).unwrap();
+        responses += usize::from(frame.kind <= 1 && frame.flags & 1 != 0);
     }
     let faulty = |stream| [head(stream, 0, POST, &[(CONTENT_LENGTH, "1")]), frame(0, 1, stream, b"ab")].concat();
     let faulty = |from: u32, count: u32| (0..count).flat_map(|at| faulty(from + at * 2)).collect::<Vec<u8>>();
@@ -524,12 +521,10 @@ fn window_updates_of_a_download_are_not_a_flood() {
     stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &head(1, 1, GET, &[])].concat()).unwrap();
     let (mut read, mut frames) = (0, 0);
     while read < SIZE {
-        let mut start = [0; 9];
-        stream.read_exact(&mut start).unwrap_or_else(|error| panic!("{error} after {read} bytes in {frames} frames"));
-        let [a, b, c, kind, ..] = start;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload).unwrap();
+        let came = read_frame(&mut stream);
+        let came = came.unwrap_or_else(|error| panic!("{error} after {read} bytes in {frames} frames"));
+        let (kind, payload) = (came.kind, came.payload);
+        let length = u32::try_from(payload.len()).unwrap();
         assert_ne!(kind, 7, "GOAWAY after {read} bytes in {frames} frames");
         if kind == 0 && length > 0 {
             (read, frames) = (read + payload.len(), frames + 1);

@@ -2,10 +2,10 @@
 //! HTTP version at the provider. The rules are those of HTTP/1 and those that only HTTP/2 has.
 
 use crate::harness::recorder::{Call, Recorder, SESSION, session};
-use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, frame};
+use crate::harness::{Frame, Gateway, H2Provider, Reply, TIMEOUT, frame, read_frame};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,16 +74,10 @@ impl Client {
     fn end(&mut self, stream: u32) -> End {
         let mut status = None;
         loop {
-            let mut head = [0; 9];
-            if self.stream.read_exact(&mut head).is_err() {
+            let Ok(Frame { kind, flags, stream: own, payload }) = read_frame(&mut self.stream) else {
                 return End::DeletionState;
-            }
-            let [a, b, c, kind, flags, d, e, f, g] = head;
-            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-            if self.stream.read_exact(&mut payload).is_err() {
-                return End::DeletionState;
-            }
-            if u32::from_be_bytes([d, e, f, g]) != stream {
+            };
+            if own != stream {
                 continue;
             }
             if kind == HEADERS && status.is_none() {

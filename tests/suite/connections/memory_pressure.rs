@@ -1,7 +1,7 @@
 //! Clients that request much and read nothing: their memory use is bounded, and others are served meanwhile.
 
 use crate::harness::recorder::{Recorder, session};
-use crate::harness::{Gateway, Request, TIMEOUT, frame, skipped, wait_for};
+use crate::harness::{Frame, Gateway, Request, TIMEOUT, frame, read_frame, skipped, wait_for};
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -42,14 +42,6 @@ struct Client {
     next: u32,
 }
 
-/// A frame that came.
-struct Came {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
 impl Client {
     /// One whose streams begin with a window of this size.
     fn open(address: SocketAddr, window: u32) -> Client {
@@ -82,13 +74,8 @@ impl Client {
     }
 
     /// The next frame; none where the gateway has ended the connection.
-    fn read(&mut self) -> Option<Came> {
-        let mut head = [0; 9];
-        self.stream.read_exact(&mut head).ok()?;
-        let [a, b, c, kind, flags, d, e, f, g] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]).try_into().unwrap()];
-        self.stream.read_exact(&mut payload).ok()?;
-        Some(Came { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload })
+    fn read(&mut self) -> Option<Frame> {
+        read_frame(&mut self.stream).ok()
     }
 
     /// Reads what has arrived, and returns whether the gateway has ended the connection.

@@ -2,7 +2,7 @@
 
 use crate::harness::grpc::{Grpc, field};
 use crate::harness::recorder::{Recorder, SESSION, session};
-use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, finish, project, sdks_installed, skipped};
+use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, finish, project, read_frame, sdks_installed, skipped};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -183,12 +183,9 @@ fn ask(stream: &mut (impl Read + Write), fields: &[u8]) -> Option<u16> {
         stream.write_all(&[byte]).unwrap();
     }
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).unwrap();
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload).unwrap();
-        match (head[3], head[8]) {
-            (1, 1) => return Some(if payload[0] == 0x88 { 200 } else { 400 }),
+        let frame = read_frame(stream).unwrap();
+        match (frame.kind, frame.stream) {
+            (1, 1) => return Some(if frame.payload[0] == 0x88 { 200 } else { 400 }),
             (3, 1) => return None,
             _ => {}
         }

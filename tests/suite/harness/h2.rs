@@ -346,6 +346,24 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
+/// A frame as it came.
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// Reads the next frame.
+pub fn read_frame(from: &mut impl Read) -> io::Result<Frame> {
+    let mut head = [0; 9];
+    from.read_exact(&mut head)?;
+    let [a, b, c, kind, flags, d, e, f, g] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]).try_into().unwrap()];
+    from.read_exact(&mut payload)?;
+    Ok(Frame { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload })
+}
+
 /// `:status: 200` and a content type.
 fn good_head(stream: u32, flags: u8) -> Vec<u8> {
     let media = b"application/json; charset=utf-8";
@@ -365,12 +383,7 @@ impl FrameState {
         stream.read_exact(&mut [0; 24])?;
         stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
         loop {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head)?;
-            let [a, b, c, kind, flags, d, e, f, g] = head;
-            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]).try_into().unwrap()];
-            stream.read_exact(&mut payload)?;
-            let id = u32::from_be_bytes([d, e, f, g]);
+            let Frame { kind, flags, stream: id, payload } = read_frame(&mut stream)?;
             match kind {
                 SETTINGS if flags & ACK == 0 => stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?,
                 PING if flags & ACK == 0 => stream.write_all(&frame(PING, ACK, 0, &payload))?,

@@ -1,8 +1,8 @@
 //! HTTP/2 frames, 22 of them invalid.
 
 use super::{Guarded, json_lines};
-use crate::harness::TIMEOUT;
-use std::io::{Read, Write};
+use crate::harness::{TIMEOUT, read_frame};
+use std::io::Write;
 use std::net::TcpStream;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -26,17 +26,11 @@ fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
     // A gateway that rejects may close before it has read everything.
     let _ = stream.write_all(&[frame, PING].concat());
     let mut reset = false;
-    let mut head = [0; 9];
-    while stream.read_exact(&mut head).is_ok() {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let mut content = vec![0; length];
-        if stream.read_exact(&mut content).is_err() {
-            break;
-        }
-        match (head[3], head[4]) {
+    while let Ok(came) = read_frame(&mut stream) {
+        match (came.kind, came.flags) {
             (3, _) => reset = true,
             (7, _) => return Taken::Ends,
-            (6, 1) if content == b"whatever" => return if reset { Taken::Reset } else { Taken::GoesOn },
+            (6, 1) if came.payload == b"whatever" => return if reset { Taken::Reset } else { Taken::GoesOn },
             _ => {}
         }
     }

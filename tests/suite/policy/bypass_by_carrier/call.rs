@@ -2,9 +2,10 @@
 
 use super::path;
 use crate::harness::grpc::{field, frame};
+use crate::harness::{Frame, read_frame};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
 /// A column of the matrix.
@@ -329,14 +330,9 @@ impl Call {
         push(0, 1, &self.body);
         // A gateway that rejects may close before it has read everything.
         let _ = stream.write_all(&bytes);
-        let mut prefix = [0; 9];
-        while stream.read_exact(&mut prefix).is_ok() {
-            let length = u32::from_be_bytes([0, prefix[0], prefix[1], prefix[2]]);
-            let mut content = vec![0; length as usize];
-            let whole = stream.read_exact(&mut content).is_ok();
-            let (kind, flags, id) = (prefix[3], prefix[4], prefix[8]);
+        while let Ok(Frame { kind, flags, stream: id, .. }) = read_frame(&mut stream) {
             let ends = (kind < 2 && flags & 1 == 1) || kind == 3;
-            if !whole || (id == 1 && ends) || kind == 7 {
+            if (id == 1 && ends) || kind == 7 {
                 return;
             }
         }

@@ -301,7 +301,7 @@ fn rejected_logout_has_the_shape_and_label_of_its_provider() {
         .send(&guarded.gateway.url());
     let body: Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!((response.status, &body["code"]), (413, &json!(8)), "{body}");
-    let metrics = guarded.gateway.metrics();
+    let metrics = guarded.gateway.metrics_when_idle();
     let labels = ["sessiongate_rejections_total{", "reason=\"too_large\"", "upstream=\"idp\""];
     let counted = |line: &str| labels.iter().all(|label| line.contains(label)) && line.ends_with(" 1");
     assert!(metrics.lines().any(counted), "{metrics}");

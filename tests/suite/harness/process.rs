@@ -287,9 +287,16 @@ impl Gateway {
         self.process.wait_for_line(fits)
     }
 
-    /// The metrics.
+    /// The metrics. A request is counted after its response was sent: see [`Gateway::metrics_when_idle`].
     pub fn metrics(&self) -> String {
         Request::new("GET", "/metrics").send(&self.admin_url()).text()
+    }
+
+    /// The metrics once no request is in flight: then all requests are counted that have had their responses.
+    pub fn metrics_when_idle(&self) -> String {
+        let is_idle = || self.metrics().lines().any(|line| line == "sessiongate_requests_in_flight 0");
+        wait_for("no request to be in flight", || is_idle().then_some(()));
+        self.metrics()
     }
 
     /// The resident memory of the process, in bytes, where Linux tells it.

@@ -269,7 +269,7 @@ fn header(token: &str) -> Result<Header, VerificationError> {
     }
     let text = |name| match found(name) {
         None => Ok(None),
-        Some(Kind::Text(text)) => Ok(Some(text.clone())),
+        Some(Kind::Text(text)) => Ok(Some(text.to_string())),
         Some(_) => Err(malformed.clone()),
     };
     Ok(Header { alg: text("alg")?.ok_or(malformed.clone())?, kid: text("kid")?, typ: text("typ")? })

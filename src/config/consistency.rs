@@ -83,6 +83,6 @@ fn is_changed(normalize: Normalize, key: &str, value: &str) -> bool {
 
 /// A write of one entry.
 fn single_entry_patch(key: &str, value: &str) -> SessionPatch {
-    let field = Field { key: key.to_owned(), value: Value::Text(value.to_owned()) };
+    let field = Field { key: key.into(), value: Value::Text(value.into()) };
     SessionPatch { metadata: MetadataChange::Replace(vec![field]), ..SessionPatch::default() }
 }

@@ -12,6 +12,7 @@ use crate::wire::message::{
     Codec, Edit as MessageEdit, Entry, Item, Object, Parsed, SecondsNanos, Value as FieldValue,
 };
 use bytes::Bytes;
+use compact_str::CompactString;
 
 /// A decoded request body.
 #[derive(Debug, Clone)]
@@ -231,9 +232,9 @@ impl Dialect {
 }
 
 fn field(entry: &Entry) -> Field {
-    let value = match String::from_utf8(entry.value.clone()) {
+    let value = match CompactString::from_utf8(&entry.value) {
         Ok(text) => Value::Text(text),
-        Err(error) => Value::Bytes(error.into_bytes()),
+        Err(_) => Value::Bytes(entry.value.clone()),
     };
     Field { key: entry.key.clone(), value }
 }
@@ -264,7 +265,7 @@ fn lifetime(name: &'static str, call: &Call, parsed: &Parsed) -> Lifetime {
     match parsed.root().item(name) {
         Some(Item { value: FieldValue::Duration(SecondsNanos { seconds, nanos }), spelling, .. }) => {
             let length = SignedDuration { seconds: *seconds, nanos: *nanos };
-            Lifetime::Given { path: spelling.clone(), length }
+            Lifetime::Given { path: spelling.to_string(), length }
         }
         Some(_) | None => Lifetime::Absent(parsed.spelling(name).to_owned()),
     }

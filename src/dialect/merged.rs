@@ -20,8 +20,8 @@ impl Dialect {
                 self.merged_document(name, document, &members?)
             }
             DecodedBody::Message(parsed) => {
-                let kept = kept.map(|entry| Some(MessageEdit::Add(entry?.0.key.clone(), bytes(entry?.0)?)));
-                let cleared = merge.cleared.iter().map(|at| Some(stored.entry(*at)?.0.key.clone()));
+                let kept = kept.map(|entry| Some(MessageEdit::Add(entry?.0.key.to_string(), bytes(entry?.0)?)));
+                let cleared = merge.cleared.iter().map(|at| Some(stored.entry(*at)?.0.key.to_string()));
                 let cleared = cleared.map(|key| Some(MessageEdit::Add(key?, Vec::new())));
                 let added: Option<Vec<MessageEdit>> = kept.chain(cleared).collect();
                 Some(parsed.edited(self.names.metadata?, &added?))
@@ -33,7 +33,7 @@ impl Dialect {
 /// The bytes of a value in a message.
 fn bytes(field: &Field) -> Option<Vec<u8>> {
     match &field.value {
-        Value::Text(text) => Some(text.clone().into_bytes()),
+        Value::Text(text) => Some(text.as_bytes().to_vec()),
         Value::Bytes(bytes) => Some(bytes.clone()),
         Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) => None,
     }

@@ -127,7 +127,7 @@ fn value(document: &Document, node: &Node) -> Value {
     match &node.kind {
         Kind::Null => Value::Null,
         Kind::Bool(truth) => Value::Bool(*truth),
-        Kind::Number => Value::Number(document.spelling(node).to_owned()),
+        Kind::Number => Value::Number(document.spelling(node).into()),
         Kind::Text(text) => Value::Text(text.clone()),
         Kind::Array(_) | Kind::Object(_) => Value::Composite(node.kind.name()),
     }

@@ -91,7 +91,7 @@ impl Granted {
         let Some(merge) = merge.map_err(|fault| rejection(patch, fault))? else {
             return Ok(Granted::unchanged(body));
         };
-        let key = |at: &usize| stored.fields().get(*at).map(|field| field.key.clone());
+        let key = |at: &usize| stored.fields().get(*at).map(|field| field.key.to_string());
         let kept = Some(merge.kept.iter().filter_map(key).collect());
         if merge.kept.is_empty() && merge.cleared.is_empty() {
             return Ok(Granted { body, kept });

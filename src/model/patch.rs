@@ -1,6 +1,7 @@
 //! What a policy sees of a write, and the edits that it can make.
 
 use super::Violation;
+use compact_str::CompactString;
 use std::cmp::Ordering;
 use std::fmt;
 use std::time::Duration;
@@ -60,9 +61,9 @@ impl Default for SessionPatch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// A string.
-    Text(String),
+    Text(CompactString),
     /// A number in its original spelling.
-    Number(String),
+    Number(CompactString),
     /// `true` or `false`.
     Bool(bool),
     /// `null`.
@@ -99,7 +100,7 @@ impl Value {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     /// The key.
-    pub key: String,
+    pub key: CompactString,
     /// The value.
     pub value: Value,
 }

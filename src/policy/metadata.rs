@@ -120,7 +120,7 @@ impl Policy {
         let rules = self.fields.iter().filter_map(|(pattern, rule)| Some((pattern.exact()?, rule.default.as_ref()?)));
         rules
             .filter(|(key, _)| missing(key))
-            .map(|(key, value)| NormalizedEntry { field: None, key: key.to_owned(), value: Value::Text(value.clone()) })
+            .map(|(key, value)| NormalizedEntry { field: None, key: key.into(), value: Value::Text(value.into()) })
             .collect()
     }
 

@@ -1,6 +1,7 @@
 //! Normalization before the evaluation, and the edits that apply it to the document.
 
 use crate::model::{Edit, EntryPath, Field, Value};
+use compact_str::{CompactString, ToCompactString};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// How to change the case of keys.
@@ -35,7 +36,7 @@ pub struct Normalize {
 pub(super) struct NormalizedEntry {
     /// The index of its field in the write; `None` for a default.
     pub field: Option<usize>,
-    pub key: String,
+    pub key: CompactString,
     pub value: Value,
 }
 
@@ -72,27 +73,30 @@ impl Normalize {
         entries
     }
 
-    fn key(&self, key: &str) -> String {
-        let cased = match self.key_case {
-            KeyCase::Keep => key.to_owned(),
-            KeyCase::Lower => key.to_lowercase(),
-            KeyCase::Upper => key.to_uppercase(),
-        };
-        self.text(&cased)
+    fn key(&self, key: &str) -> CompactString {
+        match self.key_case {
+            KeyCase::Keep => self.text(key),
+            KeyCase::Lower => self.text(&key.to_lowercase()),
+            KeyCase::Upper => self.text(&key.to_uppercase()),
+        }
     }
 
     fn value(&self, value: &Value) -> Value {
         match value {
             Value::Text(text) => Value::Text(self.text(text)),
             Value::Number(spelling) if self.scalars_to_strings => Value::Text(spelling.clone()),
-            Value::Bool(truth) if self.scalars_to_strings => Value::Text(truth.to_string()),
+            Value::Bool(truth) if self.scalars_to_strings => Value::Text(truth.to_compact_string()),
             Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) | Value::Bytes(_) => value.clone(),
         }
     }
 
-    fn text(&self, text: &str) -> String {
-        let composed: String = if self.nfc && !is_nfc(text) { text.nfc().collect() } else { text.to_owned() };
-        if self.trim { composed.trim().to_owned() } else { composed }
+    fn text(&self, text: &str) -> CompactString {
+        let trimmed = |text: &str| if self.trim { text.trim().into() } else { text.into() };
+        // ASCII is composed.
+        if self.nfc && !text.is_ascii() && !is_nfc(text) {
+            return trimmed(&text.nfc().collect::<String>());
+        }
+        trimmed(text)
     }
 }
 
@@ -107,17 +111,17 @@ pub(super) fn edits(fields: &[Field], entries: &[NormalizedEntry]) -> Vec<Edit> 
             continue;
         };
         if entry.key != field.key {
-            edits.push(Edit::Rename { field: index, key: entry.key.clone() });
+            edits.push(Edit::Rename { field: index, key: entry.key.to_string() });
         }
         if let Value::Text(value) = &entry.value
             && entry.value != field.value
         {
-            edits.push(Edit::Set { field: index, value: value.clone() });
+            edits.push(Edit::Set { field: index, value: value.to_string() });
         }
     }
     for entry in entries.iter().filter(|entry| entry.field.is_none()) {
         if let Value::Text(value) = &entry.value {
-            edits.push(Edit::Insert { key: entry.key.clone(), value: value.clone() });
+            edits.push(Edit::Insert { key: entry.key.to_string(), value: value.to_string() });
         }
     }
     edits

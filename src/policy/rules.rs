@@ -119,5 +119,5 @@ fn check_length(
 }
 
 fn utf16_length(text: &str) -> usize {
-    text.encode_utf16().count()
+    if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }

@@ -90,8 +90,8 @@ fn patterns_match_whole_keys() {
 
 fn any_value() -> impl Strategy<Value = Value> {
     prop_oneof![
-        any::<String>().prop_map(Value::Text),
-        any::<i32>().prop_map(|n| Value::Number(n.to_string())),
+        any::<String>().prop_map(|text| Value::Text(text.into())),
+        any::<i32>().prop_map(|n| Value::Number(n.to_string().into())),
         any::<bool>().prop_map(Value::Bool),
         Just(Value::Null),
         Just(Value::Composite("array")),

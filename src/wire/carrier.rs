@@ -191,7 +191,7 @@ impl Carrier {
             found = member(members, name)?;
         }
         match &found.kind {
-            Kind::Text(text) => Some(text.clone()),
+            Kind::Text(text) => Some(text.to_string()),
             Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_) => None,
         }
     }

@@ -231,7 +231,7 @@ fn check_message(route: &Route, carrier: Carrier, own: &Entries, stored: &Entrie
     expected.extend(own.clone());
     let parsed = Parsed::read(route.call.unwrap().request, carrier.codec(), found.clone()).unwrap();
     let entries = parsed.root().entries("metadata").unwrap_or_default();
-    let entries: Entries = entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+    let entries: Entries = entries.iter().map(|entry| (entry.key.to_string(), entry.value.clone())).collect();
     prop_assert_eq!(&entries, &expected);
     let has = |part: &[u8]| found.windows(part.len()).any(|window| window == part);
     prop_assert!(has(b"later") && (carrier.codec() == Codec::Proto || has(b"1.0")));

@@ -125,7 +125,7 @@ proptest! {
         empty_map_clears in any::<bool>(),
     ) {
         let pairs = |all: &[(String, String)]| -> Vec<Field> {
-            all.iter().map(|(key, value)| Field { key: key.clone(), value: Value::Text(value.clone()) }).collect()
+            all.iter().map(|(key, value)| Field { key: key.into(), value: Value::Text(value.into()) }).collect()
         };
         let sent: Vec<(String, String)> = sent.into_iter().filter(|(key, _)| key.starts_with("cart_")).collect();
         let metadata = if sent.is_empty() { MetadataChange::Wipe } else { MetadataChange::Replace(pairs(&sent)) };

@@ -154,7 +154,7 @@ proptest! {
         let mut after: Vec<Option<Field>> = fields.into_iter().map(Some).collect();
         for edit in permit.edits() {
             match edit {
-                Edit::Rename { field, key } => after[*field].as_mut().unwrap().key = key.clone(),
+                Edit::Rename { field, key } => after[*field].as_mut().unwrap().key = key.into(),
                 Edit::Set { field, value } => after[*field].as_mut().unwrap().value = text(value),
                 Edit::Remove { field } => after[*field] = None,
                 Edit::Insert { key, value } => after.push(Some(field(key, text(value)))),

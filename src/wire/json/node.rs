@@ -1,5 +1,6 @@
 //! The values of a document and their positions in the source.
 
+use compact_str::CompactString;
 use std::ops::Range;
 
 /// The maximum nesting depth.
@@ -34,7 +35,7 @@ pub enum Kind {
     /// A number. Its digits are in the node's range.
     Number,
     /// A string, unescaped.
-    Text(String),
+    Text(CompactString),
     /// An array.
     Array(Vec<Node>),
     /// An object.
@@ -61,7 +62,7 @@ pub struct Member {
     /// The range of the key's bytes, including the quotes.
     pub key_span: Range<usize>,
     /// The key, unescaped.
-    pub key: String,
+    pub key: CompactString,
     /// The value.
     pub value: Node,
 }

@@ -1,6 +1,7 @@
 //! The scanner that parses bytes into nodes.
 
 use super::node::{JsonError, Kind, MAX_DEPTH, Member, Node};
+use compact_str::CompactString;
 use memchr::memchr2;
 use std::collections::HashSet;
 
@@ -155,7 +156,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Parses the string at the opening quote. serde_json unescapes it, as everywhere in the program.
-    fn string(&mut self) -> Result<String, JsonError> {
+    fn string(&mut self) -> Result<CompactString, JsonError> {
         let start = self.at;
         let mut end = start + 1;
         let mut plain = true;
@@ -180,10 +181,12 @@ impl<'a> Scanner<'a> {
         }
         self.at = end + 1;
         if plain {
-            return Ok(self.text.get(start + 1..end).unwrap_or_default().to_owned());
+            return Ok(self.text.get(start + 1..end).unwrap_or_default().into());
         }
         let literal = self.text.get(start..self.at).unwrap_or_default();
-        serde_json::from_str(literal).map_err(|_| fault("found an invalid escape in a string", start))
+        serde_json::from_str::<String>(literal)
+            .map(CompactString::from)
+            .map_err(|_| fault("found an invalid escape in a string", start))
     }
 
     fn number(&mut self) -> Result<Kind, JsonError> {
@@ -236,10 +239,12 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn count(&mut self) -> Result<(), JsonError> {
         self.tokens += 1;
-        if self.tokens > self.most {
-            return Err(fault(&format!("found more than {} keys and values", self.most), self.at));
-        }
-        Ok(())
+        if self.tokens > self.most { Err(self.too_many()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn too_many(&self) -> JsonError {
+        fault(&format!("found more than {} keys and values", self.most), self.at)
     }
 
     fn found(&self, expected: &str) -> JsonError {
@@ -257,7 +262,12 @@ const FEW_KEYS: usize = 16;
 /// Rejects duplicate keys. It does not copy the keys, which may be as long as the document.
 fn check_keys(members: &[Member]) -> Result<(), JsonError> {
     let twice = if members.len() <= FEW_KEYS {
-        members.iter().zip(0..).find(|(member, at)| members.iter().take(*at).any(|other| other.key == member.key))
+        let mut marks = [0; FEW_KEYS];
+        members.iter().zip(0..).find(|(member, at)| {
+            let (own, (before, rest)) = (mark(&member.key), marks.split_at_mut(*at));
+            rest.iter_mut().take(1).for_each(|free| *free = own);
+            before.contains(&own) && members.iter().take(*at).any(|other| other.key == member.key)
+        })
     } else {
         let mut seen = HashSet::with_capacity(members.len());
         members.iter().zip(0..).find(|(member, _)| !seen.insert(member.key.as_str()))
@@ -266,6 +276,13 @@ fn check_keys(members: &[Member]) -> Result<(), JsonError> {
         Some((twice, _)) => Err(fault("found a duplicate key", twice.key_span.start)),
         None => Ok(()),
     }
+}
+
+/// What two equal keys have in common: the ends, and as much of the length as fits.
+fn mark(key: &str) -> u32 {
+    let length = u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let [first, last] = [key.as_bytes().first(), key.as_bytes().last()].map(|byte| byte.copied().unwrap_or_default());
+    u32::from_be_bytes([length[0], length[1], first, last])
 }
 
 fn fault(what: &str, offset: usize) -> JsonError {

@@ -26,6 +26,10 @@ fn ambiguous_json_is_rejected() {
         }
     }
     assert_eq!(rejection(r#"{"a":{"b":1,"b":2}}"#), "found a duplicate key at byte 12");
+    // Keys of one length and with the same ends.
+    Document::parse(Bytes::from_static(br#"{"a1b":0,"a2b":0,"":0,"a":0,"aa":0}"#)).unwrap();
+    assert_eq!(rejection(r#"{"a1b":0,"a2b":0,"a1b":0}"#), "found a duplicate key at byte 17");
+    assert_eq!(rejection(r#"{"":0,"a":0,"":0}"#), "found a duplicate key at byte 12");
     assert_eq!(rejection("\u{feff}{}"), "found a byte order mark at byte 0");
     assert_eq!(rejection(r#"{} {}"#), "expected the end of the document, found `{` at byte 3");
     assert_eq!(rejection(r#"["\ud800"]"#), "found an invalid escape in a string at byte 1");
@@ -182,10 +186,10 @@ fn plain(document: &Document, node: &Node) -> serde_json::Value {
         Kind::Null => serde_json::Value::Null,
         Kind::Bool(b) => (*b).into(),
         Kind::Number => serde_json::from_str(document.spelling(node)).unwrap(),
-        Kind::Text(text) => text.clone().into(),
+        Kind::Text(text) => text.as_str().into(),
         Kind::Array(items) => items.iter().map(|item| plain(document, item)).collect(),
         Kind::Object(members) => {
-            serde_json::Value::Object(members.iter().map(|m| (m.key.clone(), plain(document, &m.value))).collect())
+            serde_json::Value::Object(members.iter().map(|m| (m.key.to_string(), plain(document, &m.value))).collect())
         }
     }
 }

@@ -179,7 +179,7 @@ fn entry_changes(entries: &[Entry], edits: &[Edit]) -> Vec<EntryChange> {
             continue;
         };
         let (key, value) = match std::mem::replace(change, EntryChange::Removed) {
-            EntryChange::Unchanged => (entry.key.clone(), entry.value.clone()),
+            EntryChange::Unchanged => (entry.key.to_string(), entry.value.clone()),
             EntryChange::Set(key, value) => (key, value),
             EntryChange::Removed => continue,
         };

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use compact_str::format_compact;
 
 /// Padding is optional.
 const ANY_PADDING: GeneralPurposeConfig =
@@ -33,7 +34,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
             object.add_unknown(&member.key);
             continue;
         };
-        let path = if path.is_empty() { member.key.clone() } else { format!("{path}.{}", member.key) };
+        let path = if path.is_empty() { member.key.clone() } else { format_compact!("{path}.{}", member.key) };
         if seen.contains(&field.number) {
             return Err(MessageError(format!("`{path}` occurs twice, in both spellings")));
         }

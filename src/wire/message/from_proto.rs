@@ -72,7 +72,7 @@ fn add(
         return Err(MessageError(format!("`{path}` occurs twice")));
     }
     let value = value(field, source, raw, path)?;
-    object.items.push(Item { field, spelling: field.name.to_owned(), value, span: raw.span.clone() });
+    object.items.push(Item { field, spelling: field.name.into(), value, span: raw.span.clone() });
     Ok(())
 }
 
@@ -106,7 +106,7 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         RawValue::Bytes(_) | RawValue::Fixed => Err(wrong()),
     };
     Ok(match field.kind {
-        FieldType::Text => Value::Text(text(source, bytes()?, path)?),
+        FieldType::Text => Value::Text(text(source, bytes()?, path)?.to_owned()),
         FieldType::Bool => match number()? {
             0 => Value::Bool(false),
             1 => Value::Bool(true),
@@ -137,10 +137,9 @@ fn element(schema: &'static Message, source: &[u8], raw: &RawField, path: &str) 
     Ok(Element { object: object(schema, source, content.clone(), path)?, span: raw.span.clone() })
 }
 
-fn text(source: &[u8], content: Range<usize>, path: &str) -> Result<String, MessageError> {
+fn text<'s>(source: &'s [u8], content: Range<usize>, path: &str) -> Result<&'s str, MessageError> {
     let bytes = source.get(content).unwrap_or_default();
-    let text = std::str::from_utf8(bytes).map_err(|_| MessageError(format!("`{path}` is not UTF-8")))?;
-    Ok(text.to_owned())
+    std::str::from_utf8(bytes).map_err(|_| MessageError(format!("`{path}` is not UTF-8")))
 }
 
 pub(super) fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, MessageError> {
@@ -158,7 +157,7 @@ pub(super) fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Resul
             _ => return Err(MessageError(format!("an entry of `{path}` is not one key and one value"))),
         }
     }
-    Ok(Entry { key: key.unwrap_or_default(), value: value.unwrap_or_default(), span: raw.span.clone() })
+    Ok(Entry { key: key.unwrap_or_default().into(), value: value.unwrap_or_default(), span: raw.span.clone() })
 }
 
 fn span(

@@ -2,6 +2,7 @@
 
 use crate::wire::proto::ProtoError;
 use crate::wire::schema::{Field, Message};
+use compact_str::CompactString;
 use std::fmt;
 use std::ops::Range;
 
@@ -74,7 +75,7 @@ pub struct Item {
     /// The field's definition.
     pub field: &'static Field,
     /// The name as the caller wrote it.
-    pub spelling: String,
+    pub spelling: CompactString,
     /// The value.
     pub value: Value,
     /// The range of its bytes: in protocol buffers the whole field, in JSON the value.
@@ -119,7 +120,7 @@ pub struct Element {
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The key.
-    pub key: String,
+    pub key: CompactString,
     /// The value.
     pub value: Vec<u8>,
     pub(super) span: Range<usize>,

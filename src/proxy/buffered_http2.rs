@@ -65,7 +65,7 @@ async fn over_http2(
     let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.rejection)?;
     drop(observed);
     context.runtime.metrics.upstream_connection(upstream.index, response.reused);
-    let relayed = Relayed { response, read: Vec::new(), _slot: None };
+    let relayed = Relayed { response, read: Vec::new(), slot: None };
     relay(session, context, relayed, upstream.target.timeouts.idle).await?;
     Ok(true)
 }

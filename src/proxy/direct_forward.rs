@@ -198,6 +198,7 @@ async fn relay(
     }
     upstream_response::frame(client, &mut response)?;
     upstream_response::finish(client, context, &mut response)?;
+    upstream_response::free_slot(context, is_over);
     client.begin_response(*response).await?;
     while !is_over {
         let part = match connection.read_body_bytes().now_or_never() {
@@ -210,6 +211,7 @@ async fn relay(
         };
         let part = part.map_err(|error| error.into_up())?.unwrap_or_default();
         is_over = connection.is_body_done();
+        upstream_response::free_slot(context, is_over);
         let held = context.response_passes(part.len(), client.sent, false);
         held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
         client.write_part(&part).await?;

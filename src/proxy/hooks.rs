@@ -270,8 +270,9 @@ impl ProxyHttp for Hooks {
         &self,
         _: &mut Session,
         trailers: &mut HeaderMap,
-        _: &mut Box<Context>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
+        upstream_response::free_slot(context, true);
         upstream_response::check_trailers(trailers)
     }
 
@@ -290,6 +291,8 @@ impl ProxyHttp for Hooks {
         }
         if !response.status.is_informational() {
             upstream_response::finish(session, context, response)?;
+            let is_over = upstream_response::is_bodiless(&session.req_header().method, response);
+            upstream_response::free_slot(context, is_over);
         }
         Ok(())
     }
@@ -298,10 +301,11 @@ impl ProxyHttp for Hooks {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end_of_stream: bool,
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
         first_byte::progressed(context);
+        upstream_response::free_slot(context, end_of_stream);
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let passed = context.response_passes(bytes, session.body_bytes_sent(), is_http2(session));
         passed.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;

@@ -197,7 +197,7 @@ impl Sending {
             }
             read.extend(ahead.parts());
         }
-        Ok(Relayed { response, read, _slot: slot })
+        Ok(Relayed { response, read, slot })
     }
 }
 

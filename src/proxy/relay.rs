@@ -18,11 +18,12 @@ use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 use std::time::Duration;
 
-/// A response to be streamed to the client: the parts that were read already, and the rest. Keeps its slot to the end.
+/// A response to be streamed to the client: the parts that were read already, and the rest.
 pub(super) struct Relayed {
     pub response: Response,
     pub read: Vec<Part>,
-    pub _slot: Option<Slot>,
+    /// Its slot, if the context does not have it.
+    pub slot: Option<Slot>,
 }
 
 /// The request to the provider for a pass-through request.
@@ -54,10 +55,12 @@ pub(super) async fn relay(
     relayed: Relayed,
     idle: Duration,
 ) -> Result<()> {
-    let Relayed { mut response, read, _slot } = relayed;
+    let Relayed { mut response, read, slot } = relayed;
+    context.slot = slot.or(context.slot.take());
     context.ahead = response.body.read_ahead();
     let header = head(session, context, &response)?;
     let mut over = read.is_empty() && response.body.is_over();
+    upstream_response::free_slot(context, over);
     write_head(session, header, over).await?;
     let mut read = read.into_iter();
     while !over {
@@ -68,6 +71,7 @@ pub(super) async fn relay(
         over = match part {
             Some(Part::Data(data)) => {
                 let last = read.len() == 0 && response.body.is_over();
+                upstream_response::free_slot(context, last);
                 let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
                 held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
                 session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
@@ -76,10 +80,12 @@ pub(super) async fn relay(
             // HTTP/1 clients get no trailers, as Pingora writes none either.
             Some(Part::Trailers(trailers)) if session.is_http2() => {
                 upstream_response::check_trailers(&trailers)?;
+                upstream_response::free_slot(context, true);
                 session.write_response_trailers(trailers).await.map_err(|error| error.into_down())?;
                 true
             }
             Some(Part::Trailers(_)) | None => {
+                upstream_response::free_slot(context, true);
                 session.write_response_body(None, true).await.map_err(|error| error.into_down())?;
                 true
             }

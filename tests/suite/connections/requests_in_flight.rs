@@ -106,7 +106,7 @@ fn limits_per_source_and_per_upstream_apply_to_every_kind_of_request() {
             joined(begun, what);
         });
         place.wait_in_flight(0);
-        let rejected = place.gateway.metrics();
+        let rejected = place.gateway.metrics_when_idle();
         for line in ["reason=\"source_busy\",upstream=\"auth0\"} 2", "reason=\"upstream_busy\",upstream=\"auth0\"} 3"] {
             assert!(rejected.contains(line), "{what}: {line}");
         }
@@ -167,6 +167,33 @@ fn verified_callers_are_limited_per_upstream_only() {
         assert_eq!(place.send(request, "junk", "").status, 429);
         place.gate.set(true);
         joined(vec![begun], "junk");
+    });
+}
+
+/// A client that sends one request after the other is within a limit of one.
+#[test]
+fn slot_is_free_once_the_response_has_come() {
+    let place = place("", "forward", "limits: { in_flight: 1, per_source: 1, wait: 0s }\n");
+    place.gate.set(true);
+    let head = ("a head", Request::new("HEAD", "/api/v2/clients"));
+    for round in 0..30 {
+        for (what, request) in ways().iter().chain([&head]) {
+            let status = place.send(request, "junk", "").status;
+            assert!((200..300).contains(&status), "{what}: {status} in round {round}");
+        }
+    }
+    over_http2(async {
+        let (clients, mut requests) = (place.gateway.url() + "/api/v2/clients", http2(&place.gateway).await);
+        for round in 0..30 {
+            let request = http::Request::get(&clients).body(()).unwrap();
+            let (response, _) = requests.send_request(request, true).unwrap();
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), 200, "HTTP/2, round {round}");
+            let mut body = response.into_body();
+            while let Some(part) = body.data().await {
+                body.flow_control().release_capacity(part.unwrap().len()).unwrap();
+            }
+        }
     });
 }
 

@@ -91,7 +91,7 @@ fn callers_with_one_credential_share_its_rejection() {
 
 fn wait_in_flight(gateway: &Gateway, count: usize) {
     let line = format!("sessiongate_requests_in_flight {count}");
-    wait_for(&line, || gateway.metrics().lines().any(|own| own == line).then_some(()));
+    gateway.wait_for_metric(&line);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::harness::grpc::{field, frame};
 use crate::harness::{
-    Arrived, Authority, Front, Gateway, H2Provider, Kind, Part, Reply, TlsClient, on_runtime, project, wait_for,
+    Arrived, Authority, Front, Gateway, H2Provider, Kind, Part, Reply, TlsClient, on_runtime, project,
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -235,5 +235,5 @@ fn haproxy_terminates_tls_of_its_clients() {
         }
     }
     let open = "sessiongate_open_connections 0";
-    wait_for(open, || gateway.metrics().lines().any(|line| line == open).then_some(()));
+    gateway.wait_for_metric(open);
 }

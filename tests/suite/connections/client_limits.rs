@@ -40,7 +40,7 @@ impl Place {
 
     fn wait_for_cut(&self, reason: &str, count: usize) {
         let line = format!("sessiongate_connections_cut_total{{reason=\"{reason}\"}} {count}");
-        wait_for(&line, || self.gateway.metrics().lines().any(|one| one == line).then_some(()));
+        self.gateway.wait_for_metric(&line);
     }
 }
 

@@ -552,7 +552,7 @@ fn disconnect_does_not_close_the_shared_connection() {
     let gateway = gateway(provider.address());
     let in_flight = |count: usize| {
         let line = format!("sessiongate_requests_in_flight {count}");
-        wait_for(&line, || gateway.metrics().lines().any(|one| one == line).then_some(()));
+        gateway.wait_for_metric(&line);
     };
     for turn in 1..=5 {
         let mut client = Client::open(&gateway);

@@ -374,7 +374,7 @@ fn waiting_connections_of_a_peer_are_limited() {
     let place = place("", ", head_timeout: 10m");
     let mut waiting: Vec<TcpStream> = (0..1024).map(|_| place.open()).collect();
     let open = "sessiongate_open_connections 1024";
-    wait_for(open, || place.gateway.metrics().lines().any(|line| line == open).then_some(()));
+    place.gateway.wait_for_metric(open);
     assert_eq!(place.send(&[FAR.as_bytes(), &request("1", "")].concat()), "");
     place.wait_for_cut("proxy_header_timeout", 1);
     let last = waiting.pop().unwrap();

@@ -242,7 +242,7 @@ fn disconnect_in_the_body_frees_the_waiting_request() {
     let address = place.gateway.address();
     let in_flight = |count: usize| {
         let line = format!("sessiongate_requests_in_flight {count}");
-        wait_for(&line, || place.gateway.metrics().lines().any(|one| one == line).then_some(()));
+        place.gateway.wait_for_metric(&line);
     };
     let waits = |count: usize| {
         let count = count.to_string();

@@ -62,7 +62,7 @@ fn attack(how: &[&str], reason: &str) {
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("No open connections left"), "{said}");
     let line = format!("sessiongate_connections_cut_total{{reason=\"{reason}\"}} {CLIENTS}");
-    assert!(gateway.metrics().lines().any(|one| one == line), "{line}: {}", gateway.metrics());
+    gateway.wait_for_metric(&line);
     assert!(served > 100, "{served}");
 }
 

@@ -220,9 +220,7 @@ fn socket_path_as_http2_authority_counts_as_no_host() {
     assert_eq!(ask(&mut stream, &block(Some("run%2Fgate.sock"), None)), None);
     assert_eq!(provider.arrived().len(), count);
     place.gateway.wait_for_log(|line| line.contains("stream reset before it became a request"));
-    let counted = "sessiongate_connections_cut_total{reason=\"rejected_stream\"} 1";
-    let metrics = place.gateway.metrics();
-    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    place.gateway.wait_for_metric("sessiongate_connections_cut_total{reason=\"rejected_stream\"} 1");
 }
 
 /// An authority that is not a host counts as absent. Both HTTP versions reject the same requests.
@@ -266,9 +264,10 @@ fn requests_that_name_two_hosts_are_counted() {
         let mut stream = std::net::TcpStream::connect(place.gateway.address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(ask(&mut stream, fields), Some(400));
-        let counted = format!("sessiongate_connections_cut_total{{reason=\"rejected_stream\"}} {}", at + 1);
-        let metrics = place.gateway.metrics();
-        assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+        let counted = at + 1;
+        place
+            .gateway
+            .wait_for_metric(&format!("sessiongate_connections_cut_total{{reason=\"rejected_stream\"}} {counted}"));
     }
     place.gateway.wait_for_log(|line| line.contains("request rejected before it was served"));
 }

@@ -299,6 +299,11 @@ impl Gateway {
         self.metrics()
     }
 
+    /// Waits until this is a line of the metrics.
+    pub fn wait_for_metric(&self, line: &str) {
+        wait_for(line, || self.metrics().lines().any(|one| one == line).then_some(()));
+    }
+
     /// The resident memory of the process, in bytes, where Linux tells it.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

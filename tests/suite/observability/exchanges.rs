@@ -347,8 +347,9 @@ fn stale_hit_shows_the_failure_that_caused_it() {
         0 => call.as_auth0(),
         _ => call.json(503, &json!({})),
     });
-    let lines = lines_until_stale(&place);
-    let failed = lines.iter().find(|line| line["upstream_status"] == 503).unwrap();
+    lines_until_stale(&place);
+    let failed = place.gateway.wait_for_log(|line| line.contains("\"upstream_status\":503"));
+    let failed: Value = serde_json::from_str(&failed).unwrap();
     assert_eq!((&failed["status"], &failed["cache"]), (&json!(200), &json!("hit")), "{failed}");
 }
 

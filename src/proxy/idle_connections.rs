@@ -29,9 +29,10 @@ struct Pools {
     count: usize,
 }
 
-/// A connection, and until when it is kept.
+/// A connection, since when it waits, and until when it is kept.
 struct Idle {
     stream: Stream,
+    since: Instant,
     until: Instant,
 }
 
@@ -46,7 +47,7 @@ impl IdleConnections {
     /// A connection for this key: the one that was used last, since the provider closes it last.
     pub fn take(&self, key: u64) -> Option<Stream> {
         loop {
-            let Idle { mut stream, until } = self.pools.lock().take(key)?;
+            let Idle { mut stream, until, .. } = self.pools.lock().take(key)?;
             if until > Instant::now() && is_quiet(&mut stream) {
                 return Some(stream);
             }
@@ -59,7 +60,8 @@ impl IdleConnections {
         if self.most == 0 || keepalive.is_zero() || !is_quiet(&mut stream) {
             return;
         }
-        let idle = Idle { stream, until: Instant::now() + keepalive };
+        let since = Instant::now();
+        let idle = Idle { stream, since, until: since + keepalive };
         let mut pools = self.pools.lock();
         if pools.count >= self.most {
             pools.close_one();
@@ -89,10 +91,11 @@ impl Pools {
         Some(idle)
     }
 
-    /// Closes the connection whose time is over first, among those of each pool that were not used for the longest time.
+    /// Closes the connection that was not used for the longest time. By the ends of their times, those of providers with
+    /// a short one would keep each other out.
     fn close_one(&mut self) {
-        let oldest = self.by_key.values_mut().filter_map(|pool| Some((pool.front()?.until, pool)));
-        if let Some((_, pool)) = oldest.min_by_key(|(until, _)| *until) {
+        let oldest = self.by_key.values_mut().filter_map(|pool| Some((pool.front()?.since, pool)));
+        if let Some((_, pool)) = oldest.min_by_key(|(since, _)| *since) {
             pool.pop_front();
             self.count -= 1;
         }
@@ -172,6 +175,17 @@ mod tests {
         assert_eq!(idle.take(1).unwrap().id(), ids[0]);
         assert!(idle.take(1).is_none());
         assert_eq!(idle.pools.lock().count, 0);
+        // Neither do those that are kept for longer.
+        let idle = IdleConnections::new(4);
+        let mut others = Vec::new();
+        for (key, keepalive) in [(1, LONG), (2, LONG / 60)] {
+            for _ in 0..4 {
+                let (stream, other) = connection().await;
+                idle.put(key, stream, keepalive);
+                others.push(other);
+            }
+        }
+        assert!((0..4).all(|_| idle.take(2).is_some()) && idle.take(1).is_none());
         let (none, mut closed) = connection().await;
         IdleConnections::new(0).put(1, none, LONG);
         assert_eq!(closed.read(&mut [0]).await.unwrap(), 0);

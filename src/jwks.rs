@@ -13,6 +13,7 @@ mod verified_tokens;
 pub use documents::{Discovery, Documents, FetchError};
 pub use issuer_mismatch::IssuerMismatch;
 pub use token_hash::TokenHash;
+pub use verified_tokens::VerifiedTokens;
 
 use crate::client::Resolver;
 use crate::gateway::{KeySource, TokenIssuer};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
-use verified_tokens::VerifiedTokens;
+use verified_tokens::IssuerTokens;
 
 /// Delay before a failed fetch is retried; doubles each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -93,8 +94,8 @@ pub struct IssuerContext {
     pub resolver: Arc<Resolver>,
     /// Its counters.
     pub counters: Arc<JwksCounters>,
-    /// How much memory its verified tokens may take, in bytes.
-    pub token_memory: usize,
+    /// The verified tokens, with those of other issuers.
+    pub tokens: Arc<VerifiedTokens>,
 }
 
 /// An issuer of one upstream: its keys, and the tokens verified with them.
@@ -106,7 +107,7 @@ pub struct Issuer {
     source: KeySource,
     expected: Expectations,
     keys: ArcSwapOption<FetchedKeys>,
-    tokens: VerifiedTokens,
+    tokens: IssuerTokens,
     fetches: Fetches,
     /// The last logged failure of a fetch; `None` if the last fetch succeeded.
     failing: Mutex<Option<LoggedFailure>>,
@@ -133,7 +134,7 @@ impl Issuer {
             source,
             expected,
             keys: ArcSwapOption::new(keys),
-            tokens: VerifiedTokens::new(context.token_memory),
+            tokens: context.tokens.of_issuer(),
             fetches: Fetches::default(),
             failing: Mutex::default(),
             first: FirstToken::default(),

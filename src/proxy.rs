@@ -140,7 +140,7 @@ impl Serving {
         }
         self.running.metrics.set_connections_limit(clients.limits.connections);
         self.connections.set_options(ServerOptions::new(clients));
-        self.running.memory().set_limit(clients.limits.memory);
+        self.running.set_memory_limit(clients.limits.memory);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ pub use verifiers::{TokenVerifier, TokenVerifiers};
 
 use crate::cache::Sessions;
 use crate::client::{Files, Resolver};
-use crate::config::{Config, ForwardingHeaders, Log, memory_for_tokens};
+use crate::config::{Config, ForwardingHeaders, Log};
 use crate::gateway::{Gateway, Upstream};
 use crate::jwks::IssuerContext;
 use crate::log_writer::LogWriter;
@@ -64,8 +64,8 @@ impl Runtime {
         let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
         let backend = |upstream: &Arc<Upstream>| {
             let UpstreamCounters { keys, introspection, slots } = process.counters_of(&upstream.name);
-            let token_memory = memory_for_tokens(process.memory.limit());
-            let issuer_context = IssuerContext { resolver: resolver.clone(), counters: keys, token_memory };
+            let tokens = process.tokens.clone();
+            let issuer_context = IssuerContext { resolver: resolver.clone(), counters: keys, tokens };
             Backend::new(
                 upstream,
                 last.and_then(|last| last.backend_of(&upstream.name)),

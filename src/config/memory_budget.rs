@@ -5,16 +5,16 @@ pub const BASE_MEMORY: usize = 32 << 20;
 /// The minimum memory budget for clients, in bytes, however small the limit.
 pub const MIN_CLIENT_MEMORY: usize = 8 << 20;
 
-/// The maximum memory for the verified tokens of an issuer, in bytes, however large the limit: some 180,000.
+/// The maximum memory for verified tokens, in bytes, however large the limit: some 180,000.
 const MAX_TOKEN_MEMORY: usize = 128 << 20;
 
-/// How much of a memory limit the verified tokens of an issuer may take.
+/// How much of a memory limit verified tokens may take.
 pub fn memory_for_tokens(limit: usize) -> usize {
     (limit / 16).min(MAX_TOKEN_MEMORY)
 }
 
-/// What a memory limit leaves for a store and for clients: nine tenths of it, without the idle process and the tokens of
-/// an issuer.
+/// What a memory limit leaves for a store and for clients: nine tenths of it, without the idle process and verified
+/// tokens.
 fn left(limit: usize) -> usize {
     (limit / 10 * 9).saturating_sub(BASE_MEMORY + memory_for_tokens(limit))
 }

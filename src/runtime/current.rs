@@ -4,7 +4,7 @@ use super::process_state::{ProcessState, longest_lease};
 use super::{Runtime, RuntimeError};
 use crate::cache::{Mark, MarkFailurePolicy, Scope};
 use crate::coherence::Settled;
-use crate::config::{Config, RestartRequired};
+use crate::config::{Config, RestartRequired, memory_for_tokens};
 use crate::gateway::{OnUnreachable, Upstream, WriteOutcome};
 use crate::log_writer::LogWriter;
 use crate::memory::Memory;
@@ -64,6 +64,13 @@ impl CurrentRuntime {
     /// The memory budget of the process.
     pub fn memory(&self) -> Arc<Memory> {
         self.process.memory.clone()
+    }
+
+    /// Sets the memory limit of the process, in bytes; `None` means the system's.
+    pub fn set_memory_limit(&self, limit: Option<usize>) {
+        let ProcessState { memory, tokens, .. } = &*self.process;
+        memory.set_limit(limit);
+        tokens.set_max_bytes(memory_for_tokens(memory.limit()));
     }
 
     /// Starts with this configuration, whose text has this SHA-256 hash. Call inside a tokio runtime.

@@ -2,10 +2,10 @@
 
 use super::RuntimeError;
 use crate::cache::{self, OpenCache};
-use crate::config::{Config, LogFormat, Store};
+use crate::config::{Config, LogFormat, Store, memory_for_tokens};
 use crate::gateway::{Gateway, Upstream};
 use crate::introspection::IntrospectionCounters;
-use crate::jwks;
+use crate::jwks::{self, VerifiedTokens};
 use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, StoreMetrics};
@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 pub(super) struct ProcessState {
     pub cache: OpenCache,
     pub memory: Arc<Memory>,
+    pub tokens: Arc<VerifiedTokens>,
     pub metrics: Arc<Metrics>,
     pub log_writer: LogWriter,
     /// The format of the log, which needs a restart.
@@ -98,9 +99,11 @@ impl ProcessState {
             Store::Memory(store) => store.max_bytes,
             Store::Redis(_) => 0,
         };
+        let memory = Memory::new(config.clients.limits.memory, cached);
         Ok(ProcessState {
             cache,
-            memory: Memory::new(config.clients.limits.memory, cached),
+            tokens: VerifiedTokens::new(memory_for_tokens(memory.limit())),
+            memory,
             metrics,
             log_writer,
             format: config.log.format,

@@ -30,6 +30,7 @@ use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::Peer;
 use pingora::{ErrorType, OrErr, Result};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many headers of the gateway's own a request may get.
 const OWN_HEADERS: usize = 8;
@@ -93,55 +94,68 @@ impl Forwarder {
                 Err(error) => return Err(peer::go_on(context, &peer, error.into_up()).into_up()),
             },
         };
-        let mut connection = HttpSession::new(stream);
+        let mut session = HttpSession::new(stream);
         peer::connected(context, &peer, is_reused);
-        (connection.read_timeout, connection.write_timeout) = (peer.options.read_timeout, peer.options.write_timeout);
-        match exchange(client, context, &mut connection, body).await {
-            Ok(true) => {
-                connection.respect_keepalive();
-                if let (Some(stream), Some(keepalive)) = (connection.reuse().await, peer.idle_timeout()) {
-                    self.idle.put(key, stream, keepalive);
-                }
-                Ok(())
-            }
-            Ok(false) => Ok(()),
-            Err(mut error) => {
-                upstream_error::set_retry(&mut error, context, &client.request.method, true, is_reused);
-                Err(error)
-            }
-        }
+        (session.read_timeout, session.write_timeout) = (peer.options.read_timeout, peer.options.write_timeout);
+        let connection = Connection { session, idle: &self.idle, key, keepalive: peer.idle_timeout() };
+        exchange(client, context, connection, body).await.map_err(|mut error| {
+            upstream_error::set_retry(&mut error, context, &client.request.method, true, is_reused);
+            error
+        })
     }
 }
 
-/// Sends a request on a connection, and its response to the client. Whether the connection may be used again.
+/// A connection to a provider.
+struct Connection<'a> {
+    session: HttpSession,
+    idle: &'a IdleConnections,
+    key: u64,
+    /// How long it is kept without a request. `None` if it must not be used again.
+    keepalive: Option<Duration>,
+}
+
+impl Connection<'_> {
+    /// The response is here completely: the connection, and the slot of the request, are free for another one. The
+    /// client may send it as soon as it has the response.
+    async fn free(mut self, context: &mut Context) {
+        self.session.respect_keepalive();
+        if let (Some(stream), Some(keepalive)) = (self.session.reuse().await, self.keepalive) {
+            self.idle.put(self.key, stream, keepalive);
+        }
+        context.slot = None;
+    }
+}
+
+/// Sends a request on a connection, and its response to the client.
 async fn exchange(
     client: &mut DirectClient<'_>,
     context: &mut Context,
-    connection: &mut HttpSession,
+    mut connection: Connection<'_>,
     body: &Bytes,
-) -> Result<bool> {
+) -> Result<()> {
+    let Connection { session, keepalive, .. } = &mut connection;
     let mut request = copy(client)?;
     upstream_request::rewrite(context, &client.request, &mut request)?;
     context.body_passes(body.len()).map_err(|OutOfMemory| reject::end(context, Shed::Request))?;
-    connection.write_request_header(Box::new(request)).await.map_err(|error| error.into_up())?;
+    session.write_request_header(Box::new(request)).await.map_err(|error| error.into_up())?;
     let sent = match body.is_empty() {
         true => Ok(()),
-        false => write_body(connection, body).await,
+        false => write_body(session, body).await,
     };
     context.body_sent();
     first_byte::start(context);
-    let response = match head(client, context, connection).await {
+    let response = match head(client, context, session).await {
         Ok(response) => response,
         // The provider may respond before it has read all of a request, and close its connection.
         Err(error) => return Err(sent.err().unwrap_or(error)),
     };
-    relay(client, context, connection, response).await?;
-    Ok(sent.is_ok())
+    *keepalive = keepalive.filter(|_| sent.is_ok());
+    relay(client, context, connection, response).await
 }
 
-async fn write_body(connection: &mut HttpSession, body: &Bytes) -> Result<()> {
-    connection.write_body(body).await.map_err(|error| error.into_up())?;
-    connection.finish_body().await.map_err(|error| error.into_up())?;
+async fn write_body(session: &mut HttpSession, body: &Bytes) -> Result<()> {
+    session.write_body(body).await.map_err(|error| error.into_up())?;
+    session.finish_body().await.map_err(|error| error.into_up())?;
     Ok(())
 }
 
@@ -168,10 +182,10 @@ fn copy(client: &DirectClient<'_>) -> Result<RequestHeader> {
 async fn head(
     client: &mut DirectClient<'_>,
     context: &mut Context,
-    connection: &mut HttpSession,
+    session: &mut HttpSession,
 ) -> Result<Box<ResponseHeader>> {
     loop {
-        let head = attended(client, context, connection.read_resp_header_parts()).await?;
+        let head = attended(client, context, session.read_resp_header_parts()).await?;
         let mut head = head.map_err(|error| error.into_up())?;
         upstream_response::begins(context, &head, false)?;
         if !head.status.is_informational() {
@@ -186,10 +200,10 @@ async fn head(
 async fn relay(
     client: &mut DirectClient<'_>,
     context: &mut Context,
-    connection: &mut HttpSession,
+    mut connection: Connection<'_>,
     mut response: Box<ResponseHeader>,
 ) -> Result<()> {
-    let mut is_over = connection.is_body_done();
+    let is_over = connection.session.is_body_done();
     let is_framed = response.headers.contains_key(TRANSFER_ENCODING) || response.headers.contains_key(CONTENT_LENGTH);
     if !is_over && !is_framed {
         // It ends with the provider's connection, which the client does not see.
@@ -198,22 +212,28 @@ async fn relay(
     }
     upstream_response::frame(client, &mut response)?;
     upstream_response::finish(client, context, &mut response)?;
-    upstream_response::free_slot(context, is_over);
+    let mut left = Some(connection);
+    if is_over && let Some(connection) = left.take() {
+        connection.free(context).await;
+    }
     client.begin_response(*response).await?;
-    while !is_over {
-        let part = match connection.read_body_bytes().now_or_never() {
+    while let Some(Connection { session, .. }) = &mut left {
+        let part = match session.read_body_bytes().now_or_never() {
             Some(part) => part,
             None => {
                 // What has come is not kept back.
                 client.flush().await?;
-                attended(client, context, connection.read_body_bytes()).await?
+                attended(client, context, session.read_body_bytes()).await?
             }
         };
         let part = part.map_err(|error| error.into_up())?.unwrap_or_default();
-        is_over = connection.is_body_done();
-        upstream_response::free_slot(context, is_over);
         let held = context.response_passes(part.len(), client.sent, false);
         held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
+        if session.is_body_done()
+            && let Some(connection) = left.take()
+        {
+            connection.free(context).await;
+        }
         client.write_part(&part).await?;
     }
     client.end_response().await

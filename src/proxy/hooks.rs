@@ -270,9 +270,8 @@ impl ProxyHttp for Hooks {
         &self,
         _: &mut Session,
         trailers: &mut HeaderMap,
-        context: &mut Box<Context>,
+        _: &mut Box<Context>,
     ) -> Result<()> {
-        upstream_response::free_slot(context, true);
         upstream_response::check_trailers(trailers)
     }
 
@@ -291,8 +290,6 @@ impl ProxyHttp for Hooks {
         }
         if !response.status.is_informational() {
             upstream_response::finish(session, context, response)?;
-            let is_over = upstream_response::is_bodiless(&session.req_header().method, response);
-            upstream_response::free_slot(context, is_over);
         }
         Ok(())
     }
@@ -301,11 +298,10 @@ impl ProxyHttp for Hooks {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        end_of_stream: bool,
+        _: bool,
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
         first_byte::progressed(context);
-        upstream_response::free_slot(context, end_of_stream);
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let passed = context.response_passes(bytes, session.body_bytes_sent(), is_http2(session));
         passed.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
@@ -317,6 +313,7 @@ impl ProxyHttp for Hooks {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
+        // Not before: until now, the provider may get a body that is still arriving, on a connection of its own.
         (context.slot, context.is_timed) = (None, false);
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         access_log::account(context, status, session.body_bytes_sent() + context.written);

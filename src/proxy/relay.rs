@@ -60,7 +60,7 @@ pub(super) async fn relay(
     context.ahead = response.body.read_ahead();
     let header = head(session, context, &response)?;
     let mut over = read.is_empty() && response.body.is_over();
-    upstream_response::free_slot(context, over);
+    free_slot(context, over);
     write_head(session, header, over).await?;
     let mut read = read.into_iter();
     while !over {
@@ -71,7 +71,7 @@ pub(super) async fn relay(
         over = match part {
             Some(Part::Data(data)) => {
                 let last = read.len() == 0 && response.body.is_over();
-                upstream_response::free_slot(context, last);
+                free_slot(context, last);
                 let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
                 held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
                 session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
@@ -80,18 +80,26 @@ pub(super) async fn relay(
             // HTTP/1 clients get no trailers, as Pingora writes none either.
             Some(Part::Trailers(trailers)) if session.is_http2() => {
                 upstream_response::check_trailers(&trailers)?;
-                upstream_response::free_slot(context, true);
+                free_slot(context, true);
                 session.write_response_trailers(trailers).await.map_err(|error| error.into_down())?;
                 true
             }
             Some(Part::Trailers(_)) | None => {
-                upstream_response::free_slot(context, true);
+                free_slot(context, true);
                 session.write_response_body(None, true).await.map_err(|error| error.into_down())?;
                 true
             }
         };
     }
     Ok(())
+}
+
+/// Frees the slot of a request once all of its response is here. Its body went to the provider before, as a whole. The
+/// client may send its next request as soon as it has the response, and that must find the slot free.
+fn free_slot(context: &mut Context, is_over: bool) {
+    if is_over {
+        context.slot = None;
+    }
 }
 
 /// The next part of a body, which has to come within `idle`.

@@ -7,7 +7,7 @@ use super::head::REQUEST_ID;
 use crate::client;
 use crate::provider::heads;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
 use std::time::Instant;
@@ -44,22 +44,6 @@ pub(super) fn finish<D: Downstream>(
         downstream.close();
     }
     Ok(())
-}
-
-/// Frees the slot of a request once all of its response has come from the provider. A client that has its response may
-/// send the next request at once, which must find the slot free.
-pub(super) fn free_slot(context: &mut Context, is_over: bool) {
-    if is_over {
-        context.slot = None;
-    }
-}
-
-/// Whether a response is over with its head, as far as the head tells.
-pub(super) fn is_bodiless(method: &Method, response: &ResponseHeader) -> bool {
-    let is_empty = response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
-    let has_none = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status);
-    // The head of a call without a message is its trailers.
-    is_empty || has_none || method == Method::HEAD || response.headers.contains_key("grpc-status")
 }
 
 /// A copy of a response's head that shares no memory with the buffer that it was read into. An HTTP/2 connection keeps

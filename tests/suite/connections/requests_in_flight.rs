@@ -182,19 +182,68 @@ fn slot_is_free_once_the_response_has_come() {
             assert!((200..300).contains(&status), "{what}: {status} in round {round}");
         }
     }
-    over_http2(async {
-        let (clients, mut requests) = (place.gateway.url() + "/api/v2/clients", http2(&place.gateway).await);
-        for round in 0..30 {
-            let request = http::Request::get(&clients).body(()).unwrap();
-            let (response, _) = requests.send_request(request, true).unwrap();
-            let response = response.await.unwrap();
-            assert_eq!(response.status(), 200, "HTTP/2, round {round}");
-            let mut body = response.into_body();
-            while let Some(part) = body.data().await {
-                body.flow_control().release_capacity(part.unwrap().len()).unwrap();
-            }
+}
+
+/// A provider may respond before it has read a request. Its client still sends the body then, and the gateway forwards it.
+#[test]
+fn upload_holds_its_slot_after_the_response() {
+    for (what, head) in [("a body", "404 Not Found\r\nContent-Length: 2\r\n\r\n{}"), ("none", "204 No Content\r\n\r\n")]
+    {
+        let recorder = Recorder::start(move |call: &mut Call| {
+            call.take(1)?;
+            call.send(format!("HTTP/1.1 {head}"))?;
+            call.take(9)?;
+            Ok(Then::Close)
+        });
+        let upstream = recorder.upstream_as("forward", "limits: { in_flight: 1, per_source: 1, wait: 0s }\n");
+        let gateway = Gateway::start(&upstream);
+        let open = || {
+            let mut client = Connection::open(gateway.address()).unwrap();
+            client.write(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0").unwrap();
+            client
+        };
+        let mut first = open();
+        assert!([204, 404].contains(&first.head().unwrap().0), "{what}");
+        for _ in 0..5 {
+            assert_eq!(open().head().unwrap().0, 429, "{what}: the first upload is still in flight");
         }
-    });
+        assert_eq!(recorder.connections(), 1, "{what}");
+    }
+}
+
+/// Requests in flight bound the connections to a provider, also with clients that do not read.
+#[test]
+fn clients_that_do_not_read_hold_no_connections_beyond_the_limit() {
+    for size in [1_000, 150_000, 1 << 20, 4 << 20] {
+        let body = "x".repeat(size);
+        let recorder = Recorder::start(move |call: &mut Call| {
+            call.body()?;
+            call.response(200, "", &body)
+        });
+        let upstream = recorder.upstream_as("forward", "limits: { in_flight: 2, per_source: 2, wait: 0s }\n");
+        let gateway = Gateway::start(&upstream);
+        let clients: Vec<TcpStream> = (0..12)
+            .map(|_| {
+                let mut client = small_window(gateway.address());
+                client.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+                let mut status = [0; 12];
+                client.read_exact(&mut status).unwrap();
+                assert!([b"HTTP/1.1 200", b"HTTP/1.1 429"].contains(&&status), "{}", status.escape_ascii());
+                client
+            })
+            .collect();
+        assert!(recorder.connections() <= 2, "{size}: {} connections", recorder.connections());
+        drop(clients);
+    }
+}
+
+/// A connection whose client has room for few bytes.
+fn small_window(address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    socket.into()
 }
 
 #[test]
@@ -340,6 +389,8 @@ fn body_is_awaited_before_connecting_to_the_provider() {
     for client in &mut clients {
         client.write(b"body").unwrap();
         assert_eq!(client.response(false).unwrap().status, 202);
+        // Its slot is free after that.
+        place.wait_in_flight(0);
     }
     for seen in place.recorder.seen() {
         assert_eq!(

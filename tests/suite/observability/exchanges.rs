@@ -422,5 +422,6 @@ fn call_whose_own_deadline_passes_shows_that_it_was_at_the_provider() {
     let line = call(&gateway, "2S");
     gate.set(true);
     assert_eq!((&line["reason"], exchange(&line)), (&json!("upstream_timeout"), json!({"upstream_attempts": 1})));
-    assert_eq!(exchanges(&gateway), counted(&[("read_session", "none", 1.0)]));
+    let expected = counted(&[("read_session", "none", 1.0)]);
+    wait_for("the exchange to be counted", || (exchanges(&gateway) == expected).then_some(()));
 }

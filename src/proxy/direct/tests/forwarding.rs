@@ -363,7 +363,9 @@ impl Client {
             };
             let size = usize::from_str_radix(size.trim(), 16).unwrap();
             *body += &self.take(size).await;
-            if self.take(2).await != "\r\n" {
+            let end = self.take(2).await;
+            if end != "\r\n" {
+                assert!(end.len() < 2, "a chunk ends with {end:?}");
                 return false;
             }
             if size == 0 {

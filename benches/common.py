@@ -1,9 +1,11 @@
 """What the programs in this folder share."""
-import glob, os, re, socket, subprocess, tempfile
+import glob, os, re, shutil, signal, socket, subprocess, sys, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GATEWAY = os.environ.get("SESSIONGATE", os.path.join(ROOT, "target/release/sessiongate"))
 FOLDER = tempfile.mkdtemp(prefix="sessiongate-bench-")
+# Also a cancelled run stops what it has started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 # What was started, to be stopped in the end.
 started = []
 
@@ -42,6 +44,10 @@ def start(command, **options):
 def stop():
     for process in started:
         process.kill()
+        process.wait()
+    # After a failure its messages name what is in there.
+    if sys.exc_info()[0] is None:
+        shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def write(name, text, mode="w"):
@@ -52,7 +58,7 @@ def write(name, text, mode="w"):
 
 def sandbox_command():
     """The simulated providers, which say their addresses and tokens as JSON."""
-    return [GATEWAY, "sandbox", "--json", "--rate", "0"] + [f"--{name}=127.0.0.1:0" for name in ("listen", "admin", "control", "auth0", "zitadel")]
+    return [GATEWAY, "sandbox", "--json", "--rate", "0"] + [f"--{name}=127.0.0.1:0" for name in ("listen", "admin", "control", "auth0", "zitadel", "zitadel-verified")]
 
 
 def set_session(session):

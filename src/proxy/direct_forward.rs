@@ -117,10 +117,16 @@ struct Connection<'a> {
 impl Connection<'_> {
     /// The response is here completely: the connection, and the slot of the request, are free for another one. The
     /// client may send it as soon as it has the response.
-    async fn free(mut self, context: &mut Context) {
-        self.session.respect_keepalive();
-        if let (Some(stream), Some(keepalive)) = (self.session.reuse().await, self.keepalive) {
-            self.idle.put(self.key, stream, keepalive);
+    async fn free(self, context: &mut Context) {
+        let Connection { mut session, idle, key, keepalive } = self;
+        match keepalive {
+            Some(keepalive) => {
+                session.respect_keepalive();
+                if let Some(stream) = session.reuse().await {
+                    idle.put(key, stream, keepalive);
+                }
+            }
+            None => drop(session),
         }
         context.slot = None;
     }

@@ -55,23 +55,27 @@ pub(super) async fn relay(
     relayed: Relayed,
     idle: Duration,
 ) -> Result<()> {
-    let Relayed { mut response, read, slot } = relayed;
+    let Relayed { response, read, slot } = relayed;
     context.slot = slot.or(context.slot.take());
     context.ahead = response.body.read_ahead();
     let header = head(session, context, &response)?;
     let mut over = read.is_empty() && response.body.is_over();
-    free_slot(context, over);
+    let mut left = Some(response);
+    free_slot(context, &mut left, over);
     write_head(session, header, over).await?;
     let mut read = read.into_iter();
     while !over {
         let part = match read.next() {
             Some(part) => Some(part),
-            None => attended(session, context, next(&mut response, idle)).await??,
+            None => match &mut left {
+                Some(response) => attended(session, context, next(response, idle)).await??,
+                None => None,
+            },
         };
         over = match part {
             Some(Part::Data(data)) => {
-                let last = read.len() == 0 && response.body.is_over();
-                free_slot(context, last);
+                let last = read.len() == 0 && left.as_ref().is_none_or(|response| response.body.is_over());
+                free_slot(context, &mut left, last);
                 let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
                 held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
                 session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
@@ -80,12 +84,12 @@ pub(super) async fn relay(
             // HTTP/1 clients get no trailers, as Pingora writes none either.
             Some(Part::Trailers(trailers)) if session.is_http2() => {
                 upstream_response::check_trailers(&trailers)?;
-                free_slot(context, true);
+                free_slot(context, &mut left, true);
                 session.write_response_trailers(trailers).await.map_err(|error| error.into_down())?;
                 true
             }
             Some(Part::Trailers(_)) | None => {
-                free_slot(context, true);
+                free_slot(context, &mut left, true);
                 session.write_response_body(None, true).await.map_err(|error| error.into_down())?;
                 true
             }
@@ -94,10 +98,12 @@ pub(super) async fn relay(
     Ok(())
 }
 
-/// Frees the slot of a request once all of its response is here. Its body went to the provider before, as a whole. The
-/// client may send its next request as soon as it has the response, and that must find the slot free.
-fn free_slot(context: &mut Context, is_over: bool) {
+/// Ends the exchange with the provider once all of the response is here, and then frees its slot. The client may send its
+/// next request as soon as it has the response, and that must find the slot free.
+fn free_slot(context: &mut Context, left: &mut Option<Response>, is_over: bool) {
     if is_over {
+        // What the provider has not read of the request is not sent any more.
+        *left = None;
         context.slot = None;
     }
 }

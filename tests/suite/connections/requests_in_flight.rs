@@ -170,16 +170,25 @@ fn verified_callers_are_limited_per_upstream_only() {
     });
 }
 
-/// A client that sends one request after the other is within a limit of one.
+/// A client that sends one request after the other is within a limit of one, where the gateway itself forwards them:
+/// governed and plain requests, and with a cache also those that may change sessions.
 #[test]
 fn slot_is_free_once_the_response_has_come() {
-    let place = place("", "forward", "limits: { in_flight: 1, per_source: 1, wait: 0s }\n");
-    place.gate.set(true);
+    let [read, write, plain, body, delete] = ways();
     let head = ("a head", Request::new("HEAD", "/api/v2/clients"));
-    for round in 0..30 {
-        for (what, request) in ways().iter().chain([&head]) {
-            let status = place.send(request, "junk", "").status;
-            assert!((200..300).contains(&status), "{what}: {status} in round {round}");
+    let upload = ("an upload", Request::new("POST", "/api/v2/clients").json("{}"));
+    for (cache, requests) in [("", vec![read, write, plain, head, upload]), ("cache: {}\n", vec![body, delete])] {
+        let limits = format!("limits: {{ in_flight: 1, per_source: 1, wait: 0s }}\n{cache}");
+        let place = place("", "forward", &limits);
+        place.gate.set(true);
+        // In turn: on one connection, the gateway would not read a request before it is done with the last.
+        let mut clients = [0, 1].map(|_| Connection::open(place.gateway.address()).unwrap());
+        for round in 0..100 {
+            for (what, request) in &requests {
+                clients.swap(0, 1);
+                let status = clients[0].exchange(&request.clone().bearer("junk")).unwrap().status;
+                assert!((200..300).contains(&status), "{what}: {status} in round {round}");
+            }
         }
     }
 }

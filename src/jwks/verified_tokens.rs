@@ -82,6 +82,13 @@ impl IssuerTokens {
     }
 }
 
+impl Drop for IssuerTokens {
+    /// Makes room: nobody asks for them any more.
+    fn drop(&mut self) {
+        self.all.known.retain(|(issuer, _), _| *issuer != self.issuer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +142,8 @@ mod tests {
         all.set_max_bytes(1_000 * one.size());
         (0..500).for_each(|number| issuers[2].insert(TokenHash::of(&number.to_string()), 1, one.clone()));
         assert!(count() > 400, "{}", count());
+        assert!(all.known.len() > 400);
+        drop(issuers);
+        assert_eq!(all.known.len(), 0);
     }
 }

@@ -42,11 +42,14 @@ def start(command, **options):
 
 
 def stop():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for process in started:
         process.kill()
+    for process in started:
         process.wait()
-    # After a failure its messages name what is in there.
-    if sys.exc_info()[0] is None:
+    # After a failure its messages may name what is in there.
+    why = sys.exc_info()[1]
+    if why is None or isinstance(why, SystemExit) and why.code == 143:
         shutil.rmtree(FOLDER, ignore_errors=True)
 
 

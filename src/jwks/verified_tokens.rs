@@ -83,7 +83,7 @@ impl IssuerTokens {
 }
 
 impl Drop for IssuerTokens {
-    /// Makes room: nobody asks for them any more.
+    /// Removes its tokens: no other issuer has its number, so nothing would find them again.
     fn drop(&mut self) {
         self.all.known.retain(|(issuer, _), _| *issuer != self.issuer);
     }

@@ -60,7 +60,7 @@ pub(super) struct Context {
     pub observed: Option<ObservedExchange>,
     /// The upstream of the request.
     pub upstream: Option<Arc<Upstream>>,
-    /// The slot of a pass-through request, until its response has come from the provider.
+    /// The slot of a pass-through request, while it is in flight at the provider.
     pub slot: Option<Slot>,
     /// How often the request was sent to the provider.
     pub tries: usize,

@@ -346,7 +346,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A frame as it came.
+/// A received frame of HTTP/2.
 pub struct Frame {
     pub kind: u8,
     pub flags: u8,

@@ -219,8 +219,8 @@ async fn relay(
     upstream_response::frame(client, &mut response)?;
     upstream_response::finish(client, context, &mut response)?;
     let mut left = Some(connection);
-    if is_over && let Some(connection) = left.take() {
-        connection.free(context).await;
+    if let Some(done) = left.take_if(|connection| connection.session.is_body_done()) {
+        done.free(context).await;
     }
     client.begin_response(*response).await?;
     while let Some(Connection { session, .. }) = &mut left {
@@ -235,10 +235,8 @@ async fn relay(
         let part = part.map_err(|error| error.into_up())?.unwrap_or_default();
         let held = context.response_passes(part.len(), client.sent, false);
         held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
-        if session.is_body_done()
-            && let Some(connection) = left.take()
-        {
-            connection.free(context).await;
+        if let Some(done) = left.take_if(|connection| connection.session.is_body_done()) {
+            done.free(context).await;
         }
         client.write_part(&part).await?;
     }

@@ -263,17 +263,18 @@ const FEW_KEYS: usize = 16;
 fn check_keys(members: &[Member]) -> Result<(), JsonError> {
     let twice = if members.len() <= FEW_KEYS {
         let mut marks = [0; FEW_KEYS];
-        members.iter().zip(0..).find(|(member, at)| {
-            let (own, (before, rest)) = (mark(&member.key), marks.split_at_mut(*at));
-            rest.iter_mut().take(1).for_each(|free| *free = own);
-            before.contains(&own) && members.iter().take(*at).any(|other| other.key == member.key)
-        })
+        marks.iter_mut().zip(members).for_each(|(own, member)| *own = mark(&member.key));
+        let marked = || members.iter().zip(&marks);
+        let is_before = |(member, own): (&Member, &u32), at| {
+            marked().take(at).any(|(other, mark)| mark == own && other.key == member.key)
+        };
+        marked().zip(0..).find(|(one, at)| is_before(*one, *at)).map(|((member, _), _)| member)
     } else {
         let mut seen = HashSet::with_capacity(members.len());
-        members.iter().zip(0..).find(|(member, _)| !seen.insert(member.key.as_str()))
+        members.iter().find(|member| !seen.insert(member.key.as_str()))
     };
     match twice {
-        Some((twice, _)) => Err(fault("found a duplicate key", twice.key_span.start)),
+        Some(twice) => Err(fault("found a duplicate key", twice.key_span.start)),
         None => Ok(()),
     }
 }

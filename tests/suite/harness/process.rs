@@ -294,8 +294,7 @@ impl Gateway {
 
     /// The metrics once no request is in flight: then all requests are counted that have had their responses.
     pub fn metrics_when_idle(&self) -> String {
-        let is_idle = || self.metrics().lines().any(|line| line == "sessiongate_requests_in_flight 0");
-        wait_for("no request to be in flight", || is_idle().then_some(()));
+        self.wait_for_metric("sessiongate_requests_in_flight 0");
         self.metrics()
     }
 
